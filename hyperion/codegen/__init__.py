@@ -1,0 +1,5 @@
+"""Text of kernels: programs of linear stencils, their transposes, and the C that runs them. Raw data only, never Tensors."""
+from .program import Adjoint, Assign, Program, Stencil, Term, adjoint, cofactors, here, linearise, sweeps
+from .render import c_text
+
+__all__ = ["Adjoint", "Assign", "Program", "Stencil", "Term", "adjoint", "c_text", "cofactors", "here", "linearise", "sweeps"]

@@ -1,0 +1,317 @@
+"""A time step as a list of assignments over linear stencil atoms, and what can be derived from it: adjoint, tangent, history.
+
+One assignment reads `target = sum of weight * coefficients * stencil(array)`. Coefficients are read at the target's point: the
+equation's parameters, and one-dimensional profiles (the absorbing layer). Stencils stay atoms: nothing is multiplied out to shifted
+reads, so transposing one is flipping its shifts, and a transposed step is again a gather (no scatter, no atomics).
+"""
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+Shift = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Stencil:
+    """Sum of weighted reads at constant shifts: `taps` is ((shift per axis, weight), ...), sorted by shift."""
+
+    taps: tuple[tuple[Shift, float], ...]
+
+    @staticmethod
+    def of(taps: Iterable[tuple[Shift, float]]) -> "Stencil":
+        """Return the stencil of these taps, equal shifts added up."""
+        total: dict[Shift, float] = {}
+        for shift, weight in taps:
+            total[shift] = total.get(shift, 0.0) + weight
+        return Stencil(tuple(sorted(total.items())))
+
+    def transposed(self) -> "Stencil":
+        """Return the stencil whose matrix is the transpose: every shift flipped."""
+        return Stencil.of((tuple(-s for s in shift), weight) for shift, weight in self.taps)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this is the read at the point itself, with weight one."""
+        return len(self.taps) == 1 and self.taps[0][1] == 1.0 and not any(self.taps[0][0])
+
+    @property
+    def reach(self) -> int:
+        """The largest shift along any axis [cells]."""
+        return max(abs(s) for shift, _ in self.taps for s in shift)
+
+
+def here(ndim: int) -> Stencil:
+    """Return the stencil that reads the point itself."""
+    return Stencil((((0,) * ndim, 1.0),))
+
+
+@dataclass(frozen=True)
+class Term:
+    """weight * product of coefficients * stencil(array)."""
+
+    weight: float
+    coefficients: tuple[str, ...]
+    array: str
+    stencil: Stencil
+
+
+@dataclass(frozen=True)
+class Assign:
+    """target = sum of terms. `axis` is the stretched axis of a memory variable, which lives in that axis' slabs only; else None."""
+
+    target: str
+    terms: tuple[Term, ...]
+    axis: int | None = None
+
+    @staticmethod
+    def of(target: str, terms: Iterable[Term], axis: int | None = None) -> "Assign":
+        """Return the assignment with like terms added up and zero terms dropped."""
+        total: dict[tuple[tuple[str, ...], str, Stencil], float] = {}
+        for t in terms:
+            key = (t.coefficients, t.array, t.stencil)
+            total[key] = total.get(key, 0.0) + t.weight
+        return Assign(target, tuple(Term(w, c, a, s) for (c, a, s), w in total.items() if w != 0.0), axis)
+
+
+@dataclass(frozen=True)
+class Program:
+    """One time step.
+
+    assigns: in order of execution. parameters: names of full coefficient arrays. profiles: {name of a 1-D coefficient: its axis}.
+    memory: {array that lives in slabs only: its axis}. rotate: {array now: array that becomes it}: the two swap after every step.
+    sources: names that stand for point injections; they appear as arrays in terms but have no storage.
+    """
+
+    ndim: int
+    assigns: tuple[Assign, ...]
+    parameters: tuple[str, ...]
+    profiles: dict[str, int] = field(default_factory=lambda: {})
+    memory: dict[str, int] = field(default_factory=lambda: {})
+    rotate: dict[str, str] = field(default_factory=lambda: {})
+    sources: tuple[str, ...] = ()
+
+    def arrays(self) -> list[str]:
+        """Names of all arrays with storage, in order of first appearance."""
+        seen: dict[str, None] = {}
+        for a in self.assigns:
+            seen[a.target] = None
+            for t in a.terms:
+                if t.array not in self.sources:
+                    seen[t.array] = None
+        return list(seen)
+
+    def partner(self, array: str) -> str:
+        """Return the array's name before the step's swap: the array a step writes when it advances `array`."""
+        return self.rotate.get(array, array)
+
+    def owner(self, target: str) -> str:
+        """Return the array's name after the step's swap: the inverse of `partner`."""
+        return next((now for now, then in self.rotate.items() if then == target), target)
+
+    def reach(self) -> int:
+        """The largest shift any assignment reads [cells]."""
+        return max(t.stencil.reach for a in self.assigns for t in a.terms)
+
+    def injections(self) -> list[tuple[str, Assign, Term]]:
+        """Every (source, assignment, term) through which a source enters the step."""
+        return [(t.array, a, t) for a in self.assigns for t in a.terms if t.array in self.sources]
+
+
+def sweeps(program: Program) -> list[tuple[list[list[Assign]], list[Assign]]]:
+    """Fuse assignments into sweeps over the grid: no sweep reads shifted what it writes.
+
+    Returns [(pre-sweeps, sweep), ...]: a pre-sweep holds only memory variables and runs on slabs alone, just before its sweep.
+    """
+    groups: list[list[Assign]] = [[]]
+    for a in program.assigns:
+        written = {b.target for b in groups[-1]}
+        read = {t.array for b in groups[-1] for t in b.terms if not t.stencil.is_here}
+        if a.target in read or any(t.array in written and not t.stencil.is_here for t in a.terms):
+            groups.append([])
+        groups[-1].append(a)
+    out: list[tuple[list[list[Assign]], list[Assign]]] = []
+    before: list[list[Assign]] = []
+    for group in groups:
+        if all(a.axis is not None for a in group):
+            before.append(group)
+        else:
+            out.append((before, group))
+            before = []
+    if before:                                         # memory variables that nothing reads in this step: their own sweep
+        out.append((before[:-1], before[-1]))
+    return out
+
+
+def linearise(program: Program, prefix: str) -> Program:
+    """Return the step beside its tangent: arrays `prefix + x`, driven by perturbed parameters and sources.
+
+    The terms are products, so the tangent of a term is the term on the tangent array plus one term per perturbed coefficient.
+    """
+    assigns: list[Assign] = []
+    for a in program.assigns:
+        tangent = [Term(t.weight, t.coefficients, prefix + t.array, t.stencil) for t in a.terms]
+        for t in a.terms:
+            for i, c in enumerate(t.coefficients):
+                if c in program.parameters:
+                    tangent.append(Term(t.weight, (*t.coefficients[:i], prefix + c, *t.coefficients[i + 1:]), t.array, t.stencil))
+        assigns += [a, Assign.of(prefix + a.target, tangent, a.axis)]
+    both = lambda names: (*names, *(prefix + n for n in names))  # noqa: E731
+    return Program(program.ndim, tuple(assigns), both(program.parameters), program.profiles,
+                   program.memory | {prefix + k: v for k, v in program.memory.items()},
+                   program.rotate | {prefix + k: prefix + v for k, v in program.rotate.items()}, both(program.sources))
+
+
+def cofactors(program: Program) -> list[tuple[str, str, tuple[Term, ...]]]:
+    """Return (parameter, target, terms) for every parameter in every assignment: what multiplies it there.
+
+    The gradient with respect to a parameter is the sum over steps of cofactor * cotangent of the target: these are the histories that a
+    gradient must keep. Memory variables carry profiles only, never parameters.
+    """
+    out: list[tuple[str, str, tuple[Term, ...]]] = []
+    for a in program.assigns:
+        for k in sorted({c for t in a.terms for c in t.coefficients if c in program.parameters}):
+            terms: list[Term] = []
+            for t in a.terms:
+                if k in t.coefficients:
+                    rest = list(t.coefficients)
+                    rest.remove(k)
+                    if k in rest:
+                        raise ValueError(f"parameter {k} appears twice in one term of {a.target}; declare its square as a parameter")
+                    terms.append(Term(t.weight, tuple(rest), t.array, t.stencil))
+            out.append((k, a.target, tuple(terms)))
+    return out
+
+
+@dataclass(frozen=True)
+class Adjoint:
+    """The exact transpose of a step, in gather form.
+
+    program: steps the cotangents backwards in time; arrays have the names of what they are cotangents of.
+    scale: {array: coefficients its stored cotangent has been multiplied by} (then no coefficient is read shifted).
+    late: arrays whose cotangent is complete only at the end of the reversed step: data meet them one step later.
+    sources: {source: [(weight, coefficients, array)]}: its cotangent is the sum of weight * coefficients * cotangent of array.
+    """
+
+    program: Program
+    scale: dict[str, tuple[str, ...]]
+    late: frozenset[str]
+    sources: dict[str, list[tuple[float, tuple[str, ...], str]]]
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A transposed read: weight * outer coefficients * stencil(inner coefficients * array)."""
+
+    weight: float
+    outer: tuple[str, ...]
+    inner: tuple[str, ...]
+    array: str
+    stencil: Stencil
+
+
+def adjoint(program: Program) -> Adjoint:
+    """Transpose one step exactly.
+
+    The assignments are walked backwards; each term sends `weight * coefficients * stencil^T(cotangent of the target)` to what it read.
+    An array that reads itself in place (old time levels, memory variables) leaves a factor pending on its cotangent, applied when the
+    cotangent is next written; the factors are the fixed point of one reversed step.
+    """
+    gathers, late, sources = _transposed_assigns(program)
+    scale = _move_coefficients_out(program, gathers)
+    return Adjoint(_as_program(program, gathers), scale, late, sources)
+
+
+_Gathers = list[tuple[str, list[_Read]]]
+_Factor = tuple[float, tuple[str, ...]]
+
+
+def _transposed_assigns(program: Program) -> tuple[_Gathers, frozenset[str], dict[str, list[tuple[float, tuple[str, ...], str]]]]:
+    swap = program.rotate | {v: k for k, v in program.rotate.items()}
+    point = here(program.ndim)
+    pending: dict[str, _Factor] = {x: (1.0, ()) for x in program.arrays()}
+    for _ in range(4):
+        now, out = dict(pending), _Gathers()
+        inbox: dict[str, list[_Read]] = {}
+        sources: dict[str, list[tuple[float, tuple[str, ...], str]]] = {s: [] for s in program.sources}
+
+        def settle(x: str, now: dict[str, _Factor] = now, out: _Gathers = out, inbox: dict[str, list[_Read]] = inbox) -> None:
+            if x in inbox:
+                weight, c = now[x]
+                kept = [_Read(weight, (), c, x, point)] if weight else []
+                out.append((x, kept + inbox.pop(x)))
+                now[x] = (1.0, ())
+
+        for a in reversed(program.assigns):
+            settle(a.target)
+            weight, c = now[a.target]
+            own: _Factor = (0.0, ())
+            for t in a.terms:
+                if t.array in sources:
+                    sources[t.array].append((t.weight * weight, t.coefficients + c, a.target))
+                elif t.array == a.target and t.stencil.is_here:
+                    own = (t.weight * weight, t.coefficients + c)
+                else:
+                    read = _Read(t.weight * weight, (), t.coefficients + c, a.target, t.stencil.transposed())
+                    inbox.setdefault(t.array, []).append(read)
+            now[a.target] = own
+        late = frozenset(inbox)
+        for x in list(inbox):
+            settle(x)
+        after = {x: now[swap.get(x, x)] for x in now}
+        if after == pending:
+            return out, late, sources
+        pending = after
+    raise ValueError("the factors that in-place updates leave on their cotangents do not settle; the step cannot be transposed")
+
+
+def _move_coefficients_out(program: Program, gathers: _Gathers) -> dict[str, tuple[str, ...]]:
+    """Store a cotangent multiplied by the coefficients that all its reads share. Changes `gathers` in place; returns the factors.
+
+    For the acoustic equation this makes the adjoint's interior the forward kernel: (c dt)^2 stands outside the Laplacian again.
+    """
+    scale: dict[str, tuple[str, ...]] = {}
+    swap = program.rotate | {v: k for k, v in program.rotate.items()}
+    for group in [*program.rotate.items(), *((x,) for x in program.arrays() if x not in swap)]:
+        def inside(x: str, r: _Read, group: tuple[str, ...] = group) -> bool:
+            return x in group and r.array in group and r.stencil.is_here
+        shared = {r.inner for x, reads in gathers for r in reads if r.array in group and not inside(x, r)}
+        if len(shared) != 1 or shared == {()}:
+            continue
+        (factor,) = shared
+        scale.update(dict.fromkeys(group, factor))
+        for x, reads in gathers:
+            for i, r in enumerate(reads):
+                if not inside(x, r):
+                    reads[i] = _Read(r.weight, r.outer + (factor if x in group else ()), () if r.array in group else r.inner, r.array, r.stencil)
+    return scale
+
+
+def _as_program(program: Program, gathers: _Gathers) -> Program:
+    """Write sums that would still be read shifted with coefficients to temporaries, one per transposed stencil."""
+    point, memory = here(program.ndim), dict(program.memory)
+    final: list[Assign] = []
+    made: dict[tuple[Term, ...], str] = {}
+    for x, reads in gathers:
+        keep: list[Term] = []
+        sums: dict[tuple[tuple[str, ...], Stencil], list[_Read]] = {}
+        for r in reads:
+            if r.stencil.is_here:
+                keep.append(Term(r.weight, r.outer + r.inner, r.array, r.stencil))
+            else:
+                sums.setdefault((r.outer, r.stencil), []).append(r)
+        for (outer, stencil), parts in sums.items():
+            if not any(r.inner for r in parts):
+                keep += [Term(r.weight, outer, r.array, stencil) for r in parts]
+                continue
+            terms = tuple(sorted((Term(r.weight, r.inner, r.array, point) for r in parts), key=lambda t: (t.array, t.coefficients)))
+            if terms not in made:                      # as early as its inputs allow, so that sweeps stay few
+                made[terms] = name = f"sum{len(made)}"
+                read = {t.array for t in terms}
+                axes = {memory.get(array) for array in read}
+                axis = axes.pop() if len(axes) == 1 else None
+                if axis is not None:                   # a sum of memory variables of one axis lives in that axis' slabs too
+                    memory[name] = axis
+                at = max((i + 1 for i, f in enumerate(final) if f.target in read), default=0)
+                final.insert(at, Assign(name, terms, axis))
+            keep.append(Term(1.0, outer, made[terms], stencil))
+        final.append(Assign.of(x, keep, memory.get(x)))
+    return Program(program.ndim, tuple(final), program.parameters, program.profiles, memory, program.rotate)

@@ -1,0 +1,5 @@
+"""Host kernels: the C compiler, its cache on disk, and the native time loop. Raw arrays only."""
+from .compiler import Compiler, find_compiler, load
+from .timeloop import Context, Image, Points, TimeLoop
+
+__all__ = ["Compiler", "Context", "Image", "Points", "TimeLoop", "find_compiler", "load"]

@@ -1,0 +1,123 @@
+/* Types and macros of generated stencil kernels. Compiled with -DREAL=float|double -DSTORED=float|double|short16 -DAXES=2|3. */
+#include <pthread.h>
+#include <sched.h>
+#include <stdint.h>
+#include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#if defined(__AVX512F__)
+#define VECTOR_BYTES 64
+#elif defined(__AVX__)
+#define VECTOR_BYTES 32
+#else
+#define VECTOR_BYTES 16
+#endif
+
+typedef REAL real;
+#define VL ((long)(VECTOR_BYTES / sizeof(real)))
+#define VLh (VL / 2)
+typedef real V __attribute__((vector_size(VECTOR_BYTES)));
+typedef real Vh __attribute__((vector_size(VECTOR_BYTES / 2)));
+typedef real Vu __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
+typedef real Vhu __attribute__((vector_size(VECTOR_BYTES / 2), aligned(sizeof(real)), may_alias));
+#define LD(p) (*(const Vu *)(p))
+#define ST(p, v) (*(Vu *)(p) = (v))
+#define LDh(p) (*(const Vhu *)(p))
+#define STh(p, v) (*(Vhu *)(p) = (v))
+
+/* Histories are kept as `real`, or as bfloat16: the upper half of a float, rounded to nearest. */
+#if SHORT_HISTORY
+typedef uint16_t Stored;
+typedef uint32_t Bits __attribute__((vector_size(VECTOR_BYTES)));
+typedef uint32_t Bitsh __attribute__((vector_size(VECTOR_BYTES / 2)));
+typedef uint16_t Short __attribute__((vector_size(VECTOR_BYTES / 2), aligned(2), may_alias));
+typedef uint16_t Shorth __attribute__((vector_size(VECTOR_BYTES / 4), aligned(2), may_alias));
+#define STORE(p, v) { V stored_ = (v); *(Short *)(p) = __builtin_convertvector(((Bits)stored_ + 0x8000u) >> 16, Short); }
+#define STOREh(p, v) { Vh stored_ = (v); *(Shorth *)(p) = __builtin_convertvector(((Bitsh)stored_ + 0x8000u) >> 16, Shorth); }
+#define RECALL(p) ((V)(__builtin_convertvector(*(const Short *)(p), Bits) << 16))
+static inline void add_stored(Stored *p, real v) {
+  union { uint32_t bits; float value; } u;
+  u.bits = (uint32_t)*p << 16;
+  u.value += (float)v;
+  *p = (Stored)((u.bits + 0x8000u) >> 16);
+}
+#else
+typedef real Stored;
+#define STORE(p, v) ST(p, v)
+#define STOREh(p, v) STh(p, v)
+#define RECALL(p) LD(p)
+static inline void add_stored(Stored *p, real v) { *p += v; }
+#endif
+
+/* An array as the kernels see it: p points at cell (0, ..., 0) of the computed region; strides of all axes but the last, which is 1. */
+typedef struct { real *p; long stride[2]; } Array;
+
+/* Injections and receivers: `taps` weighted cells, sorted by plane of axis 0; taps of plane i are row[i] .. row[i + 1].
+   A tap reads or writes data[step * traces + trace]; `offset` moves the step. */
+typedef struct {
+  long taps, traces, array, stage, offset, history;
+  const int *row;
+  const long *at, *history_at;
+  const real *weight, *history_weight;
+  const int *trace;
+  real *data;
+} Points;
+
+/* Image of a parameter: sum over kept steps of cotangent * history. */
+typedef struct { long array, stage, offset, history; real *image; } Image;
+
+typedef struct {
+  long cells[3], size[3], low[3], high[3];   /* computed cells (whole vectors), true cells, where the interior begins and ends */
+  long steps, first, last, from, to;         /* of the run; loop counts of this call; time steps whose data this call may touch */
+  long tile, block, threads, direction;      /* steps a tile, planes a block, threads on this simulation, +1 forward or -1 backward */
+  long every, base, storing;                 /* history: every k-th step, first slot held; 0 none, 1 write it, 2 add to images */
+  long injections, receivers, images, histories, periodic;
+  long history_size, history_stride[2];
+  const Array *table[2];
+  const real **profile;
+  Stored *history;
+  Points *injection, *receiver;
+  Image *image;
+  long arrived, sense;
+} Context;
+
+typedef void (*Kernel)(const Context *, const Array *, Stored *, const long *, const int *);
+#define ROWS 32
+
+/* Run a kernel per box of the region between planes [first, last): the interior, and slabs by the set of axes stretched there. */
+static void boxes(const Context *c, const Kernel *kernels, const Array *t, Stored *history, long first, long last) {
+  int part[3] = {0, 0, 0};
+  for (part[0] = 0; part[0] < 3; part[0]++) for (part[1] = 0; part[1] < 3; part[1]++) for (part[2] = 0; part[2] < (AXES == 3 ? 3 : 1); part[2]++) {
+    long box[6];
+    int side[3], mask = 0, empty = 0;
+    for (int a = 0; a < AXES; a++) {
+      const long edge[4] = {0, c->low[a], c->high[a], c->cells[a]};
+      box[2 * a] = edge[part[a]];
+      box[2 * a + 1] = edge[part[a] + 1];
+      if (a == 0 && box[0] < first) box[0] = first;
+      if (a == 0 && box[1] > last) box[1] = last;
+      side[a] = part[a] == 2;
+      mask |= (part[a] != 1) << (AXES - 1 - a);
+      empty |= box[2 * a] >= box[2 * a + 1];
+    }
+    if (!empty) kernels[mask](c, t, history, box, side);
+  }
+}
+
+/* Run a kernel of memory variables on the slabs of one axis; those of axis 0 are whole in the first and in the last planes. */
+static void slabs(const Context *c, Kernel kernel, int axis, const Array *t, long first, long last) {
+  for (int high = 0; high < 2; high++) {
+    long box[6];
+    int side[3] = {0, 0, 0};
+    for (int a = 0; a < AXES; a++) { box[2 * a] = 0; box[2 * a + 1] = c->cells[a]; }
+    box[0] = first;
+    box[1] = last;
+    box[2 * axis] = high ? c->high[axis] : 0;
+    box[2 * axis + 1] = high ? c->cells[axis] : c->low[axis];
+    if (axis == 0 && (high ? last < c->cells[0] : first > 0)) continue;
+    side[axis] = high;
+    if (box[2 * axis] < box[2 * axis + 1]) kernel(c, t, 0, box, side);
+  }
+}

@@ -1,0 +1,185 @@
+/* The time loop around generated sweeps: sources, receivers, histories and images per range of planes, split time tiling, threads. */
+
+static int kept(const Context *c, long n) { return n >= c->from && n < c->to && n % c->every == c->every / 2; }
+
+static Stored *slot(const Context *c, long n) { return c->history + (n / c->every - c->base) * c->histories * c->history_size; }
+
+/* Once the planes [first, last) of a sweep's arrays are final: inject sources, sample receivers, add to images. */
+static void after(const Context *c, long thread, int stage, long m, long first, long last) {
+  const Array *t = c->table[m & 1];
+  const long now = c->direction > 0 ? m : c->steps - 1 - m;
+  for (long i = 0; i < c->injections; i++) {
+    const Points *p = c->injection + i;
+    const long n = now + p->offset;
+    if (p->stage != stage || n < c->from || n >= c->to) continue;
+    real *a = t[2 * p->array].p;
+    Stored *history = c->storing == 1 && p->history >= 0 && kept(c, n) ? slot(c, n) + p->history * c->history_size : 0;
+    for (long k = p->row[first]; k < p->row[last]; k++) {
+      const real value = p->data[n * p->traces + p->trace[k]];
+      a[p->at[k]] += p->weight[k] * value;
+      if (history) add_stored(history + p->history_at[k], p->history_weight[k] * value);
+    }
+  }
+  for (long i = 0; i < c->receivers; i++) {
+    const Points *p = c->receiver + i;
+    const long n = now + p->offset;
+    if (p->stage != stage || n < (c->direction > 0 ? 0 : c->from) || n >= (c->direction > 0 ? c->steps : c->to)) continue;
+    const real *a = t[2 * p->array].p;
+    real *out = p->data + (thread * c->steps + n) * p->traces;   /* taps of one receiver may belong to planes of two threads */
+    for (long k = p->row[first]; k < p->row[last]; k++) out[p->trace[k]] += p->weight[k] * a[p->at[k]];
+  }
+  if (c->storing != 2) return;
+  for (long i = 0; i < c->images; i++) {
+    const Image *im = c->image + i;
+    const long n = now + im->offset;
+    if (im->stage != stage || !kept(c, n)) continue;
+    const Stored *history = slot(c, n) + im->history * c->history_size;
+    const Array a = t[2 * im->array];
+    const long rows = AXES == 3 ? c->cells[1] : 1;
+    for (long z = first; z < last; z++) for (long y = 0; y < rows; y++) {
+      const long row = z * c->history_stride[0] + (AXES == 3 ? y * c->history_stride[1] : 0);
+      const real *from = a.p + z * a.stride[0] + (AXES == 3 ? y * a.stride[1] : 0);
+      for (long x = 0; x < c->cells[AXES - 1]; x += VL) ST(im->image + row + x, LD(im->image + row + x) + LD(from + x) * RECALL(history + row + x));
+    }
+  }
+}
+
+static void planes(const Context *c, long thread, int stage, long m, long first, long last) {
+  sweep(c, stage, m, first, last, c->storing == 1 && c->direction > 0 && kept(c, m) ? slot(c, m) : 0);
+  after(c, thread, stage, m, first, last);
+}
+
+/* Threads of one simulation meet here: spin a little, then yield. */
+static void barrier(Context *c) {
+  const long sense = __atomic_load_n(&c->sense, __ATOMIC_ACQUIRE);
+  if (__atomic_add_fetch(&c->arrived, 1, __ATOMIC_ACQ_REL) == c->threads) {
+    __atomic_store_n(&c->arrived, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&c->sense, sense + 1, __ATOMIC_RELEASE);
+    return;
+  }
+  for (long spins = 0; __atomic_load_n(&c->sense, __ATOMIC_ACQUIRE) == sense; spins++) {
+#if defined(__x86_64__)
+    if (spins < 20000) { _mm_pause(); continue; }
+#endif
+    sched_yield();
+  }
+}
+
+/* Fill the halos of what a sweep wrote from the other side of every periodic axis. */
+static void wrap(const Context *c, int stage, long m) {
+  for (int w = 0; w < WRITTEN; w++) {
+    if (written[stage][w] < 0) continue;
+    const Array a = c->table[m & 1][2 * written[stage][w]];
+    for (int axis = 0; axis < AXES; axis++) {
+      if (!(c->periodic >> axis & 1)) continue;
+      long stride[3] = {0, 0, 0}, count[3] = {1, 1, 1};
+      for (int k = 0; k < AXES; k++) { stride[k] = k < AXES - 1 ? a.stride[k] : 1; count[k] = c->size[k]; }
+      const long s = stride[axis], n = count[axis];
+      count[axis] = 1;
+      for (long i = 0; i < count[0]; i++) for (long j = 0; j < count[1]; j++) for (long k = 0; k < count[2]; k++) {
+        real *p = a.p + i * stride[0] + j * stride[1] + k * stride[2];
+        for (long h = 0; h < REACH; h++) { p[-(h + 1) * s] = p[(n - 1 - h) * s]; p[(n + h) * s] = p[h * s]; }
+      }
+    }
+  }
+}
+
+typedef struct { Context *c; long thread; int *gate; } Job;   /* gate: 0 wait, 1 go, 2 give up */
+
+/* Split time tiling: in each tile of `tile` steps a thread marches skewed blocks of planes through its own, shrinking chunk; after a
+   barrier the seams between chunks are filled. A sweep J of a tile is skewed by REACH * J planes. The slabs of axis 0 lie wholly in the
+   first and in the last block, so their memory variables need no further skew. */
+static void march(Context *c, long thread) {
+  const long threads = c->threads, n = c->cells[0];
+  const long begin = n * thread / threads, end = n * (thread + 1) / threads;
+  for (long start = c->first; start < c->last; start += c->tile) {
+    const long steps = c->last - start < c->tile ? c->last - start : c->tile, count = steps * SWEEPS;
+    for (long y0 = begin; y0 < end;) {
+      long y1 = y0 + c->block;
+      if (y0 == begin) {
+        const long least = (thread == 0 ? c->low[0] : begin) + REACH * (count + 1);
+        if (y1 < least) y1 = least;
+      }
+      const int last = y1 + c->block / 2 >= (thread == threads - 1 ? c->high[0] - REACH : end);
+      if (last) y1 = end;
+      for (long j = 0; j < count; j++) {
+        long lo = y0 - REACH * j, hi = y1 - REACH * j;
+        const long bound = thread ? begin + REACH * j : 0;
+        if (y0 == begin || lo < bound) lo = bound;
+        if (last) hi = thread == threads - 1 ? n : end - REACH * j;
+        if (lo < hi) planes(c, thread, (int)(j % SWEEPS), start + j / SWEEPS, lo, hi);
+      }
+      y0 = y1;
+    }
+    barrier(c);
+    if (count > 1) {
+      if (thread) for (long j = 1; j < count; j++) planes(c, thread, (int)(j % SWEEPS), start + j / SWEEPS, begin - REACH * j, begin + REACH * j);
+      barrier(c);
+    }
+  }
+}
+
+/* Periodic axes need their halos after every sweep: no tiling. */
+static void march_periodic(Context *c, long thread) {
+  const long begin = c->cells[0] * thread / c->threads, end = c->cells[0] * (thread + 1) / c->threads;
+  for (long m = c->first; m < c->last; m++) for (int stage = 0; stage < SWEEPS; stage++) {
+    planes(c, thread, stage, m, begin, end);
+    barrier(c);
+    if (thread == 0) wrap(c, stage, m);
+    barrier(c);
+  }
+}
+
+static void *work(void *argument) {
+  const Job *job = argument;
+  int gate;
+  while (!(gate = __atomic_load_n(job->gate, __ATOMIC_ACQUIRE))) sched_yield();
+  if (gate == 2) return 0;
+#if defined(__x86_64__)
+  const unsigned before = _mm_getcsr();
+  _mm_setcsr(before | 0x8040);                         /* flush denormals to zero: they cost a hundredfold in decaying fields */
+#endif
+  (job->c->periodic ? march_periodic : march)(job->c, job->thread);
+#if defined(__x86_64__)
+  _mm_setcsr(before);
+#endif
+  return 0;
+}
+
+/* Advance several simulations, each on its own threads, by their loop counts [first, last). Returns 0, or 1 if threads could not start. */
+int run(Context **contexts, long count) {
+  enum { MOST = 256 };
+  pthread_t handle[MOST];
+  Job job[MOST];
+  int gate = 0;
+  long jobs = 0, started = 1;
+  for (long i = 0; i < count; i++) {
+    for (long k = 0; k < contexts[i]->threads; k++) {
+      if (jobs == MOST) return 1;
+      job[jobs++] = (Job){contexts[i], k, &gate};
+    }
+  }
+  while (started < jobs && !pthread_create(handle + started, 0, work, job + started)) started++;
+  if (started == jobs) for (long i = 0; i < count; i++) {
+    Context *c = contexts[i];
+    c->arrived = c->sense = 0;
+    if (c->direction < 0) for (int stage = 0; stage < SWEEPS; stage++) {   /* data and images that meet the state this call starts from */
+      after(c, 0, stage, c->first - 1, 0, c->cells[0]);
+      if (c->periodic) wrap(c, stage, c->first - 1);
+    }
+  }
+  __atomic_store_n(&gate, started == jobs ? 1 : 2, __ATOMIC_RELEASE);
+  if (started == jobs) work(job);
+  for (long i = 1; i < started; i++) pthread_join(handle[i], 0);
+  return started < jobs;
+}
+
+/* Whether all n values are finite; by their bits, so that no compiler flag can fold it away. */
+int all_finite(const real *p, long n) {
+  unsigned bad = 0;
+  for (long i = 0; i < n; i++) {
+    if (sizeof(real) == 4) { uint32_t b; memcpy(&b, p + i, 4); bad |= (b & 0x7f800000u) == 0x7f800000u; }
+    else { uint64_t b; memcpy(&b, p + i, 8); bad |= (b & 0x7ff0000000000000u) == 0x7ff0000000000000u; }
+  }
+  return !bad;
+}

@@ -1,0 +1,61 @@
+"""Python side of `kernels/stencil.h` and `kernels/timeloop.c`: the structures of a native simulation and the calls into it."""
+import ctypes
+from pathlib import Path
+
+import numpy as np
+
+from hyperion.errors import CompilerError
+
+from .compiler import load
+
+_LONG, _POINTER = ctypes.c_long, ctypes.c_void_p
+_FOLDER = Path(__file__).parent / "kernels"
+ARRAY = np.dtype([("p", np.uintp), ("stride", np.int64, 2)])          # `Array` of stencil.h
+
+
+class Points(ctypes.Structure):
+    """Injections or receivers: weighted cells sorted by plane of axis 0 (`Points` of stencil.h)."""
+
+    _fields_ = [*((n, _LONG) for n in ("taps", "traces", "array", "stage", "offset", "history")),
+                *((n, _POINTER) for n in ("row", "at", "history_at", "weight", "history_weight", "trace", "data"))]
+
+
+class Image(ctypes.Structure):
+    """Sum over kept steps of a cotangent times a history (`Image` of stencil.h)."""
+
+    _fields_ = [*((n, _LONG) for n in ("array", "stage", "offset", "history")), ("image", _POINTER)]
+
+
+class Context(ctypes.Structure):
+    """One simulation: sizes, tables and what to do in a call (`Context` of stencil.h)."""
+
+    _fields_ = [*((n, _LONG * 3) for n in ("cells", "size", "low", "high")),
+                *((n, _LONG) for n in ("steps", "first", "last", "from_", "to", "tile", "block", "threads", "direction", "every", "base",
+                                       "storing", "injections", "receivers", "images", "histories", "periodic", "history_size")),
+                ("history_stride", _LONG * 2), ("table", _POINTER * 2),
+                *((n, _POINTER) for n in ("profile", "history", "injection", "receiver", "image")), ("arrived", _LONG), ("sense", _LONG)]
+
+
+class TimeLoop:
+    """Compiled sweeps and the time loop around them.
+
+    kernels: text made by `codegen.c_text`. ndim: 2 or 3. dtype: float32 or float64. short_history: keep histories as bfloat16.
+    Raises: CompilerError if there is no compiler or it refuses the text.
+    """
+
+    def __init__(self, kernels: str, ndim: int, dtype: np.dtype, short_history: bool):
+        real = {"float32": "float", "float64": "double"}[np.dtype(dtype).name]
+        text = (_FOLDER / "stencil.h").read_text() + kernels + (_FOLDER / "timeloop.c").read_text()
+        self._library = load(text, (f"-DREAL={real}", f"-DAXES={ndim}", f"-DSHORT_HISTORY={int(short_history)}"))
+        self._library.run.argtypes = (_POINTER, _LONG)
+        self._library.all_finite.argtypes = (_POINTER, _LONG)
+
+    def run(self, contexts: list[Context]) -> None:
+        """Advance simulations side by side by their loop counts [first, last). Ctrl-C is seen when the call returns."""
+        pointers = (_POINTER * len(contexts))(*(ctypes.addressof(c) for c in contexts))
+        if self._library.run(pointers, len(contexts)):
+            raise CompilerError("threads could not be started; lower HYPERION_THREADS or the solver's threads=")
+
+    def finite(self, array: np.ndarray) -> bool:
+        """Whether every value of a contiguous array is finite."""
+        return bool(self._library.all_finite(array.ctypes.data, array.size))

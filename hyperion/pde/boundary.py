@@ -1,0 +1,149 @@
+"""What happens at the edges of the grid, as values: absorbing layers and periodic wrapping.
+
+A boundary rewrites derivatives. The absorbing layer replaces d f by d f + memory variables that live in its slabs only, so the interior
+pays nothing; the rewritten program is linear, so its adjoint and tangent follow like everything else.
+"""
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+
+from hyperion.codegen import Assign, Stencil, Term, here
+from hyperion.errors import InputError
+
+from . import stencils
+
+Read = tuple[tuple[str, ...], str, Stencil]            # coefficients, array, stencil
+
+
+@dataclass(frozen=True)
+class Request:
+    """A discrete derivative to rewrite: of `array` along `axis`, with the equation's order of accuracy.
+
+    order: 1 or 2. kind: for order 1, where the result sits (0 same points, +1 half points, -1 nodes). half: whether it sits on half points.
+    scale: cell of the reference axis over cell of this axis (derivatives are taken in units of the reference cell).
+    """
+
+    ndim: int
+    array: str
+    axis: int
+    order: int
+    kind: int
+    half: bool
+    accuracy: int
+    scale: float
+
+    def stencil(self) -> Stencil:
+        """Return the plain stencil of this derivative."""
+        if self.order == 2:
+            return stencils.scaled(stencils.second(self.ndim, self.axis, self.accuracy), self.scale ** 2)
+        return stencils.scaled(stencils.first(self.ndim, self.axis, self.accuracy, self.kind), self.scale)
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """A derivative as the sum of `reads`; `memory` updates the memory variables first."""
+
+    reads: tuple[Read, ...]
+    memory: tuple[Assign, ...] = ()
+
+
+class Boundary(ABC):
+    """What happens at the edges: how many cells are added, how derivatives change, whether axes wrap around."""
+
+    cells: int = 0
+    periodic: bool = False
+
+    @abstractmethod
+    def rewrite(self, request: Request) -> Rewritten:
+        """Return the derivative as this boundary has it."""
+
+    @abstractmethod
+    def profile(self, name: str, count: int, spacing: float, step: float, speed: float) -> np.ndarray:
+        """Return the 1-D coefficient `name` on `count` cells of an axis [spacing in m, step in s, fastest speed in m/s]."""
+
+
+class Periodic(Boundary):
+    """The far side continues the near side, along every axis.
+
+    >>> Periodic()
+    Periodic()
+    """
+
+    periodic = True
+
+    def rewrite(self, request: Request) -> Rewritten:
+        """Return the plain stencil: the wrapping is in the halos."""
+        return Rewritten((((), request.array, request.stencil()),))
+
+    def profile(self, name: str, count: int, spacing: float, step: float, speed: float) -> np.ndarray:
+        """There is none."""
+        raise InputError(f"Periodic has no profile {name}")
+
+    def __repr__(self) -> str:
+        return "Periodic()"
+
+
+class CPML(Boundary):
+    """Convolutional perfectly matched layer outside the grid, on all sides.
+
+    width: cells of the layer. reflection: theoretical reflection at normal incidence, which sets its strength (1e-4 below 8 cells).
+    frequency: of the complex shift at the layer's start [Hz]; default: that of a wavelength of twice the layer.
+    A derivative d becomes d + psi with psi = b psi + a d, b = exp(-(sigma + alpha) step), a = sigma (b - 1) / (sigma + alpha); second
+    derivatives stretch twice: d2 becomes d2 + d(psi) + zeta, with zeta = b zeta + a (d2 + d(psi)), psi on half points.
+    Raises: InputError for a width or reflection that cannot be.
+    Source: Komatitsch and Martin, Geophysics 72 (2007), SM155, eq. 20-25; second derivatives: Pasalic and McGarry, SEG (2010).
+
+    >>> CPML(width=20)
+    CPML(width=20)
+    """
+
+    def __init__(self, width: int = 20, reflection: float | None = None, frequency: float | None = None):
+        if int(width) != width or width < 0:
+            raise InputError(f"CPML(width={width}): give a whole number of cells, 0 or more")
+        if reflection is not None and not 0 < reflection < 1:
+            raise InputError(f"CPML(reflection={reflection}): give a number between 0 and 1, such as 1e-6")
+        if frequency is not None and not frequency > 0:
+            raise InputError(f"CPML(frequency={frequency}): give a positive frequency [Hz], or None")
+        self.cells = int(width)
+        # With 1e-4 a wave into a corner, where it meets each layer at 45 degrees, comes back as R^cos: too much for wide layers.
+        self.reflection = reflection or (1e-4 if width < 8 else 1e-6)
+        self.frequency = frequency
+
+    def rewrite(self, request: Request) -> Rewritten:
+        """Return the stretched derivative and its memory variables."""
+        r, plain = request, ((), request.array, request.stencil())
+        if not self.cells:
+            return Rewritten((plain,))
+        point = here(r.ndim)
+        if r.order == 1:
+            place = "half" if r.half else "node"
+            psi, a, b = f"{r.array}.psi{r.axis}{place}", f"a{r.axis}{place}", f"b{r.axis}{place}"
+            update = Assign(psi, (Term(1.0, (b,), psi, point), Term(1.0, (a,), r.array, r.stencil())), r.axis)
+            return Rewritten((plain, ((), psi, point)), (update,))
+        up, down = (stencils.scaled(stencils.first(r.ndim, r.axis, r.accuracy, kind), r.scale) for kind in (1, -1))
+        psi, zeta = f"{r.array}.psi{r.axis}", f"{r.array}.zeta{r.axis}"
+        half = Assign(psi, (Term(1.0, (f"b{r.axis}half",), psi, point), Term(1.0, (f"a{r.axis}half",), r.array, up)), r.axis)
+        a, b = f"a{r.axis}node", f"b{r.axis}node"
+        node = Assign(zeta, (Term(1.0, (b,), zeta, point), Term(1.0, (a,), r.array, r.stencil()), Term(1.0, (a,), psi, down)), r.axis)
+        return Rewritten((plain, ((), psi, down), ((), zeta, point)), (half, node))
+
+    def profile(self, name: str, count: int, spacing: float, step: float, speed: float) -> np.ndarray:
+        """Return a or b along an axis, float64; zero in the interior."""
+        if not self.cells:
+            return np.zeros(count)
+        at = np.arange(count) + (0.5 if name.endswith("half") else 0.0)
+        depth = np.clip(np.maximum(self.cells - at, at - (count - 1 - self.cells)) / self.cells, 0.0, 1.0)
+        thickness = self.cells * spacing
+        sigma = 3.0 * speed * math.log(1.0 / self.reflection) / (2.0 * thickness) * depth ** 2
+        alpha = math.pi * (self.frequency or speed / (2.0 * thickness)) * (1.0 - depth)
+        b = np.where(depth > 0.0, np.exp(-(sigma + alpha) * step), 0.0)
+        if name.startswith("b"):
+            return b
+        return np.where(depth > 0.0, sigma / np.where(depth > 0.0, sigma + alpha, 1.0) * (b - 1.0), 0.0)
+
+    def __repr__(self) -> str:
+        return f"CPML(width={self.cells})"
+
+

@@ -1,0 +1,136 @@
+"""From rates to one time step: a program of assignments over stencils, and the kernel parameters it reads."""
+from dataclasses import dataclass
+
+from hyperion.codegen import Assign, Program, Stencil, Term, here
+from hyperion.errors import InputError
+
+from .boundary import Boundary, Request
+from .equation import Derivative, Equation, Expression
+
+Polynomial = tuple[tuple[tuple[str, ...], float], ...]  # ((parameters, weight), ...): sum of weight * product of parameters
+
+
+@dataclass(frozen=True)
+class Discretisation:
+    """One leapfrog step.
+
+    program: assignments in units of the reference cell and of one step. kernel_parameters: {name: (polynomial of the equation's
+    parameters, power of the step, power of the reference cell)}. sources: {field: name of its source}.
+    """
+
+    program: Program
+    kernel_parameters: dict[str, tuple[Polynomial, int, int]]
+    sources: dict[str, str]
+
+    def factor(self, name: str, step: float, cell: float) -> float:
+        """Return what the polynomial of a kernel parameter is multiplied by: step [s] and reference cell [m] to its powers."""
+        _, time, space = self.kernel_parameters[name]
+        return step ** time / cell ** space
+
+    def source_factor(self, equation: Equation, name: str, step: float, cell: float) -> float:
+        """Return what the samples of a source are multiplied by, beside the coefficients of its term (which carry powers of the cell)."""
+        field = next(f for f, source in self.sources.items() if name.endswith(source))
+        ((_, _, term),) = (i for i in self.program.injections() if i[0] == self.sources[field])
+        if not term.coefficients:
+            return step ** equation.fields[field].time_order
+        return cell ** self.kernel_parameters[term.coefficients[0]][2]
+
+
+def discretise(equation: Equation, ndim: int, order: int, ratios: tuple[float, ...], boundary: Boundary) -> Discretisation:
+    """Return one step of the leapfrog scheme in `ndim` dimensions with stencils of an even order.
+
+    ratios: reference cell over the cell of each axis. The step and the cell stand in the kernel parameters alone (a rate's coefficient
+    times step^time_order / cell^derivative_order), so one text serves every grid of the same shape of cell.
+    Raises: InputError for a rate that leapfrog cannot step.
+    """
+    return _Builder(equation, ndim, order, ratios, boundary).build()
+
+
+class _Builder:
+    def __init__(self, equation: Equation, ndim: int, order: int, ratios: tuple[float, ...], boundary: Boundary):
+        self.equation, self.ndim, self.order, self.ratios, self.boundary = equation, ndim, order, ratios, boundary
+        self.rates, self.point = equation.rates(ndim), here(ndim)
+        self.parameters: dict[tuple[Polynomial, int, int], str] = {}
+        self.memory: dict[str, int] = {}
+        self.profiles: dict[str, int] = {}
+
+    def build(self) -> Discretisation:
+        assigns: list[Assign] = []
+        rotate: dict[str, str] = {}
+        for group in self._groups():
+            before: dict[str, Assign] = {}
+            updates: list[Assign] = []
+            for f in group:
+                target = f
+                if self.equation.fields[f].time_order == 2:
+                    target = rotate[f] = f + ".next"
+                updates.append(self._update(f, target, before))
+            reads_memory = {t: any(r.array in before and r.array != t for r in a.terms) for t, a in before.items()}
+            assigns += [*sorted(before.values(), key=lambda a: reads_memory[a.target]), *updates]
+        names = {v: key for key, v in self.parameters.items()}
+        sources = {f: f"source.{f}" for f in self.equation.fields}
+        program = Program(self.ndim, tuple(assigns), tuple(names), self.profiles, self.memory, rotate, tuple(sources.values()))
+        return Discretisation(program, names, sources)
+
+    def _groups(self) -> list[list[str]]:
+        """Return the fields in groups that step one after the other: a new one begins where a field reads, or is read by, the group."""
+        groups: list[list[str]] = [[]]
+        reads = {f: {d.field for (_, d) in rate.terms if d is not None and d.order} for f, rate in self.rates.items()}
+        for f, field in self.equation.fields.items():
+            if field.time_order not in (1, 2):
+                raise InputError(f"{type(self.equation).__name__}.fields[{f!r}]: time order {field.time_order}; leapfrog steps orders 1 and 2")
+            if field.time_order == 1 and f in reads[f]:
+                raise InputError(f"{type(self.equation).__name__}.rate: {f} is advanced in place but its rate reads it at shifted points; "
+                                 "leapfrog needs a second-order field or a pair of fields")
+            if any(g in reads[f] or f in reads[g] for g in groups[-1]):
+                groups.append([])
+            groups[-1].append(f)
+        return groups
+
+    def _update(self, f: str, target: str, before: dict[str, Assign]) -> Assign:
+        """Return the assignment that advances a field; what updates memory variables goes to `before`."""
+        time = self.equation.fields[f].time_order
+        keep = Term(1.0, (), target, self.point)
+        terms = [keep] if time == 1 else [Term(2.0, (), f, self.point), Term(-1.0, (), target, self.point)]
+        by: dict[Derivative | None, list[tuple[tuple[str, ...], float]]] = {}
+        for (parameters, d), w in self.rates[f].terms.items():
+            by.setdefault(d, []).append((parameters, w))
+        for d, polynomial in by.items():
+            if d is None:
+                raise InputError(f"{type(self.equation).__name__}.rate: the rate of {f} has a term without a field; use sources for that")
+            k = self._parameter(tuple(sorted(polynomial)), time, d.order)
+            if d.order == 0:
+                terms.append(Term(1.0, k, d.field, self.point))
+                continue
+            for coefficients, array, stencil in self._derivative(f, d, before):
+                terms.append(Term(1.0, k + coefficients, array, stencil))
+        injection = self.equation.injections(self.ndim)[f]
+        terms += self._injection(f, injection, time)
+        return Assign.of(target, terms)
+
+    def _derivative(self, f: str, d: Derivative, before: dict[str, Assign]) -> tuple[tuple[tuple[str, ...], str, Stencil], ...]:
+        place = [d.axis - self.ndim in self.equation.fields[g].at for g in (f, d.field)]
+        if d.order == 2 and place[0] != place[1]:
+            raise InputError(f"{type(self.equation).__name__}.rate: the second derivative of {d.field} does not sit where {f} does")
+        request = Request(self.ndim, d.field, d.axis, d.order, int(place[0]) - int(place[1]), place[0], self.order, self.ratios[d.axis])
+        rewritten = self.boundary.rewrite(request)
+        for update in rewritten.memory:
+            before.setdefault(update.target, update)
+            self.memory[update.target] = d.axis
+            self.profiles |= dict.fromkeys((c for t in update.terms for c in t.coefficients), d.axis)
+        return rewritten.reads
+
+    def _injection(self, f: str, injection: Expression, time: int) -> list[Term]:
+        """Return the source's term; it shares the kernel parameter of the rate where the two are proportional."""
+        polynomial = tuple(sorted((parameters, w) for (parameters, _), w in injection.terms.items()))
+        if polynomial == (((), 1.0),):
+            return [Term(1.0, (), f"source.{f}", self.point)]
+        for (rate, t, space), name in self.parameters.items():
+            if t == time and rate == polynomial and space == 2:
+                return [Term(1.0, (name,), f"source.{f}", self.point)]
+        return [Term(1.0, self._parameter(polynomial, time, 0), f"source.{f}", self.point)]
+
+    def _parameter(self, polynomial: Polynomial, time: int, space: int) -> tuple[str, ...]:
+        if polynomial == (((), 1.0),) and time == 0:
+            return ()
+        return (self.parameters.setdefault((polynomial, time, space), f"k{len(self.parameters)}"),)

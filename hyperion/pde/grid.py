@@ -1,0 +1,52 @@
+"""Regular grids: how many nodes, how far apart, on which device."""
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from hyperion.errors import InputError, ShapeError
+from hyperion.gpu import device as devices
+
+
+class Grid:
+    """A regular grid of nodes; positions are in metres in the grid's axis order, from node (0, ..., 0).
+
+    shape: nodes per axis, (nz, nx) or (nz, ny, nx). spacing: distance of nodes per axis [m], or one number for all.
+    device: "cpu" or "cuda:0".
+    Raises: ShapeError, InputError or DeviceError for a shape, spacing or device that cannot be.
+
+    >>> Grid(shape=(174, 500), spacing=(20.0, 20.0))
+    Grid 174x500, 20 m, cpu
+    """
+
+    def __init__(self, shape: Sequence[int], spacing: Sequence[float] | float, device: str = "cpu"):
+        shape = tuple(shape)
+        if len(shape) not in (2, 3) or any(int(n) != n or n < 2 for n in shape):
+            raise ShapeError(f"Grid(shape={shape}): give 2 or 3 axes of at least 2 nodes each, such as (nz, nx)")
+        steps = (float(spacing),) * len(shape) if isinstance(spacing, int | float) else tuple(float(h) for h in spacing)
+        if len(steps) != len(shape):
+            raise ShapeError(f"Grid(shape={shape}, spacing={steps}): give one spacing per axis, or one number for all")
+        if not all(math.isfinite(h) and h > 0 for h in steps):
+            raise InputError(f"Grid(spacing={steps}): distances between nodes must be positive and finite [m]")
+        devices.check(device)
+        self.shape: tuple[int, ...] = tuple(int(n) for n in shape)
+        self.spacing: tuple[float, ...] = steps
+        self.device = device
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def extent(self) -> tuple[float, ...]:
+        """Position of the last node along each axis [m]."""
+        return tuple((n - 1) * h for n, h in zip(self.shape, self.spacing, strict=True))
+
+    def axis(self, k: int) -> np.ndarray:
+        """Return the positions of the nodes along axis k [m], shape (shape[k],)."""
+        return np.arange(self.shape[k]) * self.spacing[k]
+
+    def __repr__(self) -> str:
+        steps = self.spacing[:1] if len(set(self.spacing)) == 1 else self.spacing
+        return f"Grid {'x'.join(map(str, self.shape))}, {' x '.join(f'{h:g}' for h in steps)} m, {self.device}"

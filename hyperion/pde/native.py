@@ -1,0 +1,516 @@
+"""Running a program natively: where its arrays lie, which points its sources and receivers touch, and the calls into the time loop."""
+import ctypes
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hyperion.codegen import Adjoint, Program, adjoint, c_text, cofactors, sweeps
+from hyperion.codegen.render import array_names
+from hyperion.cpu.pool import POOL, Buffer
+from hyperion.cpu.timeloop import ARRAY, Context, Image, Points, TimeLoop
+from hyperion.errors import BoundaryError, NonFiniteError
+
+from .storage import Checkpoints, Storage, split
+from .survey import taps
+
+CHUNK_CELLS = 1.5e8                                    # cell updates per thread in one native call: about a tenth of a second
+PAGE, STAGGER = 4096, 832                              # arrays start at different offsets of a page, so that loads do not alias stores
+
+
+def _up(n: int, unit: int) -> int:
+    return -(-n // unit) * unit
+
+
+class Layout:
+    """Where cells lie in memory.
+
+    size: cells with the absorbing layer. Per axis: [0, low) and [high, cells) are the slabs, [low, high) the interior. The last axis is cut
+    into whole vectors of 64 bytes (slabs into halves); what that adds beyond `size` holds zeros, as the halos do.
+    """
+
+    def __init__(self, size: tuple[int, ...], pad: int, reach: int, dtype: np.dtype):
+        self.size, self.dtype, self.reach, self.ndim = size, np.dtype(dtype), reach, len(size)
+        rim = pad + reach if pad else 0                # a slab ends where stencils no longer see its memory variables
+        vector = 64 // self.dtype.itemsize
+        self.vector, half, last = vector, vector // 2, size[-1]
+        self.low, self.high, self.cells = [rim] * self.ndim, [n - rim for n in size], list(size)
+        self.low[-1] = _up(rim, half)
+        self.high[-1] = self.low[-1] + max(0, (last - self.low[-1] - rim) // vector * vector) if rim else _up(last, vector)
+        self.cells[-1] = self.high[-1] + _up(max(0, last - self.high[-1]), half)
+        if any(low > high or (rim and n - high < rim) for low, high, n in zip(self.low, self.high, self.cells, strict=True)):
+            raise BoundaryError(f"grid of {'x'.join(str(n - 2 * pad) for n in size)} nodes: too narrow for an absorbing layer of {pad} cells "
+                                f"with stencils that reach {reach}; use at least {2 * reach + 2 * half} nodes along every axis")
+        self.left = vector + -(vector + self.low[-1]) % vector       # aligns the first interior column
+        self.row = self.left + _up(self.cells[-1], vector) + vector
+        if self.row * self.dtype.itemsize % 2048 == 0:
+            self.row += vector
+        self.history_shape = (*size[:-1], _up(self.cells[-1], vector))
+        self.cells_count = math.prod(size)
+
+    def extent(self, axis: int | None, side: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return (shape in memory, index of cell (0, ..., 0)) of a full array, or of an array of one slab of an axis."""
+        h, shape, origin = self.reach, [n + 2 * self.reach for n in self.size], [self.reach] * self.ndim
+        shape[-1], origin[-1] = self.row, self.left
+        if axis is not None:
+            start, stop = (self.high[axis], self.cells[axis]) if side else (0, self.low[axis])
+            margin = self.vector if axis == self.ndim - 1 else h
+            shape[axis], origin[axis] = stop - start + 2 * margin, margin - start
+        return tuple(shape), tuple(origin)
+
+
+class Arena:
+    """All arrays of one kind in one buffer."""
+
+    def __init__(self, layout: Layout, names: Sequence[str], memory: dict[str, int]):
+        places: list[tuple[str, int, int, tuple[int, ...], tuple[int, ...]]] = []
+        at = 0
+        for name in names:
+            for side in (0, 1) if name in memory else (0,):
+                shape, origin = layout.extent(memory.get(name), side)
+                at = _up(at, PAGE) + STAGGER * len(places) % PAGE // layout.dtype.itemsize * layout.dtype.itemsize
+                places.append((name, side, at, shape, origin))
+                at += math.prod(shape) * layout.dtype.itemsize
+        self.buffer: Buffer = POOL.take(at)
+        self.bytes = self.buffer.bytes
+        self.full: dict[str, np.ndarray] = {}          # views of the cells, without halos
+        self.entry: dict[tuple[str, int], tuple[int, tuple[int, int]]] = {}
+        item = layout.dtype.itemsize
+        for name, side, start, shape, origin in places:
+            array = self.bytes[start:start + math.prod(shape) * item].view(layout.dtype).reshape(shape)
+            stride = [s // item for s in array.strides]
+            offset = sum(o * s for o, s in zip(origin, stride, strict=True)) * item
+            self.entry[name, side] = (array.ctypes.data + offset, (stride[0], stride[1] if layout.ndim == 3 else 1))
+            if name not in memory:
+                inner = [slice(o, o + n) for o, n in zip(origin, layout.size, strict=True)]
+                self.full[name] = array[tuple(inner)]
+
+    def clear(self) -> None:
+        """Set everything to zero, halos too."""
+        self.bytes[:] = 0
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A program and its adjoint, compiled.
+
+    histories: (sweep, terms) to keep; images: (parameter, target, history). Compiled on first use.
+    """
+
+    program: Program
+    dtype: np.dtype
+    short_history: bool
+    transposed: Adjoint = field(init=False)
+    histories: list = field(init=False)
+    images: list[tuple[str, str, int]] = field(init=False)
+    loops: dict[str, TimeLoop] = field(init=False)
+
+    def __post_init__(self) -> None:
+        histories: list = []
+        images: list[tuple[str, str, int]] = []
+        stage = stages(self.program)
+        for parameter, target, terms in cofactors(self.program):
+            key = (stage[target], tuple(sorted(terms, key=repr)))
+            if key not in histories:
+                histories.append(key)
+            images.append((parameter, target, histories.index(key)))
+        for name, value in (("transposed", adjoint(self.program)), ("histories", histories), ("images", images), ("loops", {})):
+            object.__setattr__(self, name, value)
+
+    def loop(self, kind: str) -> TimeLoop:
+        """Return the compiled time loop of the "forward" or the "adjoint" program."""
+        if kind not in self.loops:
+            program = self.program if kind == "forward" else self.transposed.program
+            text = c_text(program, self.histories if kind == "forward" else ())
+            self.loops[kind] = TimeLoop(text, program.ndim, self.dtype, self.short_history)
+        return self.loops[kind]
+
+
+def stages(program: Program) -> dict[str, int]:
+    """Return which sweep writes each array that is not a memory variable updated before it."""
+    return {a.target: s for s, (_, group) in enumerate(sweeps(program)) for a in group}
+
+
+class Taps:
+    """Weighted cells that stand for a shot's points, sorted by plane of axis 0.
+
+    positions: (points, ndim) in cells of the grid. pad: cells of absorbing layer before it. What falls beyond the layer is dropped (the
+    field is zero there), or wraps around. cells: (taps, ndim); weights: (taps,); owner: (taps,), which point a tap belongs to.
+    """
+
+    def __init__(self, positions: np.ndarray, pad: int, size: tuple[int, ...], periodic: bool):
+        cells, weights, owner = taps(positions)
+        cells = cells % np.array(size) if periodic else cells + pad
+        inside = np.flatnonzero(((cells >= 0) & (cells < np.array(size))).all(axis=1))
+        order = inside[np.argsort(cells[inside, 0], kind="stable")]
+        self.points = len(positions)
+        self.cells, self.weights, self.owner = cells[order], weights[order], owner[order].astype(np.int32)
+
+
+@dataclass
+class Experiment:
+    """Everything a native run needs, as raw arrays.
+
+    parameters: {kernel parameter: (size)}. samples: {source: (shots, sources, steps)}. factor: {source: factor of its samples}.
+    sources, receivers: Taps per shot. observed: the array receivers read. profiles: {name: (cells along its axis)}.
+    """
+
+    engine: Engine
+    layout: Layout
+    parameters: dict[str, np.ndarray]
+    samples: dict[str, np.ndarray]
+    factor: dict[str, float]
+    sources: list[Taps]
+    receivers: list[Taps]
+    observed: str
+    profiles: dict[str, np.ndarray]
+    steps: int
+    step: float
+    periodic: bool
+    threads: int
+    every: int = 1
+    progress: Callable[[int, int], None] | None = None
+
+    @property
+    def shots(self) -> int:
+        """Number of shots."""
+        return len(self.sources)
+
+    def groups(self) -> list[tuple[list[int], int]]:
+        """Return [(shots that run side by side, threads of each)]: small grids a thread each, large ones all threads on one."""
+        state = self.layout.cells_count * self.layout.dtype.itemsize * 3
+        together = self.threads if state < 12e6 else 1
+        out: list[tuple[list[int], int]] = []
+        for start in range(0, self.shots, together):
+            chosen = list(range(start, min(start + together, self.shots)))
+            out.append((chosen, max(1, self.threads // len(chosen))))
+        return out
+
+
+class Tape:
+    """What a forward run leaves for the adjoint run: one history buffer per shot."""
+
+    def __init__(self) -> None:
+        self.histories: list[Buffer] = []
+
+
+class _Run:
+    """One direction of a group of shots: arenas, tables and contexts."""
+
+    def __init__(self, e: Experiment, kind: str, shots: list[int], threads: int, parameters: Arena):
+        self.e, self.kind, self.shots = e, kind, shots
+        self.program = e.engine.program if kind == "forward" else e.engine.transposed.program
+        self.loop, self.names = e.engine.loop(kind), array_names(self.program)
+        self.index = {n: i for i, n in enumerate(self.names)}
+        self.stage = stages(self.program)
+        self.hold: list[object] = []
+        profiles = [self._pointer(e.profiles[p]) for p in self.program.profiles]
+        self.profile = self._pointer(np.array(profiles or [0], np.uintp))
+        self.arenas = [Arena(e.layout, self.program.arrays(), self.program.memory) for _ in shots]
+        self.contexts = [self._context(arena, parameters, threads) for arena in self.arenas]
+        self.threads = threads
+
+    def _pointer(self, array: np.ndarray) -> int:
+        self.hold.append(array)
+        return array.ctypes.data
+
+    def _context(self, arena: Arena, parameters: Arena, threads: int) -> Context:
+        arena.clear()
+        e, lay, c = self.e, self.e.layout, Context()
+        table = np.zeros((2, 2 * len(self.names)), ARRAY)
+        for name, i in self.index.items():
+            for side in (0, 1):
+                source = arena if name in self.stage or (name, 0) in arena.entry else parameters
+                table[:, 2 * i + side] = source.entry.get((name, side), source.entry[name, 0])
+        for now, then in self.program.rotate.items():
+            for side in (0, 1):
+                a, b = 2 * self.index[now] + side, 2 * self.index[then] + side
+                table[1, a], table[1, b] = table[0, b], table[0, a]
+        for name, values in (("cells", lay.cells), ("size", lay.size), ("low", lay.low), ("high", lay.high)):
+            setattr(c, name, (ctypes.c_long * 3)(*values))
+        c.steps, c.threads, c.direction, c.every = e.steps, threads, 1 if self.kind == "forward" else -1, e.every
+        c.periodic = (1 << lay.ndim) - 1 if e.periodic else 0
+        c.tile, c.block = _tiling(lay, threads, len(sweeps(self.program)), len(self.program.arrays()))
+        c.histories, c.history_size = len(e.engine.histories), math.prod(lay.history_shape)
+        c.history_stride = (ctypes.c_long * 2)(math.prod(lay.history_shape[1:]), lay.history_shape[-1])
+        c.table = (ctypes.c_void_p * 2)(self._pointer(table[0]), self._pointer(table[1]))
+        c.profile = self.profile
+        return c
+
+    def points(self, taps: Taps, weights: np.ndarray, array: str, offset: int, data: np.ndarray, first_row: int = 0, history: int = -1,
+               history_weights: np.ndarray | None = None) -> Points:
+        """Return the native table of weighted cells of an array. data: (steps..., points); `first_row` is what step 0 meets."""
+        lay, cells = self.e.layout, taps.cells
+        stride = [math.prod(lay.extent(None, 0)[0][k + 1:]) for k in range(lay.ndim)]
+        compact = [math.prod(lay.history_shape[k + 1:]) for k in range(lay.ndim)]
+        row = np.searchsorted(cells[:, 0], np.arange(lay.size[0] + 1)).astype(np.int32)
+        as_real = lambda w: np.ascontiguousarray(w, lay.dtype)  # noqa: E731
+        arrays = (row, cells @ np.array(stride), cells @ np.array(compact), as_real(weights),
+                  as_real(taps.weights if history_weights is None else history_weights), taps.owner)
+        base = self._pointer(data) + first_row * taps.points * lay.dtype.itemsize
+        return Points(len(cells), taps.points, self.index[array], self.stage[array], offset, history, *(self._pointer(a) for a in arrays), base)
+
+    def attach(self, c: Context, name: str, items: list[Points] | list[Image]) -> None:
+        """Hand a context its injections, receivers or images."""
+        kind = Image if name == "image" else Points
+        array = (kind * max(1, len(items)))(*items)
+        self.hold.append(array)
+        setattr(c, name, ctypes.addressof(array))
+        setattr(c, name + "s", len(items))
+
+    def advance(self, first: int, last: int, report: Callable[[int], None] | None = None) -> None:
+        """Run loop counts [first, last) in chunks; NaN and Ctrl-C are noticed between them."""
+        e, c0 = self.e, self.contexts[0]
+        chunk = max(c0.tile, int(CHUNK_CELLS * c0.threads / e.layout.cells_count) // c0.tile * c0.tile)
+        for start in range(first, last, chunk):
+            stop = min(start + chunk, last)
+            for c in self.contexts:
+                c.first, c.last = start, stop
+                c.from_, c.to = (start, stop) if self.kind == "forward" else (e.steps - stop, e.steps - start)
+            self.loop.run(self.contexts)
+            for shot, arena in zip(self.shots, self.arenas, strict=True):
+                if not self.loop.finite(arena.bytes.view(e.layout.dtype)):
+                    self._explode(shot, start, stop)
+            if report:
+                report((stop - start) * len(self.shots))
+
+    def _explode(self, shot: int, start: int, stop: int) -> None:
+        e = self.e
+        start, stop = (start, stop) if self.kind == "forward" else (e.steps - stop, e.steps - start)
+        raise NonFiniteError(f"the {self.kind} wavefield of shot {shot} became NaN or infinite between steps {start} and {stop} "
+                             f"({start * e.step:.4g} to {stop * e.step:.4g} s); check the model and the wavelet for NaN, and the step for stability")
+
+
+def _tiling(lay: Layout, threads: int, count: int, arrays: int) -> tuple[int, int]:
+    """Return (steps per tile, planes per block): blocks that stay in the cache for a few steps, where the grid is tall enough."""
+    plane = math.prod(lay.size[1:]) * lay.dtype.itemsize * min(arrays, 4)
+    block = max(4, min(32, int(1.0e6 / plane)))
+    tile = 8 if lay.ndim == 2 else 4
+    while tile > 1 and lay.size[0] // threads < lay.low[0] + 2 * lay.reach * (tile * count + 1) + block:
+        tile //= 2
+    return tile, block
+
+
+def parameter_arena(e: Experiment) -> Arena:
+    """Return the kernel parameters in the layout of the arrays, zeros around them."""
+    arena = Arena(e.layout, list(e.parameters), {})
+    arena.clear()
+    for name, values in e.parameters.items():
+        arena.full[name][...] = values
+    return arena
+
+
+def _product(e: Experiment, names: Sequence[str], cells: np.ndarray) -> np.ndarray | float:
+    out: np.ndarray | float = 1.0
+    for n in names:
+        out = out * e.parameters[n][tuple(cells.T)].astype(np.float64)
+    return out
+
+
+def forward(e: Experiment, tape: Tape | None = None) -> np.ndarray:
+    """Run all shots; returns gathers (shots, receivers, steps). With a tape, keeps the history of every shot on it."""
+    gathers = np.zeros((e.shots, e.receivers[0].points, e.steps), e.layout.dtype)
+    parameters, done = parameter_arena(e), 0
+    if tape is not None:
+        tape.histories = []
+
+    def report(n: int) -> None:
+        nonlocal done
+        done += n
+        if e.progress:
+            e.progress(done, e.shots * e.steps)
+    for shots, threads in e.groups():
+        run = _Run(e, "forward", shots, threads, parameters)
+        outs = [np.zeros((threads, e.steps, e.receivers[s].points), e.layout.dtype) for s in shots]
+        for c, shot, out in zip(run.contexts, shots, outs, strict=True):
+            _attach_forward(run, c, shot, out)
+            if tape is not None:
+                buffer = POOL.take(_slots(0, e.steps, e.every) * c.histories * c.history_size * _stored_bytes(e))
+                tape.histories.append(buffer)
+                c.storing, c.history = 1, buffer.bytes.ctypes.data
+        run.advance(0, e.steps, report)
+        for shot, out in zip(shots, outs, strict=True):
+            gathers[shot] = (out[0] if threads == 1 else out.sum(axis=0)).T
+    return gathers
+
+
+def states(e: Experiment, every: int) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+    """Yield (step, {field: (size)}) of the first shot, from the start and then every `every` steps. The arrays are views: copy them."""
+    run = _Run(e, "forward", [0], e.threads, parameter_arena(e))
+    _attach_forward(run, run.contexts[0], 0, None)
+    program, arena = e.engine.program, run.arenas[0]
+    for step in range(0, e.steps, every):
+        if step:
+            run.advance(step - every, step)
+        yield step, {f: arena.full[program.partner(f) if step % 2 else f] for f in arena.full}
+
+
+def _slots(first: int, last: int, every: int) -> int:
+    """Number of kept steps n in [first, last): those with n % every == every // 2."""
+    return (last - every // 2 + every - 1) // every - (first - every // 2 + every - 1) // every
+
+
+def _stored_bytes(e: Experiment) -> int:
+    return 2 if e.engine.short_history else e.layout.dtype.itemsize
+
+
+def _attach_forward(run: _Run, c: Context, shot: int, out: np.ndarray | None) -> None:
+    """Attach sources (and the histories they belong to) and receivers to a forward context."""
+    e, items, seen = run.e, list[Points](), set[tuple[str, int]]()
+    points = e.sources[shot]
+    for source, assign, term in e.engine.program.injections():
+        data = np.ascontiguousarray(e.samples[source][shot].T, e.layout.dtype)
+        scale = points.weights * e.factor[source] * term.weight
+        kept = [(k, h) for k, target, h in e.engine.images if target == assign.target and k in term.coefficients and (source, h) not in seen]
+        histories = [(h, scale * _product(e, [x for x in term.coefficients if x != k], points.cells)) for k, h in kept]
+        seen |= {(source, h) for h, _ in histories}
+        weights = scale * _product(e, term.coefficients, points.cells)
+        for i, (h, w) in enumerate(histories or [(-1, scale)]):
+            items.append(run.points(points, weights * (i == 0), assign.target, 0, data, history=h, history_weights=w))
+    run.attach(c, "injection", items)
+    target = e.engine.program.partner(e.observed)
+    run.attach(c, "receiver", [] if out is None else [run.points(e.receivers[shot], e.receivers[shot].weights, target, 1, out)])
+
+
+@dataclass
+class Cotangents:
+    """Result of an adjoint run: {parameter: (size)}, {source: (shots, sources, steps)}."""
+
+    parameters: dict[str, np.ndarray]
+    samples: dict[str, np.ndarray]
+
+
+def backward(e: Experiment, gathers: np.ndarray, storage: Storage, tape: Tape | None, images: bool) -> Cotangents:
+    """Run the exact adjoint of `forward` on cotangents of the gathers, (shots, receivers, steps).
+
+    tape: what forward left; without it the forward run is done again where images need it. images: whether parameters are asked for.
+    """
+    lay, engine = e.layout, e.engine
+    parameters = parameter_arena(e)
+    samples = {s: np.zeros((e.shots, e.sources[0].points, e.steps), lay.dtype) for s in e.samples}
+    sums: list[dict[tuple[str, str], np.ndarray]] = []   # per place in a group: sums in a fixed order are the same on every run
+    if images and not isinstance(storage, Checkpoints) and (tape is None or not tape.histories):
+        tape = Tape()
+        forward(e, tape)
+    for shots, threads in e.groups():
+        run = _Run(e, "adjoint", shots, threads, parameters)
+        results: list[list[tuple[str, np.ndarray]]] = []
+        for i, (c, shot) in enumerate(zip(run.contexts, shots, strict=True)):
+            results.append(_attach_adjoint(run, c, shot, gathers[shot], threads))
+            if images:
+                if i == len(sums):
+                    sums.append({(k, target): np.zeros(lay.history_shape, lay.dtype) for k, target, _ in engine.images})
+                _attach_images(run, c, sums[i])
+        if not images:
+            run.advance(0, e.steps)
+        elif isinstance(storage, Checkpoints):
+            _Checkpointed(e, run, shots, threads, parameters, storage.bytes).reverse_all()
+        else:
+            assert tape is not None
+            for c, shot in zip(run.contexts, shots, strict=True):
+                c.storing, c.history = 2, tape.histories[shot].bytes.ctypes.data
+            run.advance(0, e.steps)
+        for shot, outs in zip(shots, results, strict=True):
+            for source, out in outs:
+                samples[source][shot] += (out.sum(axis=0) if threads > 1 else out[0]).T
+    return Cotangents(_collect(e, sums) if images else {}, samples)
+
+
+def _attach_adjoint(run: _Run, c: Context, shot: int, cotangent: np.ndarray, threads: int) -> list[tuple[str, np.ndarray]]:
+    """Attach residuals as injections, and what sources read; returns [(source, (threads, steps, sources))] to be summed up."""
+    e, transposed = run.e, run.e.engine.transposed
+    points = e.receivers[shot]
+    # A gather's sample n + 1 is read after step n: the row of step n is the next one, and nothing follows the last step.
+    rows = np.zeros((e.steps + 1, points.points), e.layout.dtype)
+    rows[:-1] = cotangent.T
+    weights = points.weights * _product(e, transposed.scale.get(e.observed, ()), points.cells)
+    run.attach(c, "injection", [run.points(points, weights, e.observed, -(e.observed in transposed.late), rows, first_row=1)])
+    points, results, items = e.sources[shot], list[tuple[str, np.ndarray]](), list[Points]()
+    for source, terms in transposed.sources.items():
+        for weight, coefficients, target in terms:
+            array = e.engine.program.owner(target)
+            carried = transposed.scale.get(array, ())
+            extra, missing = ([x for x in a if x not in b] for a, b in ((coefficients, carried), (carried, coefficients)))
+            w = weight * e.factor[source] * points.weights * _product(e, extra, points.cells) / _product(e, missing, points.cells)
+            results.append((source, np.zeros((threads, e.steps, points.points), e.layout.dtype)))
+            items.append(run.points(points, w, array, -(array in transposed.late), results[-1][1]))
+    run.attach(c, "receiver", items)
+    return results
+
+
+def _attach_images(run: _Run, c: Context, sums: dict[tuple[str, str], np.ndarray]) -> None:
+    engine, items = run.e.engine, list[Image]()
+    for parameter, target, history in engine.images:
+        array = engine.program.owner(target)
+        late = -(array in engine.transposed.late)
+        items.append(Image(run.index[array], run.stage[array], late, history, sums[parameter, target].ctypes.data))
+    run.attach(c, "image", items)
+
+
+def _collect(e: Experiment, sums: list[dict[tuple[str, str], np.ndarray]]) -> dict[str, np.ndarray]:
+    """Add up the images of each parameter, undoing the factor that the stored cotangent carries."""
+    inner = tuple(slice(0, n) for n in e.layout.size)
+    out: dict[str, np.ndarray] = {}
+    for parameter, target, _ in e.engine.images:
+        g = sums[0][parameter, target][inner].copy()
+        for more in sums[1:]:
+            g += more[parameter, target][inner]
+        g *= e.layout.dtype.type(e.every)
+        for k in e.engine.transposed.scale.get(e.engine.program.owner(target), ()):
+            g /= e.parameters[k]
+        out[parameter] = out[parameter] + g if parameter in out else g
+    return {k: out.get(k, np.zeros(e.layout.size, e.layout.dtype)) for k in e.parameters}
+
+
+class _Checkpointed:
+    """Adjoint of a group of shots with states kept at a few steps: stretches are run forward again with their history, then backwards."""
+
+    def __init__(self, e: Experiment, adjoint_run: _Run, shots: list[int], threads: int, parameters: Arena, budget: int):
+        self.e, self.adjoint = e, adjoint_run
+        self.forward = _Run(e, "forward", shots, threads, parameters)
+        for c, shot in zip(self.forward.contexts, shots, strict=True):
+            _attach_forward(self.forward, c, shot, None)
+        c = self.forward.contexts[0]
+        state = self.forward.arenas[0].bytes.size
+        step = c.histories * c.history_size * _stored_bytes(e)
+        # Half of the budget for states, half for the history of a stretch, but at least one of each.
+        self.stretch = max(1, min(e.steps, (budget // 2) // step))
+        self.slots = max(1, (budget - self.stretch * step) // state)
+        self.history = [POOL.take(self.stretch * step) for _ in shots]
+        for run, storing in ((self.forward, 1), (self.adjoint, 2)):
+            for context, buffer in zip(run.contexts, self.history, strict=True):
+                context.history, context.storing = buffer.bytes.ctypes.data, storing
+
+    def reverse_all(self) -> None:
+        """Run the adjoint of all steps."""
+        self._reverse(0, -(-self.e.steps // self.stretch), self._keep(), self.slots)
+
+    def _keep(self) -> list[Buffer]:
+        kept = [POOL.take(arena.bytes.size) for arena in self.forward.arenas]
+        for buffer, arena in zip(kept, self.forward.arenas, strict=True):
+            buffer.bytes[:] = arena.bytes
+        return kept
+
+    def _restore(self, state: list[Buffer]) -> None:
+        for buffer, arena in zip(state, self.forward.arenas, strict=True):
+            arena.bytes[:] = buffer.bytes
+
+    def _reverse(self, first: int, last: int, state: list[Buffer], slots: int) -> None:
+        """Run the adjoint of stretches [first, last), `state` being the forward state where they begin."""
+        while last - first > 1:
+            middle = first + split(last - first, slots) if slots else last - 1
+            self._restore(state)
+            for c in self.forward.contexts:
+                c.storing = 0
+            self.forward.advance(first * self.stretch, middle * self.stretch)
+            self._reverse(middle, last, self._keep(), max(0, slots - 1))
+            last = middle
+        self._restore(state)
+        start, stop = first * self.stretch, min(self.e.steps, last * self.stretch)
+        for c in self.forward.contexts:
+            c.storing, c.base = 1, start
+        for c in self.adjoint.contexts:
+            c.base = start
+        self.forward.advance(start, stop)
+        self.adjoint.advance(self.e.steps - stop, self.e.steps - start)

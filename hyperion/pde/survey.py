@@ -1,0 +1,179 @@
+"""Sources, receivers and wavelets: what an experiment sends and where it listens."""
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hyperion.autograd import Tensor
+from hyperion.errors import BoundaryError, InputError, ShapeError
+
+from .grid import Grid
+
+Array = Any
+
+
+@dataclass(frozen=True)
+class Wavelet:
+    """Source samples at a constant step.
+
+    samples: (steps,) for all sources alike, or (shots, sources per shot, steps); an array, or a Tensor to differentiate. step: [s].
+    Raises: ShapeError, InputError for samples or a step that cannot be.
+
+    >>> Wavelet(np.zeros(100), 1e-3)
+    Wavelet 100 samples, step 0.001 s
+    """
+
+    samples: Array
+    step: float
+
+    def __post_init__(self) -> None:
+        shape = np.shape(self.samples.data if isinstance(self.samples, Tensor) else self.samples)
+        if len(shape) not in (1, 3) or shape[-1] < 2:
+            raise ShapeError(f"Wavelet(samples of shape {shape}): give (steps,) or (shots, sources per shot, steps), at least 2 steps")
+        if not (math.isfinite(self.step) and self.step > 0):
+            raise InputError(f"Wavelet(step={self.step}): the step must be positive [s]")
+
+    @property
+    def steps(self) -> int:
+        """Number of samples in time."""
+        return self.samples.shape[-1]
+
+    def values(self) -> np.ndarray:
+        """Return the samples as a NumPy array."""
+        from_tensor = self.samples.detach().numpy() if isinstance(self.samples, Tensor) else self.samples
+        return np.asarray(from_tensor)
+
+    def highest_frequency(self, level: float = 1e-2) -> float:
+        """Return the highest frequency [Hz] at which the amplitude spectrum is above `level` times its maximum."""
+        samples = self.values().reshape(-1, self.steps)
+        # A taper at the end keeps the cut of a wavelet that has not died out from looking like high frequencies.
+        spectrum = np.abs(np.fft.rfft(samples * _tail(self.steps), n=2 * self.steps)).max(axis=0)
+        above = np.flatnonzero(spectrum > level * spectrum.max())
+        return float(above[-1] / (2 * self.steps * self.step)) if above.size else 0.0
+
+    def __repr__(self) -> str:
+        return f"Wavelet {self.steps} samples, step {self.step:g} s"
+
+
+def _tail(steps: int) -> np.ndarray:
+    taper = np.ones(steps)
+    n = max(1, steps // 20)
+    taper[-n:] = 0.5 * (1 + np.cos(np.pi * (np.arange(n) + 1) / n))
+    return taper
+
+
+def ricker(peak_frequency: float, duration: float, step: float, delay: float | None = None) -> Wavelet:
+    """Return Ricker's wavelet, the second derivative of a Gaussian: (1 - 2 a) exp(-a), a = (pi f (t - delay))^2.
+
+    peak_frequency: f, of the largest amplitude [Hz]. duration, step: [s]. delay: time of the peak [s]; default 1.5 / f.
+    Returns: Wavelet of round(duration / step) samples, float32, largest value 1.
+    Source: Ricker, Geophysics 18 (1953), 10.
+
+    >>> wavelet = ricker(5.0, duration=4.0, step=2e-3)
+    >>> wavelet.steps, float(wavelet.samples.max())
+    (2000, 1.0)
+    """
+    for name, value in (("peak_frequency", peak_frequency), ("duration", duration), ("step", step)):
+        if not (math.isfinite(value) and value > 0):
+            raise InputError(f"ricker({name}={value}): it must be positive")
+    if peak_frequency > 0.5 / step:
+        raise InputError(f"ricker(peak_frequency={peak_frequency:g} Hz, step={step:g} s): the step samples up to {0.5 / step:g} Hz; "
+                         f"use a step of at most {0.1 / peak_frequency:g} s")
+    t = np.arange(round(duration / step)) * step - (1.5 / peak_frequency if delay is None else delay)
+    a = (np.pi * peak_frequency * t) ** 2
+    return Wavelet(((1.0 - 2.0 * a) * np.exp(-a)).astype(np.float32), step)
+
+
+class Survey:
+    """Many shots: where each one's sources and receivers are, and what the sources send.
+
+    sources: (shots, sources per shot, ndim) [m]. receivers: (shots, receivers, ndim) [m], in the grid's axis order, anywhere in the grid.
+    wavelet: Wavelet; samples (steps,) or (shots, sources per shot, steps). source_field, receiver_field: the field that is driven and the
+    one that is recorded; default: the equation's first.
+    Raises: ShapeError if the shapes disagree, InputError for positions that are not finite.
+
+    >>> Survey(np.zeros((2, 1, 2)), np.zeros((2, 30, 2)), ricker(5.0, 1.0, 1e-3))
+    Survey 2 shots, 1 source and 30 receivers each, 1000 samples of 0.001 s
+    """
+
+    def __init__(self, sources: Array, receivers: Array, wavelet: Wavelet, *, source_field: str | None = None, receiver_field: str | None = None):
+        self.sources, self.receivers = np.asarray(sources, float), np.asarray(receivers, float)
+        self.wavelet, self.source_field, self.receiver_field = wavelet, source_field, receiver_field
+        for name, positions in (("sources", self.sources), ("receivers", self.receivers)):
+            if positions.ndim != 3 or not positions.shape[0] or not positions.shape[1]:
+                raise ShapeError(f"Survey({name} of shape {positions.shape}): give (shots, points per shot, ndim) [m]")
+            if not np.isfinite(positions).all():
+                raise InputError(f"Survey({name}): positions must be finite [m], got {positions[~np.isfinite(positions)][0]}")
+        if self.sources.shape[0] != self.receivers.shape[0] or self.sources.shape[2] != self.receivers.shape[2]:
+            raise ShapeError(f"Survey(sources {self.sources.shape}, receivers {self.receivers.shape}): shots and axes must agree; "
+                             "repeat the receivers for every shot with np.broadcast_to")
+        given = np.shape(wavelet.values())
+        if len(given) == 3 and given[:2] != self.sources.shape[:2]:
+            raise ShapeError(f"Survey(wavelet samples {given}, sources {self.sources.shape}): give one wavelet per shot and source, or (steps,)")
+
+    @property
+    def shots(self) -> int:
+        """Number of shots."""
+        return self.sources.shape[0]
+
+    def subset(self, shots: Sequence[int] | np.ndarray) -> "Survey":
+        """Return the survey of some of the shots, in the order given."""
+        chosen = np.asarray(shots, int)
+        samples = self.wavelet.samples
+        wavelet = self.wavelet if len(samples.shape) == 1 else Wavelet(samples[chosen], self.wavelet.step)
+        return Survey(self.sources[chosen], self.receivers[chosen], wavelet, source_field=self.source_field, receiver_field=self.receiver_field)
+
+    def with_wavelet(self, wavelet: Wavelet) -> "Survey":
+        """Return the same geometry with another wavelet."""
+        return Survey(self.sources, self.receivers, wavelet, source_field=self.source_field, receiver_field=self.receiver_field)
+
+    def check_inside(self, grid: Grid) -> None:
+        """Raise BoundaryError if a source or a receiver lies outside the grid, naming the first."""
+        for name, positions in (("sources", self.sources), ("receivers", self.receivers)):
+            if positions.shape[2] != grid.ndim:
+                raise ShapeError(f"{name} have {positions.shape[2]} coordinates, the grid has {grid.ndim} axes; give one per axis, in its order")
+            extent = np.array(grid.extent)
+            outside = ((positions < -1e-6 * extent) | (positions > extent * (1 + 1e-6))).any(axis=2)
+            if outside.any():
+                shot, i = (int(v[0]) for v in np.nonzero(outside))
+                where = ", ".join(f"{v:g}" for v in positions[shot, i])
+                raise BoundaryError(f"{name}[{shot}, {i}] = ({where}) m lies outside the grid, which spans "
+                                    f"{' x '.join(f'0..{e:g}' for e in grid.extent)} m; move it or enlarge the grid")
+
+    def __repr__(self) -> str:
+        n = self.sources.shape[1]
+        return (f"Survey {self.shots} shot{'s' * (self.shots > 1)}, {n} source{'s' * (n > 1)} and {self.receivers.shape[1]} receivers each, "
+                f"{self.wavelet.steps} samples of {self.wavelet.step:g} s")
+
+
+def taps(positions: np.ndarray, half_width: int = 4, beta: float = 6.31) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the grid points and weights that stand for points between nodes.
+
+    positions: (points, ndim) in cells. A coordinate on a node takes that node; others a Kaiser-windowed sinc of 2 * half_width nodes.
+    Returns: cells (taps, ndim) int, weights (taps,), owner (taps,) int: which position each tap belongs to.
+    Source: Hicks, Geophysics 67 (2002), 156, table 1 (half width 4, beta 6.31: up to half the Nyquist wavenumber).
+    """
+    ndim, count = positions.shape[1], positions.shape[0]
+    cells: list[np.ndarray] = []
+    weights = np.ones([count] + [1] * ndim)
+    for axis in range(ndim):
+        v = positions[:, axis, None]
+        node = np.rint(v)
+        on_node = np.abs(v - node) < 1e-6
+        if on_node.all():
+            at, w = node.astype(int), np.ones((count, 1))
+        else:
+            at = np.floor(v).astype(int) + np.arange(1 - half_width, half_width + 1)
+            r = at - v
+            w = np.sinc(r) * np.i0(beta * np.sqrt(np.maximum(0.0, 1.0 - (r / half_width) ** 2))) / np.i0(beta)
+            w = np.where(on_node, at == node, w)
+        along = [count] + [1] * ndim
+        along[axis + 1] = at.shape[1]
+        cells.append(at.reshape(along))
+        weights = weights * w.reshape(along)
+    cells = [np.broadcast_to(at, weights.shape) for at in cells]
+    keep = weights != 0.0
+    owner = np.broadcast_to(np.arange(count).reshape([count] + [1] * ndim), weights.shape)
+    return np.stack([at[keep] for at in cells], axis=1), weights[keep], owner[keep]
