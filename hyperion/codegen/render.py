@@ -5,7 +5,7 @@ Sizes are arguments; rank, stencils and the equation are constants. Zeros beyond
 hold zeros and coefficients are zero in the padding, so whole vectors run without masks and every transposed gather is exact.
 """
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import product
 
 from .program import Assign, Program, Stencil, Term, sweeps
@@ -17,7 +17,7 @@ AXES = ("z", "y", "x")                                 # loop variables of the l
 def c_text(program: Program, histories: Iterable[History], rows: int = 2) -> str:
     """Return the C text of all sweeps of a program.
 
-    histories: the cofactors to write to history arrays, in order. rows: rows computed together in a kernel (they share vertical reads).
+    histories: the cofactors to write to history arrays, in order. rows: planes of axis 0 computed together in a kernel (they share reads).
     """
     index = {name: i for i, name in enumerate(array_names(program))}
     profiles = list(program.profiles)
@@ -74,6 +74,7 @@ class _Kernel:
         self.body = [(target, _stars(terms, uses)) for target, terms in present]
         self.kept = [(i, _stars(terms, uses)) for i, terms in kept]
         self.names: dict[str, int] = {}
+        self.multiples: dict[str, tuple[str, int, int]] = {}             # names of multiples of strides: (an array, axis, multiple)
         for target, terms in [*self.body, *(("", terms) for _, terms in self.kept)]:
             for x in [target, *(t.array for t in terms), *(c for t in terms for c in t.coefficients if c in program.parameters)]:
                 if x:
@@ -85,63 +86,105 @@ class _Kernel:
         return [t for t in terms if t.array not in p.sources and p.memory.get(t.array, -1) in self.mask | {-1}
                 and all(p.profiles[c] in self.mask for c in t.coefficients if c in p.profiles)]
 
-    def _layout(self, x: str) -> str:
-        """Name of the stride class of an array: full arrays share one, the slabs of an axis another."""
-        axis = self.program.memory.get(x)
-        return "f" if axis is None else str(axis)
+    def _stride(self, x: str, axis: int) -> str:
+        """Name of the stride of an array along an axis; only slabs of a later axis differ from full arrays."""
+        memory = self.program.memory.get(x, -1)
+        return f"S{axis}" if memory <= axis else f"S{axis}_{memory}"
 
     def _side(self, x: str) -> str:
         axis = self.program.memory.get(x)
         return "0" if axis is None else f"side[{axis}]"
 
     def _offset(self, x: str, shift: tuple[int, ...], row: int) -> str:
-        """C text of the distance from the walking pointer of `x` to the point `shift` away, `row` rows further."""
+        """C text of the distance in bytes from the walking pointer of `x` to the point `shift` away, `row` planes of axis 0 further.
+
+        A multiple of a stride is a power of two (which an address scales for nothing) times an odd multiple held in a register of its own.
+        """
         out = ""
         for k in range(self.ndim - 1):
-            n = shift[k] + (row if k == self.ndim - 2 else 0)
-            out += f"+{n}*S{self._layout(x)}_{k}" if n else ""
-        return out + (f"+{shift[-1]}" if shift[-1] else "")
+            n = shift[k] + (row if k == 0 else 0)
+            if n:
+                power = min(abs(n) & -abs(n), 8)
+                name = f"{self._stride(x, k)}{'p' if n > 0 else 'm'}{abs(n) // power}"
+                self.multiples[name] = (x, k, n // power)
+                out += f" + {power} * {name}"
+        return out + (f" + {shift[-1]} * (long)sizeof(real)" if shift[-1] else "")
 
     def text(self) -> str:
         first = AXES[3 - self.ndim]
+        loops = self._loops()
         out = f"static void {self.name}(const Context *c, const Array *t, Stored *history, const long *box, const int *side) {{\n"
-        layouts: dict[str, str] = {}
+        strides: dict[str, tuple[str, int]] = {}
         for x, i in self.names.items():
             out += f"  real *restrict A{i} = t[2 * {self.index[x]} + {self._side(x)}].p;\n"
-            layouts.setdefault(self._layout(x), x)
-        for layout, x in layouts.items():
             for k in range(self.ndim - 1):
-                out += f"  const long S{layout}_{k} = t[2 * {self.index[x]} + {self._side(x)}].stride[{k}];\n"
+                strides.setdefault(self._stride(x, k), (x, k))
+        for name, (x, k) in strides.items():
+            out += f"  const long {name} = t[2 * {self.index[x]} + {self._side(x)}].stride[{k}];\n"
+        for name, (x, k, n) in self.multiples.items():
+            # In bytes; the empty asm keeps the compiler from making other multiples of it, which would not fit the registers.
+            out += f'  long {name} = {n} * (long)sizeof(real) * {self._stride(x, k)}; __asm__("" : "+r"({name}));\n'
         used = {c for terms in [ts for _, ts in self.body] + [ts for _, ts in self.kept] for t in terms for c in t.coefficients
                 if c in self.profiles}
         for c in sorted(used):
             out += f"  const real *restrict q{self.profiles.index(c)} = c->profile[{self.profiles.index(c)}];\n"
-        start = "".join(f"real *c{i} = A{i}" + "".join(f" + {AXES[3 - self.ndim + k]} * S{self._layout(x)}_{k}" for k in range(self.ndim - 1))
-                        + " + x; " for x, i in self.names.items())
-        # A pointer per array walks along the row; the empty asm keeps the compiler from folding it back into many spilled offsets.
-        step = "".join(f'c{i} += VL; __asm__("" : "+r"(c{i})); ' for i in self.names.values())
-        y = 2 * (self.ndim - 2)
+        return out + loops + "}\n"
 
-        def strip(rows: int) -> str:
-            return (f"for (; y + {rows} <= {'last' if self.ndim == 3 else f'box[{y + 1}]'}; y += {rows}) {{\n      long x = box[{y + 2}]; {start}\n"
-                    f"      for (; x < box[{y + 3}]; x += VL) {{\n        {self._block(rows)}\n        {step}}}\n    }}\n")
-        rows = "    " + strip(self.rows) + ("    " + strip(1) if self.rows > 1 else "")
+    def _loops(self) -> str:
+        """C text of the loops over a box."""
+        first, out = AXES[3 - self.ndim], ""
+        start = "".join(f"char *c{i} = (char *)(A{i}" + "".join(f" + {AXES[3 - self.ndim + k]} * {self._stride(x, k)}" for k in range(self.ndim - 1))
+                        + " + x); " for x, i in self.names.items())
+        narrow = self.ndim - 1 in self.mask
+
+        def walk(by: Callable[[str], str]) -> str:
+            # A pointer per array walks along; the empty asm keeps the compiler from folding it back into many spilled offsets.
+            return "".join(f'c{i} += {by(x)}; __asm__("" : "+r"(c{i})); ' for x, i in self.names.items())
+
+        x = 2 * (self.ndim - 1)
+
+        def nest(rows: int) -> str:
+            """Loops over a box, `rows` planes of axis 0 at a time, rows inside."""
+            block, along = self._block(rows), walk(lambda x: "VL * (long)sizeof(real)")
+            outer = f"for (; {first} + {rows} <= box[1]; {first} += {rows}) {{\n"
+            if self.ndim == 2:
+                return f"  {outer}  long x = box[2]; {start}\n  for (; x < box[3]; x += VL) {{\n{block}\n{along}}}\n  }}\n"
+            return (f"  {outer}  for (long left = box[4]; left < box[5]; left += COLUMNS) {{\n  const long right = left + COLUMNS < box[5] ? left + COLUMNS : box[5];\n"
+                    f"  for (long y = block; y < last; y++) {{\n  long x = left; {start}\n  for (; x < right; x += VL) {{\n{block}\n{along}}} }} }}\n  }}\n")
+
+        def columns(rows: int, half: bool) -> str:
+            """Loops over a narrow box, columns inside: they amortise more. Whole vectors first, then half vectors for what is left."""
+            block, down = self._block(rows), walk(lambda x: f"{rows if self.ndim == 2 else 1} * {self._stride(x, self.ndim - 2)} * (long)sizeof(real)")
+            width = f"(box[{x + 1}] - box[{x}]) / VL * VL"
+            begin = f"box[{x}] + {width}" if half else f"box[{x}]"
+            across = f"for (long x = {begin}; x {'' if half else '+ VL <= '}{'< ' if half else ''}box[{x + 1}]; x += {'VLh' if half else 'VL'}) {{"
+            if half:
+                block = re.sub(r"\b(V|VL|LD|ST|STORE)\b", r"\1h", block)
+            if self.ndim == 2:
+                planes = "box[0]" if rows == self.rows else f"box[0] + (box[1] - box[0]) / {self.rows} * {self.rows}"
+                return f"  {across}\n  long {first} = {planes}; {start}\n  for (; {first} + {rows} <= box[1]; {first} += {rows}) {{\n{block}\n{down}}}\n  }}\n"
+            return f"  {across}\n  long y = block; {start}\n  for (; y < last; y++) {{\n{block}\n{down}}} }}\n"
+
+        def slab(rows: int) -> str:
+            both = columns(rows, False) + columns(rows, True)
+            return both if self.ndim == 2 else f"  for (; {first} + {rows} <= box[1]; {first} += {rows}) {{\n{both}  }}\n"
         if self.ndim == 3:                             # blocks of rows, so that the planes a point reads stay in the cache while z advances
-            out += (f"  for (long block = box[2]; block < box[3]; block += ROWS) {{\n  const long last = box[3] < block + ROWS ? box[3] : block + ROWS;\n"
-                    f"  for (long {first} = box[0]; {first} < box[1]; {first}++) {{\n    long y = block;\n{rows}  }} }}\n")
-        else:
-            out += f"  {{ long y = box[0];\n{rows}  }}\n"
-        out += "}\n"
-        narrow = self.ndim - 1 in self.mask            # side slabs are narrow: half vectors waste less there
-        return re.sub(r"\b(V|VL|LD|ST|STORE)\b", r"\1h", out) if narrow else out
+            out += "  for (long block = box[2]; block < box[3]; block += ROWS) {\n  const long last = box[3] < block + ROWS ? box[3] : block + ROWS;\n"
+        if self.ndim == 3 or not narrow:
+            out += f"  long {first} = box[0];\n"
+        loops = slab if narrow else nest
+        out += loops(self.rows) + (loops(1) if self.rows > 1 else "")
+        out += "  }\n" if self.ndim == 3 else ""
+        return out
 
     def _block(self, rows: int) -> str:
-        """C text that computes one vector of `rows` rows."""
+        """C text that computes one vector in each of `rows` planes of axis 0."""
+        first = AXES[3 - self.ndim]
         lines: list[str] = []
         loaded: dict[tuple[str, tuple[int, ...]], str] = {}
 
         def load(x: str, shift: tuple[int, ...], row: int) -> str:
-            at = (*shift[:-2], shift[-2] + row, shift[-1])
+            at = (shift[0] + row, *shift[1:])
             if (x, at) not in loaded:
                 loaded[x, at] = name = f"l{len(loaded)}"
                 lines.append(f"V {name} = LD(c{self.names[x]}{self._offset(x, shift, row)});")
@@ -168,7 +211,7 @@ class _Kernel:
                 axis, q = self.program.profiles[c], self.profiles.index(c)
                 if axis == self.ndim - 1:
                     return f"LD(q{q} + x)"
-                return f"q{q}[{AXES[3 - self.ndim + axis]}{f' + {row}' if axis == self.ndim - 2 else ''}]"
+                return f"q{q}[{AXES[3 - self.ndim + axis]}{f' + {row}' if axis == 0 else ''}]"
 
             def value(terms: list[Term]) -> str:
                 by: dict[tuple[str, ...], list[str]] = {}
@@ -181,9 +224,9 @@ class _Kernel:
                 lines.append(f"V o{k}_{row} = {value(terms)};")
                 fresh[target] = f"o{k}_{row}"
                 stores.append(f"ST(c{self.names[target]}{self._offset(target, zero, row)}, o{k}_{row});")
-            plane = "z * c->history_stride[0] + " if self.ndim == 3 else ""
+            place = f"({first} + {row}) * c->history_stride[0]" + (" + y * c->history_stride[1]" if self.ndim == 3 else "")
             for i, terms in self.kept:
-                stores.append(f"STORE(history + {i} * c->history_size + {plane}(y + {row}) * c->history_stride[{self.ndim - 2}] + x, {value(terms)});")
+                stores.append(f"STORE(history + {i} * c->history_size + {place} + x, {value(terms)});")
         return "\n        ".join(lines + stores)
 
 

@@ -4,10 +4,11 @@ from .equation import Derivative, Equation, Expression, Field, derivative, lapla
 from .equations import Acoustic
 from .grid import Grid
 from .solver import Leapfrog, Plan, Solver
+from .stencils import LeastSquares, Taylor
 from .storage import Checkpoints, EverySteps, Storage, Thinned
 from .survey import Survey, Wavelet, ricker
 
 __all__ = [
-    "CPML", "Acoustic", "Boundary", "Checkpoints", "Derivative", "Equation", "EverySteps", "Expression", "Field", "Grid", "Leapfrog", "Periodic",
-    "Plan", "Solver", "Storage", "Survey", "Thinned", "Wavelet", "derivative", "laplace", "ricker",
+    "CPML", "Acoustic", "Boundary", "Checkpoints", "Derivative", "Equation", "EverySteps", "Expression", "Field", "Grid", "Leapfrog", "LeastSquares", "Periodic",
+    "Plan", "Solver", "Storage", "Survey", "Taylor", "Thinned", "Wavelet", "derivative", "laplace", "ricker",
 ]

@@ -32,12 +32,13 @@ class Request:
     kind: int
     half: bool
     accuracy: int
+    design: stencils.Taylor | stencils.LeastSquares
     scale: float
 
     def stencil(self) -> Stencil:
         """Return the plain stencil of this derivative."""
         if self.order == 2:
-            return stencils.scaled(stencils.second(self.ndim, self.axis, self.accuracy), self.scale ** 2)
+            return stencils.scaled(stencils.second(self.ndim, self.axis, self.accuracy, self.design), self.scale ** 2)
         return stencils.scaled(stencils.first(self.ndim, self.axis, self.accuracy, self.kind), self.scale)
 
 
@@ -122,7 +123,7 @@ class CPML(Boundary):
             psi, a, b = f"{r.array}.psi{r.axis}{place}", f"a{r.axis}{place}", f"b{r.axis}{place}"
             update = Assign(psi, (Term(1.0, (b,), psi, point), Term(1.0, (a,), r.array, r.stencil())), r.axis)
             return Rewritten((plain, ((), psi, point)), (update,))
-        up, down = (stencils.scaled(stencils.first(r.ndim, r.axis, r.accuracy, kind), r.scale) for kind in (1, -1))
+        up, down = (stencils.scaled(stencils.first_below(r.ndim, r.axis, r.accuracy, kind, r.design), r.scale) for kind in (1, -1))
         psi, zeta = f"{r.array}.psi{r.axis}", f"{r.array}.zeta{r.axis}"
         half = Assign(psi, (Term(1.0, (f"b{r.axis}half",), psi, point), Term(1.0, (f"a{r.axis}half",), r.array, up)), r.axis)
         a, b = f"a{r.axis}node", f"b{r.axis}node"

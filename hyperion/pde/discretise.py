@@ -6,6 +6,7 @@ from hyperion.errors import InputError
 
 from .boundary import Boundary, Request
 from .equation import Derivative, Equation, Expression
+from .stencils import LeastSquares, Taylor
 
 Polynomial = tuple[tuple[tuple[str, ...], float], ...]  # ((parameters, weight), ...): sum of weight * product of parameters
 
@@ -36,18 +37,20 @@ class Discretisation:
         return cell ** self.kernel_parameters[term.coefficients[0]][2]
 
 
-def discretise(equation: Equation, ndim: int, order: int, ratios: tuple[float, ...], boundary: Boundary) -> Discretisation:
+def discretise(equation: Equation, ndim: int, order: int, ratios: tuple[float, ...], boundary: Boundary,
+               design: Taylor | LeastSquares = Taylor()) -> Discretisation:  # noqa: B008  (a value)
     """Return one step of the leapfrog scheme in `ndim` dimensions with stencils of an even order.
 
     ratios: reference cell over the cell of each axis. The step and the cell stand in the kernel parameters alone (a rate's coefficient
     times step^time_order / cell^derivative_order), so one text serves every grid of the same shape of cell.
     Raises: InputError for a rate that leapfrog cannot step.
     """
-    return _Builder(equation, ndim, order, ratios, boundary).build()
+    return _Builder(equation, ndim, order, ratios, boundary, design).build()
 
 
 class _Builder:
-    def __init__(self, equation: Equation, ndim: int, order: int, ratios: tuple[float, ...], boundary: Boundary):
+    def __init__(self, equation: Equation, ndim: int, order: int, ratios: tuple[float, ...], boundary: Boundary, design: Taylor | LeastSquares):
+        self.design = design
         self.equation, self.ndim, self.order, self.ratios, self.boundary = equation, ndim, order, ratios, boundary
         self.rates, self.point = equation.rates(ndim), here(ndim)
         self.parameters: dict[tuple[Polynomial, int, int], str] = {}
@@ -112,7 +115,7 @@ class _Builder:
         place = [d.axis - self.ndim in self.equation.fields[g].at for g in (f, d.field)]
         if d.order == 2 and place[0] != place[1]:
             raise InputError(f"{type(self.equation).__name__}.rate: the second derivative of {d.field} does not sit where {f} does")
-        request = Request(self.ndim, d.field, d.axis, d.order, int(place[0]) - int(place[1]), place[0], self.order, self.ratios[d.axis])
+        request = Request(self.ndim, d.field, d.axis, d.order, int(place[0]) - int(place[1]), place[0], self.order, self.design, self.ratios[d.axis])
         rewritten = self.boundary.rewrite(request)
         for update in rewritten.memory:
             before.setdefault(update.target, update)

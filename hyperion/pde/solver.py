@@ -19,11 +19,12 @@ from hyperion.cpu import find_compiler
 from hyperion.errors import BoundaryError, DtypeError, InputError, SamplingWarning, ShapeError, SpeedWarning, StabilityError, nearest
 from hyperion.gpu import device as devices
 
-from . import interpreter, native, stencils
+from . import dispersion, interpreter, native, stencils
 from .boundary import CPML, Boundary
 from .discretise import Discretisation, discretise
 from .equation import Equation
 from .grid import Grid
+from .stencils import LeastSquares, Taylor
 from .storage import Checkpoints, Storage, Thinned
 from .survey import Survey
 
@@ -36,14 +37,17 @@ class Leapfrog:
 
     max_speed: the fastest speed the step is made stable for [m/s]; default: the model's, rounded up to two digits (so that small changes
     of a model do not change the step). substeps: steps per sample of the wavelet; default: the fewest that are stable.
+    corrected: whether the error of the time stepping is removed from wavelet and gathers (two matrix products in time; see
+    `pde/dispersion.py`); frequencies above a quarter of the internal sampling rate are lost then.
     Raises: InputError for values that cannot be.
 
     >>> Leapfrog(max_speed=5000.0)
-    Leapfrog(max_speed=5000.0, substeps=None)
+    Leapfrog(max_speed=5000.0, substeps=None, corrected=False)
     """
 
     max_speed: float | None = None
     substeps: int | None = None
+    corrected: bool = False
 
     def __post_init__(self) -> None:
         if self.max_speed is not None and not (math.isfinite(self.max_speed) and self.max_speed > 0):
@@ -78,7 +82,7 @@ class Plan:
 class Solver:
     """An equation on a grid, with an order of accuracy, a boundary, a time stepping and a storage for gradients.
 
-    order: even order of the space derivatives, 2 to 16. boundary: CPML(width) or Periodic(). stepping: Leapfrog(...).
+    order: even order of the space derivatives, 2 to 16. stencil: Taylor(), or LeastSquares(points) of the same width. boundary: CPML(width) or Periodic(). stepping: Leapfrog(...).
     storage: what a gradient keeps: Thinned(...), EverySteps(), Checkpoints(bytes). threads: of the native kernels; default
     HYPERION_THREADS, else the processors there are.
     Raises: InputError for values that cannot be.
@@ -88,23 +92,24 @@ class Solver:
     """
 
     def __init__(self, equation: Equation, grid: Grid, *, order: int = 8, boundary: Boundary | None = None, stepping: Leapfrog | None = None,
-                 storage: Storage | None = None, threads: int | None = None):
+                 storage: Storage | None = None, stencil: Taylor | LeastSquares | None = None, threads: int | None = None):
         if order not in range(2, 17, 2):
             raise InputError(f"Solver(order={order}): give an even order of accuracy, 2 to 16")
         for name, value, kind in (("equation", equation, Equation), ("grid", grid, Grid), ("boundary", boundary, Boundary),
-                                  ("stepping", stepping, Leapfrog), ("storage", storage, Storage)):
-            if not isinstance(value, kind) and not (value is None and name in ("boundary", "stepping", "storage")):
-                raise InputError(f"Solver({name}={value!r}): give a pde.{kind.__name__} value, not a {type(value).__name__}")
+                                  ("stepping", stepping, Leapfrog), ("storage", storage, Storage), ("stencil", stencil, Taylor | LeastSquares)):
+            if not isinstance(value, kind) and not (value is None and name not in ("equation", "grid")):
+                kinds = " or ".join(f"pde.{k.__name__}" for k in getattr(kind, "__args__", (kind,)))
+                raise InputError(f"Solver({name}={value!r}): give a {kinds} value, not a {type(value).__name__}")
         if threads is not None and (int(threads) != threads or threads < 1):
             raise InputError(f"Solver(threads={threads}): give a whole number of at least 1")
         self.equation, self.grid, self.order = equation, grid, order
         self.boundary, self.stepping, self.storage = boundary or CPML(), stepping or Leapfrog(), storage or Thinned()
-        self.threads = threads or config.threads()
+        self.stencil, self.threads = stencil or Taylor(), threads or config.threads()
         if self.boundary.periodic and min(grid.shape) < order // 2:
             raise BoundaryError(f"Solver(order={order}) on {grid}: the stencil is wider than the periodic grid; use a lower order")
         self._cell = grid.spacing[-1]
         ratios = tuple(self._cell / h for h in grid.spacing)
-        self._discrete = discretise(equation, grid.ndim, order, ratios, self.boundary)
+        self._discrete = discretise(equation, grid.ndim, order, ratios, self.boundary, self.stencil)
         self._engines: dict[tuple[Program | int, str, bool], native.Engine] = {}
         self._points: dict[bytes, native.Taps] = {}
 
@@ -197,12 +202,13 @@ class Solver:
                                  f"and spacing={self.grid.spacing} m; use substeps>={math.ceil(step / limit)}, or None to have it chosen")
         highest = survey.wavelet.highest_frequency(0.1)
         points = slowest / (highest * max(self.grid.spacing)) if highest > 0 else math.inf
-        needed = points_needed(self.order)
+        needed = points_needed(self.order, self.stencil)
         if warn and points < needed:
             warnings.warn(f"{points:.1f} points per shortest wavelength ({slowest:g} m/s at {highest:.3g} Hz, spacing {max(self.grid.spacing):g} m); "
                           f"order {self.order} needs {needed:.1f} for 0.5 % of phase speed: expect dispersion; use a finer grid, a higher order "
                           "or a lower frequency", SamplingWarning, stacklevel=3)
         steps = (survey.wavelet.steps - 1) * substeps + 1
+        steps += dispersion.margin(steps) if self.stepping.corrected else 0
         every = 1
         if isinstance(self.storage, Thinned):
             every = min(self.storage.steps(step / substeps, survey.wavelet.highest_frequency(1e-3)), max(1, steps // 2))
@@ -219,7 +225,7 @@ class Solver:
         for the absorbing layer. Source: Lines, Slawinski and Bording, Geophysics 64 (1999), 967, eq. 12.
         """
         second_order = any(f.time_order == 2 for f in self.equation.fields.values())
-        stencil = stencils.second(1, 0, self.order) if second_order else stencils.first(1, 0, self.order, 1)
+        stencil = stencils.second(1, 0, self.order, self.stencil) if second_order else stencils.first(1, 0, self.order, 1)
         norm = sum(abs(w) for _, w in stencil.taps) ** (1 if second_order else 2)
         return 0.98 * 2.0 / (max_speed * math.sqrt(sum(norm / h ** 2 for h in self.grid.spacing)))
 
@@ -257,14 +263,14 @@ def _rounded_up(value: float) -> float:
     return math.ceil(value / unit * (1 - 1e-9)) * unit
 
 
-def points_needed(order: int) -> float:
+def points_needed(order: int, design: Taylor | LeastSquares) -> float:
     """Return the points per wavelength at which the second derivative of an order has a phase speed error of 0.5 %.
 
-    >>> round(points_needed(2)), round(points_needed(8))
+    >>> round(points_needed(2, Taylor())), round(points_needed(8, Taylor()))
     (18, 3)
     """
     k = np.linspace(0.01, np.pi, 2000)
-    symbol = -sum(w * np.cos(s[0] * k) for s, w in stencils.second(1, 0, order).taps)
+    symbol = -sum(w * np.cos(s[0] * k) for s, w in stencils.second(1, 0, order, design).taps)
     bad = np.flatnonzero(np.abs(np.sqrt(np.maximum(symbol, 0.0)) / k - 1.0) > 0.005)
     return float(2 * np.pi / k[bad[0]])
 
@@ -310,6 +316,8 @@ class _Call:
         samples = samples if samples.dtype == self.dtype else samples.astype(self.dtype)
         shape = (*self.survey.sources.shape[:2], self.survey.wavelet.steps)
         samples = broadcast_to(samples, shape)
+        if self.solver.stepping.corrected:
+            return dispersion.warp_wavelet(samples, self.survey.wavelet.step, self.plan.substeps, self.plan.steps)
         if self.plan.substeps == 1:
             return samples
         return fir(samples, _band_limit(self.plan.substeps), axis=-1, up=self.plan.substeps, length=self.plan.steps)
@@ -325,6 +333,8 @@ class _Call:
         else:
             keeps = any(x.tracked for x in inputs[:-1]) and not isinstance(solver.storage, Checkpoints)
             out = simulate(*inputs, call=self, level=0, tape=native.Tape() if keeps else None)
+        if solver.stepping.corrected:
+            return dispersion.unwarp_gathers(out, self.survey.wavelet.step, self.plan.substeps, self.survey.wavelet.steps)
         if self.plan.substeps > 1:
             taps = _band_limit(self.plan.substeps)
             out = fir(out, taps / taps.sum(), axis=-1, down=self.plan.substeps, length=self.survey.wavelet.steps)

@@ -84,7 +84,11 @@ typedef struct {
 } Context;
 
 typedef void (*Kernel)(const Context *, const Array *, Stored *, const long *, const int *);
+/* Blocks of a three-dimensional sweep: rows whose planes stay in the second-level cache, columns whose rows stay in the first. */
+#ifndef ROWS
 #define ROWS 32
+#define COLUMNS 64
+#endif
 
 /* Run a kernel per box of the region between planes [first, last): the interior, and slabs by the set of axes stretched there. */
 static void boxes(const Context *c, const Kernel *kernels, const Array *t, Stored *history, long first, long last) {

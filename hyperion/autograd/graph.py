@@ -1,0 +1,98 @@
+"""The recorded graph: nodes, and whether operations are being recorded.
+
+A node holds what its rules need: the operation, the input Tensors, the parameters and the raw output arrays. A Tensor points to the node
+that made it; nothing points back, so a graph is freed with its outputs, without the garbage collector. Every node carries a number from one
+clock: in the order of creation every node comes after its inputs, and sweeps are loops over it.
+"""
+
+import itertools
+import threading
+from contextlib import ContextDecorator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hyperion.autograd.table import Primitive
+    from hyperion.autograd.tensor import Tensor
+
+__all__ = ["Leaf", "Node", "changes", "no_grad", "recording", "state", "tick"]
+
+tick = itertools.count().__next__
+
+
+class _Changes:
+    last = -1      # when any leaf was last assigned a value: graphs recorded later need no check
+
+
+changes = _Changes()
+
+
+class Node:
+    """One recorded call of a primitive. `inputs` is None once the graph has been freed by a backward sweep."""
+
+    __slots__ = ("inputs", "op", "order", "output", "params")
+
+    def __init__(self, op: "Primitive | None", inputs: "tuple[Tensor, ...] | None", params: dict[str, Any], output: Any) -> None:
+        self.op = op
+        self.inputs = inputs
+        self.params = params
+        self.output = output          # one array, or a tuple of arrays for an operation of several outputs
+        self.order = tick()
+
+    def free(self) -> None:
+        """Drop what the rules need; sweeping this node again is an error."""
+        self.inputs = self.output = None
+        self.params = {}
+
+
+class Leaf(Node):
+    """Where derivatives end: a Tensor made by the user or by a transform, not computed."""
+
+    __slots__ = ("changed", "grad")
+
+    def __init__(self) -> None:
+        super().__init__(None, (), {}, None)
+        self.grad: Tensor | None = None
+        self.changed = self.order
+
+    def mark_changed(self) -> None:
+        """Note that the value was assigned: nodes recorded before used another one."""
+        self.changed = changes.last = tick()
+
+
+class _State(threading.local):
+    """Of each thread: whether it records, and what to go back to when the contexts it is in end."""
+
+    def __init__(self) -> None:
+        self.recording = True
+        self.before: list[bool] = []
+
+
+state = _State()
+
+
+class recording(ContextDecorator):
+    """A context (or decorator) in which operations on tracked Tensors are recorded, or not."""
+
+    def __init__(self, on: bool) -> None:
+        self.on = on
+
+    def __enter__(self) -> None:
+        state.before.append(state.recording)
+        state.recording = self.on
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        state.recording = state.before.pop()
+
+
+def no_grad() -> recording:
+    """Return a context (or decorator) in which nothing is recorded, so no derivative flows through what is computed in it.
+
+    >>> from hyperion.autograd import asarray, no_grad
+    >>> x = asarray(2.0, requires_grad=True)
+    >>> with no_grad():
+    ...     y = x * x
+    >>> y.requires_grad
+    False
+    """
+    return recording(False)

@@ -1,0 +1,1 @@
+"""The table's rows, one stanza per operation, by family."""

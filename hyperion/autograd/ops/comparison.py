@@ -1,0 +1,46 @@
+"""Comparisons and logic, which have no derivative, and selection, which has."""
+
+from typing import Any
+
+from hyperion.autograd.table import elementwise
+from hyperion.autograd.tensor import Tensor, as_tensor
+from hyperion.errors import DtypeError
+
+__all__ = [
+    "equal", "greater", "greater_equal", "isfinite", "less", "less_equal", "logical_and", "logical_not", "logical_or", "not_equal",
+    "where",
+]
+
+equal = elementwise("equal", lambda xp, x, y: x == y, None, None, doc="Return whether x == y for each element.")
+not_equal = elementwise("not_equal", lambda xp, x, y: x != y, None, None, doc="Return whether x != y for each element.")
+less = elementwise("less", lambda xp, x, y: x < y, None, None, doc="Return whether x < y for each element.")
+less_equal = elementwise("less_equal", lambda xp, x, y: x <= y, None, None, doc="Return whether x <= y for each element.")
+greater = elementwise("greater", lambda xp, x, y: x > y, None, None, doc="Return whether x > y for each element.")
+greater_equal = elementwise("greater_equal", lambda xp, x, y: x >= y, None, None, doc="Return whether x >= y for each element.")
+logical_and = elementwise(
+    "logical_and", lambda xp, x, y: xp.logical_and(x, y), None, None, doc="Return whether both are true, for each element."
+)
+logical_or = elementwise(
+    "logical_or", lambda xp, x, y: xp.logical_or(x, y), None, None, doc="Return whether either is true, for each element."
+)
+logical_not = elementwise("logical_not", lambda xp, x: xp.logical_not(x), None, doc="Return whether each element is false.")
+isfinite = elementwise("isfinite", lambda xp, x: xp.isfinite(x), None, doc="Return whether each element is neither NaN nor infinite.")
+_where = elementwise(
+    "where", lambda xp, condition, x, y: xp.where(condition, x, y), None,
+    lambda out, condition, x, y: condition, lambda out, condition, x, y: logical_not(condition),
+)
+
+
+def where(condition: Any, x: Any, y: Any) -> Tensor:
+    """Return x where the condition is true and y elsewhere; the three broadcast.
+
+    condition: bool Tensor or array.
+    Raises: DtypeError if the condition is not bool; ShapeError if the shapes do not combine.
+
+    >>> where([True, False], 1.0, [2.0, 3.0])
+    Tensor (2,) float32, cpu: [1. 3.]
+    """
+    condition = as_tensor(condition)
+    if condition.dtype.kind != "b":
+        raise DtypeError(f"where(condition, x, y): condition is {condition.dtype}; it must be bool: compare it, for example condition != 0")
+    return _where(condition, x, y)

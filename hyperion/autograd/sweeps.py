@@ -1,0 +1,223 @@
+"""Sweeps over a recorded graph: backward for vjp, forward for jvp. Both are loops over the nodes in order of creation, never recursion."""
+
+from collections.abc import Iterable
+from operator import attrgetter
+from typing import Any, NoReturn
+
+from hyperion.autograd.graph import Leaf, Node, changes, recording, state
+from hyperion.autograd.tensor import Tensor, as_tensor
+from hyperion.errors import GraphError, ShapeError
+from hyperion.gpu import device
+
+__all__ = ["Trace", "accumulate", "backward", "match", "ones_like", "sweep_backward", "sweep_forward", "tangent_of", "zeros_like"]
+
+
+class Trace:
+    """The part of a recorded graph between some leaves and some outputs.
+
+    nodes: those that depend on the leaves, in order of creation.
+    leaves: where the walk ended.
+    outside: whether the outputs also depend on something tracked that is not among the leaves.
+    """
+
+    __slots__ = ("leaves", "nodes", "outside")
+
+    def __init__(self, outputs: Iterable[Tensor], leaves: set[Node] | None = None) -> None:
+        """Walk from the outputs back to the leaves. Nodes older than every leaf cannot depend on one, so the walk stops there.
+
+        leaves: None takes every leaf that is met.
+        Raises: GraphError if a part of the graph was freed.
+        """
+        first = -1 if leaves is None else min((leaf.order for leaf in leaves), default=0)
+        ends: set[Node] = set() if leaves is None else leaves
+        nodes: list[Node] = []
+        stack = [x.node for x in outputs if x.node is not None]
+        seen = set(stack)
+        self.outside = False
+        while stack:
+            node = stack.pop()
+            if node in ends:
+                continue
+            if node.op is None and leaves is None:
+                ends.add(node)
+                continue
+            if node.op is None or node.order < first:
+                self.outside = True
+                continue
+            nodes.append(node)
+            for x in node.inputs if node.inputs is not None else _refuse_freed(node):
+                source = x.node
+                if source is None:
+                    continue
+                if source not in seen:
+                    seen.add(source)
+                    stack.append(source)
+        nodes.sort(key=attrgetter("order"))
+        self.nodes = _active(nodes, ends) if self.outside else nodes
+        self.leaves = ends
+
+
+def _active(nodes: list[Node], leaves: set[Node]) -> list[Node]:
+    """Return the nodes that depend on leaves."""
+    active = set(leaves)
+    for node in nodes:
+        if any(x.node in active for x in node.inputs or ()):
+            active.add(node)
+    return [node for node in nodes if node in active]
+
+
+def _refuse_freed(node: Node) -> NoReturn:
+    raise GraphError(
+        f"backward: the graph was freed by an earlier backward (at operation {name_of(node)}); call backward(retain_graph=True) the first "
+        "time, or compute the loss again"
+    )
+
+
+def _refuse_changed(nodes: list[Node]) -> None:
+    """Refuse nodes that used a leaf which was assigned a new value since."""
+    if not nodes or changes.last < nodes[0].order:
+        return
+    for node in nodes:
+        for x in node.inputs or ():
+            if isinstance(x.node, Leaf) and x.node.changed > node.order:
+                raise GraphError(
+                    f"operation {name_of(node)} used a Tensor of shape {x.shape} that was assigned a new value since; the derivative would "
+                    "mix both: compute the loss again after x.assign(...)"
+                )
+
+
+def name_of(node: Node) -> str:
+    """Return the name of a node's operation, for messages."""
+    return "leaf" if node.op is None else repr(node.op.name)
+
+
+def _outputs(node: Node, op: Any) -> Any:
+    """Return a node's outputs as Tensors, for its rules."""
+    values: Any = node.output
+    return Tensor(values, node) if op.outputs == 1 else tuple([Tensor(value, node, i) for i, value in enumerate(values)])
+
+
+def sweep_backward(nodes: list[Node], cotangents: dict[Node, Any], leaves: set[Node], free: bool = False) -> dict[Node, Any]:
+    """Carry cotangents from the last node to the leaves.
+
+    nodes: in order of creation; consumed.
+    cotangents: of the nodes where the sweep starts: a Tensor, or a list for a node of several outputs.
+    free: drop what each node holds once it is passed.
+    Returns: cotangents; what is left in it belongs to leaves.
+    Raises: GraphError if an operation has no vjp, its rule returns a wrong number of Tensors or a wrong shape, or a leaf that was used was
+        assigned a new value since.
+    """
+    _refuse_changed(nodes)
+    active = {*nodes, *leaves}
+    while nodes:
+        node = nodes.pop()
+        g = cotangents.pop(node, None)
+        if g is not None:
+            op: Any = node.op
+            inputs: Any = node.inputs
+            rule = op.vjp or op.need("vjp")
+            results = rule(g, _outputs(node, op), *inputs, **node.params)
+            if len(results) != len(inputs):
+                raise GraphError(f"operation {op.name!r}: its vjp returned {len(results)} results for {len(inputs)} inputs; give one each")
+            for x, cotangent in zip(inputs, results, strict=True):
+                source = x.node
+                if cotangent is None or source is None or source not in active:
+                    continue
+                if cotangent.data.shape != x.data.shape:
+                    raise GraphError(
+                        f"operation {op.name!r}: its vjp returned shape {cotangent.shape} for an input of shape {x.shape}; they must agree"
+                    )
+                accumulate(cotangents, x, cotangent)
+        if free:
+            node.free()
+    return cotangents
+
+
+def accumulate(cotangents: dict[Node, Any], x: Tensor, cotangent: Tensor) -> None:
+    """Add a cotangent of x to those collected so far."""
+    node: Any = x.node
+    if node.op is None or node.op.outputs == 1:
+        before = cotangents.get(node)
+        cotangents[node] = cotangent if before is None else before + cotangent
+        return
+    parts = cotangents.setdefault(node, [None] * len(node.output))
+    before = parts[x.index]
+    parts[x.index] = cotangent if before is None else before + cotangent
+
+
+def sweep_forward(nodes: list[Node], tangents: dict[Node, Any]) -> dict[Node, Any]:
+    """Carry tangents from the leaves to every node that depends on them; adds to `tangents` and returns it.
+
+    Raises: GraphError if an operation has no jvp, its rule returns a wrong shape, or a leaf that was used was assigned a new value since.
+    """
+    _refuse_changed(nodes)
+    for node in nodes:
+        op: Any = node.op
+        inputs: Any = node.inputs
+        incoming = [None if x.node is None else tangent_of(x, tangents) for x in inputs]
+        if all(tangent is None for tangent in incoming):
+            continue
+        out = _outputs(node, op)
+        rule = op.jvp or op.need("jvp")
+        tangent = rule(incoming, out, *inputs, **node.params)
+        if tangent is None:
+            continue
+        for value, reference in zip(tangent, out, strict=True) if op.outputs != 1 else ((tangent, out),):
+            if value is not None and value.data.shape != reference.data.shape:
+                raise GraphError(
+                    f"operation {op.name!r}: its jvp returned shape {value.shape} for an output of shape {reference.shape}; they must agree"
+                )
+        tangents[node] = tangent
+    return tangents
+
+
+def tangent_of(x: Tensor, tangents: dict[Node, Any]) -> Tensor | None:
+    """Return the tangent of x, or None."""
+    node: Any = x.node
+    found = None if node is None else tangents.get(node)
+    return found[x.index] if type(found) is not Tensor and found is not None else found
+
+
+def zeros_like(x: Tensor) -> Tensor:
+    """Return a constant of zeros like x."""
+    return Tensor(device.namespace(x.data).zeros_like(x.data))
+
+
+def ones_like(x: Tensor) -> Tensor:
+    """Return a constant of ones like x."""
+    return Tensor(device.namespace(x.data).ones_like(x.data))
+
+
+def match(value: Any, like: Tensor, name: str) -> Tensor:
+    """Return a tangent or cotangent in the dtype of the Tensor it belongs to.
+
+    Raises: ShapeError unless the shapes agree.
+    """
+    tensor = as_tensor(value)
+    if tensor.shape != like.shape:
+        raise ShapeError(f"{name} has shape {tensor.shape}, but belongs to a Tensor of shape {like.shape}; they must agree")
+    return tensor if tensor.dtype == like.dtype else tensor.astype(like.dtype)
+
+
+def backward(loss: Tensor, gradient: Any, retain_graph: bool, create_graph: bool) -> None:
+    """Do the work of `Tensor.backward`."""
+    if loss.node is None:
+        raise GraphError(
+            "loss.backward(): the loss does not depend on a Tensor that requires a gradient; make one with "
+            "asarray(..., requires_grad=True), and compute the loss from it outside no_grad()"
+        )
+    if gradient is None:
+        if loss.size != 1:
+            raise ShapeError(f"loss.backward(): the loss has shape {loss.shape}; it must be a scalar: use .sum(), or give gradient=")
+        gradient = ones_like(loss)
+    trace = Trace([loss])
+    with recording(create_graph and state.recording):
+        seed = match(gradient, loss, "loss.backward(gradient): gradient")
+        cotangents: dict[Node, Any] = {}
+        accumulate(cotangents, loss, seed)
+        sweep_backward(trace.nodes, cotangents, trace.leaves, free=not retain_graph)
+        for leaf in trace.leaves:
+            g = cotangents.get(leaf)
+            if g is not None and isinstance(leaf, Leaf):
+                total = g if leaf.grad is None else leaf.grad + g
+                leaf.grad = total if create_graph else Tensor(total.data)

@@ -1,0 +1,267 @@
+"""The table of primitives: each operation is one stanza in one of three forms.
+
+elementwise   give the partial derivatives: vjp and jvp follow, so they cannot disagree; broadcasting and promotion are handled here, once
+linear        give the transpose: the jvp is the operation itself
+general       give the vjp and the jvp
+
+Every rule is written on Tensors, so every transform nests to any order. `forward(xp, *arrays, **params)` works on raw arrays; that of an
+elementwise operation uses only functions of `xp` and operators, so that a compiler may call it with a namespace of its own.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from hyperion.autograd.dtypes import FLOAT, SCALARS, result_dtype, weak_dtype
+from hyperion.autograd.graph import Node, state
+from hyperion.autograd.tensor import Tensor, as_tensor
+from hyperion.errors import DeviceError, DtypeError, GraphError, HyperionError, InputError, ShapeError
+from hyperion.gpu import device
+
+__all__ = ["PRIMITIVES", "Primitive", "Rule", "elementwise", "general", "linear"]
+
+PRIMITIVES: "dict[str, Primitive]" = {}
+
+# A function of any arity; spelled out so that the type checker knows the parameters of the lambdas in a stanza.
+Rule = (
+    Callable[[Any], Any]
+    | Callable[[Any, Any], Any]
+    | Callable[[Any, Any, Any], Any]
+    | Callable[[Any, Any, Any, Any], Any]
+    | Callable[[Any, Any, Any, Any, Any], Any]
+    | Callable[[Any, Any, Any, Any, Any, Any], Any]
+    | Callable[..., Any]
+)
+ndarray = np.ndarray
+REALS = (float, int)
+
+
+class Primitive:
+    """One row of the table: an operation that is recorded when an input is tracked.
+
+    Call it with Tensors, arrays or numbers; parameters by keyword go to `forward` and to the rules unchanged.
+
+    name: key in PRIMITIVES.  form: "elementwise", "linear" or "general".  outputs: number of outputs; None: a tuple of any length.
+    forward, vjp, jvp: the rules (vjp or jvp None: none is known).  partials, transpose: what the first two forms were given.
+    """
+
+    def __init__(
+        self, name: str, form: str, forward: Callable[..., Any], vjp: Callable[..., Any] | None, jvp: Callable[..., Any] | None, *,
+        outputs: int | None = 1, promotes: bool = False, floating: bool = False, differentiable: bool = True,
+        partials: tuple[Any, ...] = (), transpose: Callable[..., Any] | None = None, doc: str = "",
+    ) -> None:
+        self.name = name
+        self.form = form
+        self.forward = forward
+        self.vjp = vjp
+        self.jvp = jvp
+        self.outputs = outputs
+        self.promotes = promotes or floating
+        self.floating = floating
+        self.differentiable = differentiable
+        self.partials = partials
+        self.transpose = transpose
+        self.__name__ = name
+        self.__doc__ = doc or f"The {form} operation {name!r}."
+        if name in PRIMITIVES:
+            raise InputError(f"name={name!r} is already in the table of primitives; choose another name")
+        PRIMITIVES[name] = self
+
+    def __repr__(self) -> str:
+        return f"Primitive {self.name}, {self.form}"
+
+    def __call__(self, *inputs: Any, **params: Any) -> Any:
+        arrays: list[Any] = []
+        dtype = None
+        tracked = mixed = foreign = False
+        for x in inputs:
+            if type(x) is not Tensor:
+                return self(*_as_tensors(self, inputs), **params)
+            array = x.data
+            arrays.append(array)
+            if x.node is not None:
+                tracked = True
+            if type(array) is not ndarray:
+                foreign = True
+            if array.dtype is not dtype:
+                mixed = dtype is not None
+                dtype = array.dtype
+        if self.promotes and (mixed or (self.floating and dtype.kind not in "fc")):       # pyright: ignore[reportOptionalMemberAccess]
+            inputs = _promote(self, inputs)
+            arrays = [x.data for x in inputs]
+        xp = _common_namespace(self, inputs) if foreign else np
+        try:
+            data = self.forward(xp, *arrays, **params)
+        except (ValueError, TypeError) as error:
+            if self.form == "elementwise" and not isinstance(error, HyperionError):
+                raise _refusal(self, inputs, error) from error
+            raise
+        if self.outputs != 1:
+            data = tuple([np.asarray(value) if issubclass(type(value), np.generic) else value for value in data])
+            node = Node(self, inputs, params, data) if tracked and self.differentiable and state.recording else None
+            return tuple(Tensor(value, node, i) for i, value in enumerate(data))
+        if type(data) is not ndarray and issubclass(type(data), np.generic):
+            data = np.asarray(data)         # NumPy returns scalars for arrays of shape ()
+        if tracked and self.differentiable and state.recording:
+            return Tensor(data, Node(self, inputs, params, data))
+        return Tensor(data)
+
+    def need(self, rule: str) -> Callable[..., Any]:
+        """Return the rule "vjp" or "jvp".
+
+        Raises: GraphError if the operation has none.
+        """
+        found = self.vjp if rule == "vjp" else self.jvp
+        if found is None:
+            sweep = "backward" if rule == "vjp" else "forward"
+            raise GraphError(
+                f"operation {self.name!r} has no {rule} rule, so it cannot be differentiated {sweep}; give {rule}= in its stanza "
+                f"({self.forward.__module__}), or keep its inputs out of the derivative with stop_gradient"
+            )
+        return found
+
+
+def _as_tensors(op: Primitive, inputs: tuple[Any, ...]) -> list[Tensor]:
+    """Make every input a Tensor; Python numbers take the dtype and device of the arrays beside them."""
+    if len(inputs) == 2:        # an array with a number, the common case
+        x, y = inputs
+        if type(x) is Tensor and type(y) in REALS and type(x.data) is ndarray and x.data.dtype.kind == "f":
+            return [x, Tensor(np.array(y, x.data.dtype))]
+        if type(y) is Tensor and type(x) in REALS and type(y.data) is ndarray and y.data.dtype.kind == "f":
+            return [Tensor(np.array(x, y.data.dtype)), y]
+    tensors = [None if type(x) in SCALARS else as_tensor(x) for x in inputs]
+    strong = [x for x in tensors if x is not None]
+    dtypes = [x.dtype for x in strong if x.dtype.kind != "b"] or [x.dtype for x in strong]
+    beside = result_dtype(dtypes) if dtypes else None
+    if op.floating and beside is not None and beside.kind not in "fc":
+        beside = FLOAT
+    xp = _common_namespace(op, strong) if strong else np
+    return [Tensor(xp.asarray(x, dtype=weak_dtype(x, beside))) if t is None else t for x, t in zip(inputs, tensors, strict=True)]
+
+
+def _promote(op: Primitive, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Convert inputs to the dtype in which they combine, by recorded operations: derivatives come back in each input's own dtype."""
+    dtype = result_dtype(x.dtype for x in inputs)
+    if op.floating and dtype.kind not in "fc":
+        dtype = FLOAT
+    convert = PRIMITIVES["astype"]
+    return tuple(x if x.dtype == dtype or (x.dtype.kind == "b" and not op.floating) else convert(x, dtype=dtype) for x in inputs)
+
+
+def _common_namespace(op: Primitive, inputs: "tuple[Tensor, ...] | list[Tensor]") -> Any:
+    places = [x.device for x in inputs]
+    if len(set(places)) > 1:
+        raise DeviceError(f"{op.name}: inputs are on {', '.join(places)}; all must be on one device: use x.to({places[0]!r})")
+    return device.namespace(inputs[0].data)
+
+
+def _refusal(op: Primitive, inputs: tuple[Tensor, ...], error: Exception) -> Exception:
+    shapes = ", ".join(str(x.shape) for x in inputs)
+    try:
+        np.broadcast_shapes(*(x.shape for x in inputs))
+    except ValueError:
+        return ShapeError(f"{op.name}: shapes {shapes} do not combine; axes are matched from the last and must be equal, or 1: use reshape")
+    if isinstance(error, TypeError):
+        dtypes = ", ".join(str(x.dtype) for x in inputs)
+        return DtypeError(f"{op.name}: does not take dtype {dtypes} (shapes {shapes}): {error}; convert with .astype(...)")
+    return error
+
+
+def elementwise(name: str, forward: Rule, *partials: Rule | float | None, floating: bool = False, doc: str = "") -> Primitive:
+    """Add an elementwise operation to the table, given its partial derivatives.
+
+    forward(xp, *arrays, **params): uses only functions of xp and operators.
+    partials: one per input: a function (out, *inputs, **params) -> Tensor; a number if it is constant; None if there is no derivative.
+        A partial of dtype bool selects instead of multiplying, so an infinite cotangent does not turn into NaN where it is False.
+    floating: integer inputs are computed in float32 (sin, divide); otherwise they stay integers (add, negative).
+
+    >>> from hyperion.autograd import cos, grad, sin
+    >>> versine = elementwise("versine", lambda xp, x: 1.0 - xp.cos(x), lambda out, x: sin(x), floating=True)
+    >>> grad(versine)(np.pi / 2)
+    Tensor () float32, cpu: 1.
+    >>> del PRIMITIVES["versine"]
+    """
+
+    def weigh(g: Tensor, partial: Any, out: Tensor, inputs: tuple[Tensor, ...], params: dict[str, Any]) -> Any:
+        factor = partial if type(partial) in REALS else partial(out, *inputs, **params)
+        if type(factor) is not Tensor:
+            return g if factor == 1 else -g if factor == -1 else g * factor
+        return PRIMITIVES["where"](factor, g, 0.0) if factor.data.dtype.kind == "b" else g * factor
+
+    def vjp(g: Tensor, out: Tensor, *inputs: Tensor, **params: Any) -> list[Tensor | None]:
+        cotangents: list[Tensor | None] = []
+        for x, partial in zip(inputs, rules, strict=True):
+            if x.node is None or partial is None:
+                cotangents.append(None)
+                continue
+            cotangent = weigh(g, partial, out, inputs, params)
+            if cotangent.data.shape != x.data.shape:
+                cotangent = PRIMITIVES["sum_to"](cotangent, shape=x.data.shape)
+            cotangents.append(cotangent)
+        return cotangents
+
+    def jvp(tangents: list[Tensor | None], out: Tensor, *inputs: Tensor, **params: Any) -> Tensor | None:
+        total = None
+        for tangent, partial in zip(tangents, rules, strict=True):
+            if tangent is None or partial is None:
+                continue
+            term = weigh(tangent, partial, out, inputs, params)
+            total = term if total is None else total + term
+        if total is not None and total.shape != out.shape:
+            total = PRIMITIVES["broadcast_to"](total, shape=out.shape)
+        return total
+
+    rules = [None if partial == 0 else partial for partial in partials]
+    return Primitive(
+        name, "elementwise", forward, vjp, jvp, promotes=True, floating=floating, differentiable=any(rule is not None for rule in rules),
+        partials=partials, doc=doc,
+    )
+
+
+def linear(name: str, forward: Rule, transpose: Rule, *, promotes: bool = False, doc: str = "") -> Primitive:
+    """Add a linear operation to the table, given its transpose.
+
+    forward(xp, *arrays, **params): linear in all arrays together.
+    transpose(g, *inputs, **params) -> Tensor, or a tuple of one Tensor or None per input. Only shapes and dtypes of the inputs may be used.
+    promotes: inputs of several dtypes are converted to a common one first.
+
+    >>> from hyperion.autograd import grad
+    >>> double = linear("double", lambda xp, x: 2 * x, lambda g, x: double(g))
+    >>> grad(double)(3.0)
+    Tensor () float32, cpu: 2.
+    >>> del PRIMITIVES["double"]
+    """
+
+    def vjp(g: Tensor, out: Tensor, *inputs: Tensor, **params: Any) -> Any:
+        result = transpose(g, *inputs, **params)
+        return (result,) if type(result) is Tensor else result
+
+    def jvp(tangents: list[Tensor | None], out: Tensor, *inputs: Tensor, **params: Any) -> Tensor:
+        present = (Tensor(device.namespace(x.data).zeros_like(x.data)) if t is None else t for t, x in zip(tangents, inputs, strict=True))
+        return op(*present, **params)
+
+    op = Primitive(name, "linear", forward, vjp, jvp, promotes=promotes, transpose=transpose, doc=doc)
+    return op
+
+
+def general(
+    name: str, forward: Rule, vjp: Rule | None = None, jvp: Rule | None = None, *,
+    outputs: int | None = 1, promotes: bool = False, doc: str = "",
+) -> Primitive:
+    """Add an operation to the table, given both of its rules.
+
+    forward(xp, *arrays, **params) -> array, or a tuple of arrays.
+    vjp(g, out, *inputs, **params) -> one Tensor or None per input. It may look at input.tracked to skip work nobody needs.
+    jvp(tangents, out, *inputs, **params) -> Tensor; tangents are None where there is none.
+    outputs: their number; None: known at the call. Unless it is 1, forward returns a tuple, the call returns a tuple of Tensors,
+        `out` and `g` are sequences (None in g where nothing came in), and jvp returns a tuple.
+
+    >>> from hyperion.autograd import grad
+    >>> product = general("product", lambda xp, x, y: x * y, lambda g, out, x, y: (g * y, g * x),
+    ...                   lambda t, out, x, y: (0 if t[0] is None else t[0] * y) + (0 if t[1] is None else x * t[1]))
+    >>> grad(product, argnums=1)(3.0, 4.0)
+    Tensor () float32, cpu: 3.
+    >>> del PRIMITIVES["product"]
+    """
+    return Primitive(name, "general", forward, vjp, jvp, outputs=outputs, promotes=promotes, doc=doc)

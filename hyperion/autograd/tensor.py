@@ -1,0 +1,363 @@
+"""Tensor: an immutable array value that remembers how it was made."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from hyperion.autograd.dtypes import KNOWN, SCALARS, as_dtype, default_dtype, is_inexact
+from hyperion.autograd.graph import Leaf, Node
+from hyperion.errors import DtypeError, GraphError, InputError, ShapeError
+from hyperion.gpu import device as devices
+
+__all__ = ["Tensor", "as_tensor"]
+
+
+class Tensor:
+    """An immutable array value: a NumPy or CuPy array, and the node of the recorded graph that made it.
+
+    data: the raw array; its type decides where operations run. Writing into it is not seen by derivatives.
+    node, index: the node that made it (None: not tracked) and which of the node's outputs it is.
+
+    Make one with `asarray`; the constructor trusts its arguments.
+
+    >>> from hyperion.autograd import asarray
+    >>> x = asarray([1.0, 2.0, 3.0], requires_grad=True)
+    >>> loss = (x * x).sum()
+    >>> loss.backward()
+    >>> x.grad
+    Tensor (3,) float32, cpu: [2. 4. 6.]
+    """
+
+    __array_ufunc__ = None      # numpy_array * tensor calls Tensor.__rmul__, and numpy.sin(tensor) is refused: it would lose the derivative
+    __slots__ = ("data", "index", "node")
+
+    def __init__(self, data: Any, node: Node | None = None, index: int = 0) -> None:
+        self.data = data
+        self.node = node
+        self.index = index
+
+    # What it is
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the axes."""
+        return self.data.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Data type of the elements."""
+        return self.data.dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return self.data.ndim
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return self.data.size
+
+    @property
+    def device(self) -> str:
+        """Where it lives: "cpu" or "cuda:0"."""
+        return devices.device_of(self.data)
+
+    @property
+    def T(self) -> "Tensor":
+        """The transpose of a matrix.
+
+        Raises: ShapeError unless it has two axes.
+        """
+        if self.ndim != 2:
+            raise ShapeError(f"x.T: x has shape {self.shape}; .T needs two axes: use permute_dims(x, axes)")
+        return permute_dims(self, (1, 0))
+
+    @property
+    def tracked(self) -> bool:
+        """Whether operations on it are recorded: it requires a gradient, or was computed from something that does."""
+        return self.node is not None
+
+    requires_grad = tracked
+
+    def __repr__(self) -> str:
+        values = ": " + np.array2string(devices.to_numpy(self.data), precision=6, separator=" ") if self.size <= 8 and self.ndim < 2 else ""
+        return f"Tensor {self.shape} {self.dtype}, {self.device}{', tracked' if self.tracked else ''}{values}"
+
+    # Derivatives
+
+    @property
+    def grad(self) -> "Tensor | None":
+        """The gradient that `backward` accumulated here; None before, and for anything but a Tensor made with requires_grad=True."""
+        return self.node.grad if isinstance(self.node, Leaf) else None
+
+    @grad.setter
+    def grad(self, value: "Tensor | None") -> None:
+        if not isinstance(self.node, Leaf):
+            raise GraphError("x.grad can be set only on a Tensor made with requires_grad=True: use asarray(x, requires_grad=True)")
+        new = None if value is None else as_tensor(value)
+        if new is not None and new.shape != self.shape:
+            raise ShapeError(f"x.grad: got shape {new.shape} for x of shape {self.shape}; they must agree")
+        self.node.grad = new
+
+    def backward(self, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False) -> None:
+        """Add the derivative of this value to `.grad` of every Tensor with requires_grad=True that it was computed from.
+
+        gradient: weights of the elements, same shape; may be left out for a scalar.
+        retain_graph: keep the graph for another backward; default: as create_graph. Otherwise its memory is freed.
+        create_graph: record the sweep, so that `.grad` can be differentiated. `.grad` then refers to the graph and the graph to the Tensor:
+            set x.grad = None when done, or prefer `grad(f)`, which makes no such cycle.
+        Raises: GraphError if nothing tracked was used or the graph was freed; ShapeError if it is no scalar and gradient is missing.
+        """
+        backward(self, gradient, create_graph if retain_graph is None else retain_graph, create_graph)
+
+    def detach(self) -> "Tensor":
+        """Return the same value as a constant: no derivative flows through it. The array is shared."""
+        return Tensor(self.data)
+
+    def assign(self, value: Any) -> None:
+        """Give a Tensor made with requires_grad=True a new value, as an optimizer step does.
+
+        value: Tensor or array of the same shape, dtype and device. It is shared, not copied.
+        Graphs recorded before hold the old value's node; differentiating one of them afterwards raises GraphError.
+        Raises: GraphError if this Tensor was computed or is a constant; ShapeError, DtypeError or DeviceError if value differs in kind.
+
+        >>> from hyperion.autograd import asarray
+        >>> x = asarray([1.0, 2.0], requires_grad=True)
+        >>> x.assign(x.data - 0.5)
+        >>> x
+        Tensor (2,) float32, cpu, tracked: [0.5 1.5]
+        """
+        if not isinstance(self.node, Leaf):
+            raise GraphError("x.assign(value): x was not made with requires_grad=True; make a new Tensor instead")
+        new = as_tensor(value).data
+        if new.shape != self.shape:
+            raise ShapeError(f"x.assign(value): value has shape {new.shape}, x has {self.shape}; they must agree")
+        if new.dtype != self.dtype:
+            raise DtypeError(f"x.assign(value): value is {new.dtype}, x is {self.dtype}; use value.astype(x.dtype)")
+        self.data = devices.to_device(new, self.device)
+        self.node.mark_changed()
+
+    # Conversions
+
+    def numpy(self) -> Any:
+        """Return the value as a NumPy array; on the CPU it shares memory.
+
+        Raises: GraphError for a tracked Tensor, since the derivative would be lost without a word: use x.detach().numpy().
+        """
+        if self.tracked:
+            raise GraphError("x.numpy(): x is tracked and NumPy would lose its derivative; use x.detach().numpy() if that is meant")
+        return devices.to_numpy(self.data)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def item(self) -> Any:
+        """Return the only element as a Python number.
+
+        Raises: ShapeError if there is not exactly one.
+        """
+        if self.size != 1:
+            raise ShapeError(f"x.item(): x has shape {self.shape}; only a Tensor of one element is a number")
+        return self.data.item()
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __bool__(self) -> bool:
+        return bool(self.item())
+
+    def __index__(self) -> int:
+        if self.dtype.kind not in "iu":
+            raise DtypeError(f"an index must be an integer; got a Tensor of dtype {self.dtype}")
+        return self.data.item().__index__()
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else repr(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle and copy: the value, and whether it requires a gradient."""
+        if self.tracked and not isinstance(self.node, Leaf):
+            raise GraphError("a tracked Tensor cannot be copied or pickled, since its graph would come along; use x.detach()")
+        return _rebuild, (self.data, self.tracked)
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("a Tensor of shape () has no length")
+        return self.shape[0]
+
+    def __iter__(self) -> "Iterator[Tensor]":
+        return (self[i] for i in range(len(self)))
+
+    __hash__ = object.__hash__      # by identity: two Tensors of equal value are different places in a graph
+
+    # Operations, from the table
+
+    def astype(self, dtype: Any) -> "Tensor":
+        """Return it in another dtype; see `hyperion.astype`."""
+        return astype(self, dtype)
+
+    def to(self, device: str) -> "Tensor":
+        """Return it on another device; see `hyperion.to_device`."""
+        return to_device(self, device)
+
+    def reshape(self, *shape: Any) -> "Tensor":
+        """Return it in another shape, given as numbers or one tuple; see `hyperion.reshape`."""
+        return reshape(self, shape[0] if len(shape) == 1 else shape)
+
+    def sum(self, axis: Any = None, keepdims: bool = False) -> "Tensor":
+        """Return the sum over axes (None: all); see `hyperion.sum`."""
+        return sum(self, axis=axis, keepdims=keepdims)
+
+    def mean(self, axis: Any = None, keepdims: bool = False) -> "Tensor":
+        """Return the mean over axes (None: all); see `hyperion.mean`."""
+        return mean(self, axis=axis, keepdims=keepdims)
+
+    def __getitem__(self, index: Any) -> "Tensor":
+        return getitem(self, index)
+
+    def __neg__(self) -> "Tensor":
+        return negative(self)
+
+    def __pos__(self) -> "Tensor":
+        return self
+
+    def __abs__(self) -> "Tensor":
+        return abs(self)
+
+    def __invert__(self) -> "Tensor":
+        return logical_not(self)
+
+    def __add__(self, other: Any) -> "Tensor":
+        return add(self, other) if type(other) is Tensor or is_operand(other) else NotImplemented
+
+    def __radd__(self, other: Any) -> "Tensor":
+        return add(other, self) if is_operand(other) else NotImplemented
+
+    def __sub__(self, other: Any) -> "Tensor":
+        return subtract(self, other) if type(other) is Tensor or is_operand(other) else NotImplemented
+
+    def __rsub__(self, other: Any) -> "Tensor":
+        return subtract(other, self) if is_operand(other) else NotImplemented
+
+    def __mul__(self, other: Any) -> "Tensor":
+        return multiply(self, other) if type(other) is Tensor or is_operand(other) else NotImplemented
+
+    def __rmul__(self, other: Any) -> "Tensor":
+        return multiply(other, self) if is_operand(other) else NotImplemented
+
+    def __truediv__(self, other: Any) -> "Tensor":
+        return divide(self, other) if type(other) is Tensor or is_operand(other) else NotImplemented
+
+    def __rtruediv__(self, other: Any) -> "Tensor":
+        return divide(other, self) if is_operand(other) else NotImplemented
+
+    def __pow__(self, other: Any) -> "Tensor":
+        return power(self, other) if type(other) is Tensor or is_operand(other) else NotImplemented
+
+    def __rpow__(self, other: Any) -> "Tensor":
+        return power(other, self) if is_operand(other) else NotImplemented
+
+    def __matmul__(self, other: Any) -> "Tensor":
+        return matmul(self, other) if type(other) is Tensor or is_operand(other) else NotImplemented
+
+    def __rmatmul__(self, other: Any) -> "Tensor":
+        return matmul(other, self) if is_operand(other) else NotImplemented
+
+    def __and__(self, other: Any) -> "Tensor":
+        return logical_and(self, other) if is_operand(other) else NotImplemented
+
+    def __or__(self, other: Any) -> "Tensor":
+        return logical_or(self, other) if is_operand(other) else NotImplemented
+
+    __rand__, __ror__ = __and__, __or__
+
+    def __eq__(self, other: object) -> "Tensor":      # pyright: ignore[reportIncompatibleMethodOverride]
+        return equal(self, other) if is_operand(other) else NotImplemented
+
+    def __ne__(self, other: object) -> "Tensor":      # pyright: ignore[reportIncompatibleMethodOverride]
+        return not_equal(self, other) if is_operand(other) else NotImplemented
+
+    def __lt__(self, other: Any) -> "Tensor":
+        return less(self, other) if is_operand(other) else NotImplemented
+
+    def __le__(self, other: Any) -> "Tensor":
+        return less_equal(self, other) if is_operand(other) else NotImplemented
+
+    def __gt__(self, other: Any) -> "Tensor":
+        return greater(self, other) if is_operand(other) else NotImplemented
+
+    def __ge__(self, other: Any) -> "Tensor":
+        return greater_equal(self, other) if is_operand(other) else NotImplemented
+
+
+def is_operand(value: Any) -> bool:
+    """Tell whether a value combines with a Tensor in an operator: a Tensor, a Python number or an array."""
+    return type(value) in SCALARS or type(value) is Tensor or devices.is_array(value)
+
+
+def as_tensor(value: Any) -> Tensor:
+    """Return a value as a Tensor: itself, or an untracked one that shares memory with an array.
+
+    value: Tensor, NumPy or CuPy array, Python number, or nested lists of numbers.
+    Python numbers and lists of floats become float32, of integers int64; arrays keep their dtype.
+    Raises: DtypeError if there is no supported dtype for it.
+    """
+    if type(value) is Tensor:
+        return value
+    if type(value) in SCALARS:
+        return Tensor(np.asarray(value, default_dtype(value)))
+    if devices.is_array(value):
+        return Tensor(_plain(value))
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"value {type(value).__name__} is no array: {error}; for a list of Tensors use stack or concat") from error
+    if array.dtype not in KNOWN:
+        raise DtypeError(f"value is a {type(value).__name__} of dtype {array.dtype}; it must be a number, an array of numbers or a Tensor")
+    shorter = {"f": np.float32, "c": np.complex64}.get(array.dtype.kind)
+    return Tensor(array if shorter is None else array.astype(shorter))
+
+
+def _rebuild(data: Any, requires_grad: bool) -> Tensor:
+    return Tensor(data, Leaf() if requires_grad else None)
+
+
+def _plain(array: Any) -> Any:
+    """Return an array of any subclass, byte order or rank as a plain one in native byte order."""
+    if issubclass(type(array), np.ma.MaskedArray):
+        raise InputError("value is a masked array, whose mask would be lost; use value.filled(...) or where(mask, ...)")
+    plain = np.asarray(array) if devices.namespace(array) is np else array
+    dtype = as_dtype(plain.dtype)
+    return plain if plain.dtype.isnative else plain.astype(dtype)
+
+
+def make_leaf(value: Tensor, what: str) -> Tensor:
+    """Return a new place where derivatives end, with the value of a Tensor. `what` names it if its dtype has no derivatives."""
+    if not is_inexact(value.dtype):
+        raise DtypeError(f"{what} is {value.dtype}; only floating and complex dtypes have derivatives: convert it with .astype('float32')")
+    return Tensor(value.data, Leaf())
+
+
+# The methods above are the table's operations, and those are written on Tensors: hence imported when Tensor exists.
+from hyperion.autograd.ops.arithmetic import abs, add, divide, multiply, negative, power, subtract  # noqa: E402
+from hyperion.autograd.ops.comparison import (  # noqa: E402
+    equal,
+    greater,
+    greater_equal,
+    less,
+    less_equal,
+    logical_and,
+    logical_not,
+    logical_or,
+    not_equal,
+)
+from hyperion.autograd.ops.indexing import getitem  # noqa: E402
+from hyperion.autograd.ops.products import matmul  # noqa: E402
+from hyperion.autograd.ops.reductions import mean, sum  # noqa: E402
+from hyperion.autograd.ops.shaping import astype, permute_dims, reshape, to_device  # noqa: E402
+from hyperion.autograd.sweeps import backward  # noqa: E402
