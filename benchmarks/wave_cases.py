@@ -1,0 +1,98 @@
+"""The wave cases: one description that every worker turns into its system's own call. NumPy only: workers live in several environments."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+WIDTH = 20  # cells of the absorbing boundary on every side, for every system; they are not counted in the throughput
+ORDER = 8
+REFERENCE_SPEED = 1000.0  # [m/s], of the sponge profile
+
+
+@dataclass(frozen=True)
+class Case:
+    """One acoustic problem. Positions are in nodes of the inner grid; all of them lie on nodes, so that no system interpolates."""
+
+    name: str
+    shape: tuple[int, ...]
+    steps: int
+    shots: int = 1
+    gradient: bool = False
+    spacing: float = 10.0  # [m], on every axis
+    step: float = 1e-3  # [s]
+    frequency: float = 12.0  # [Hz], peak of the Ricker wavelet
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def cell_steps(self) -> float:
+        """Cells x shots x steps, absorbing cells not counted; a gradient counts its forward and adjoint runs once."""
+        return float(np.prod(self.shape)) * self.steps * self.shots
+
+    def speed(self) -> np.ndarray:
+        """Return the model (float32, [m/s]): 2000 at the top to 3500 at the bottom, with smooth lenses of 5 percent."""
+        axes = np.meshgrid(*(np.linspace(0.0, 1.0, n) for n in self.shape), indexing="ij", sparse=True)
+        lenses = np.prod(np.broadcast_arrays(*(np.cos(6.0 * np.pi * a) for a in axes)), axis=0)
+        return np.ascontiguousarray((2000.0 + 1500.0 * axes[0]) * (1.0 + 0.05 * lenses), dtype=np.float32)
+
+    def wavelet(self) -> np.ndarray:
+        """Return the source samples (steps,), float32: a point source density, before division by the cell's volume."""
+        argument = (np.pi * self.frequency * (np.arange(self.steps) * self.step - 1.5 / self.frequency)) ** 2
+        return ((1.0 - 2.0 * argument) * np.exp(-argument)).astype(np.float32)
+
+    def sources(self) -> np.ndarray:
+        """Return the nodes (shots, 1, ndim) of the sources: spread over the middle half, where no boundary is felt within the run."""
+        depth, middle = min(100, self.shape[0] // 2), [n // 2 for n in self.shape[1:]]
+        nodes = np.array([[[depth, *middle]]] * self.shots)
+        if self.shots > 1:
+            nodes[:, 0, -1] = np.linspace(0.3 * self.shape[-1], 0.7 * self.shape[-1], self.shots).astype(int)
+        return nodes
+
+    def receivers(self) -> np.ndarray:
+        """Return the nodes (shots, receivers, ndim): a line (in 3-D a plane) at the source's depth less 4 cells."""
+        depth = self.sources()[0, 0, 0] - 4
+        if self.ndim == 2:
+            low, high = (0, self.shape[1]) if self.shots == 1 else (self.shape[1] // 5, 4 * self.shape[1] // 5)
+            line = np.array([(depth, x) for x in range(low, high)])
+        else:
+            line = np.array([(depth, y, x) for y in range(0, self.shape[1], 5) for x in range(0, self.shape[2], 5)])
+        return np.broadcast_to(line, (self.shots, *line.shape)).copy()
+
+    def sponge(self) -> np.ndarray:
+        """Return the damping [s/m^2] of m p_tt + damping p_t - laplace(p) = s on the grown grid: the profile of Devito's examples."""
+        profile = np.zeros([n + 2 * WIDTH for n in self.shape])
+        for axis, n in enumerate(profile.shape):
+            depth = np.clip((WIDTH - np.minimum(np.arange(n), np.arange(n)[::-1])) / WIDTH, 0.0, 1.0)
+            line = depth - np.sin(2.0 * np.pi * depth) / (2.0 * np.pi)
+            profile += line.reshape([-1 if a == axis else 1 for a in range(self.ndim)])
+        return (1.5 * np.log(1000.0) / WIDTH * profile / (self.spacing * REFERENCE_SPEED)).astype(np.float32)
+
+    def grown(self, values: np.ndarray) -> np.ndarray:
+        """Return an array of the inner grid continued by its edge values over the absorbing cells."""
+        return np.pad(values, WIDTH, mode="edge")
+
+    def cropped(self, values: np.ndarray) -> np.ndarray:
+        """Return the transpose of `grown`: what lies on the absorbing cells is added to the edge they were copied from."""
+        for axis in range(self.ndim):
+            values = np.moveaxis(values, axis, 0)
+            inner = values[WIDTH:-WIDTH].copy()
+            inner[0] += values[:WIDTH].sum(axis=0)
+            inner[-1] += values[-WIDTH:].sum(axis=0)
+            values = np.moveaxis(inner, 0, axis)
+        return values
+
+
+FULL = [
+    Case("acoustic_2d", (1000, 1000), steps=500),
+    Case("acoustic_2d_gradient", (1000, 1000), steps=500, gradient=True),
+    Case("acoustic_2d_8_shots", (500, 500), steps=500, shots=8),
+    Case("acoustic_3d", (200, 200, 200), steps=150, step=8e-4, frequency=15.0),
+]
+SMOKE = [
+    Case("acoustic_2d", (120, 120), steps=200),
+    Case("acoustic_2d_gradient", (120, 120), steps=200, gradient=True),
+    Case("acoustic_2d_8_shots", (100, 100), steps=200, shots=8),
+    Case("acoustic_3d", (40, 40, 40), steps=150, step=8e-4, frequency=15.0),
+]

@@ -1,0 +1,359 @@
+"""A run: its directory, its log, its checkpoints, its results, its figures, and how it stops."""
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+import signal
+import sys
+import time
+import types
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hyperion.cli.report import report_html
+from hyperion.cli.scenarios import Config
+from hyperion.errors import FileError, InputError
+from hyperion.io.checkpoint import load_tree, save_tree
+from hyperion.io.files import write_bytes
+from hyperion.io.results import Results
+from hyperion.io.toml import flatten_table, read_toml, toml_text
+
+__all__ = ["Progress", "Run", "versions"]
+
+OWN_FILES = ("config.toml", "versions.toml", "log.txt", "result.h5", "report.html", "checkpoint.h5", "checkpoint-previous.h5")
+OWN_PATTERNS = ("figures/*.png", "*.part", "figures/*.part")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on, of what is installed."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for name in ("hyperion", "numpy", "scipy", "h5py", "matplotlib", "ziglang", "cupy-cuda12x", "cupy-cuda13x"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+class Run:
+    """What a scenario's `main(run, config)` is given besides its options.
+
+    A scenario reads from top to bottom; this is all it needs to know:
+
+        def main(run, config):
+            model = io.read_model(config.model)                     # refuse wrong input first: nothing is written before the first output
+            state = run.restore()                                   # what the last checkpoint of this run held, or None
+            start = state["iteration"] if state else 0
+            x = state["x"] if state else first_guess(model)
+            with run.progress(config.iterations, "inversion", start) as progress:
+                for iteration in range(start, config.iterations):
+                    x, misfit = update(x)
+                    progress.step(misfit=misfit)                    # misfit, rate and remaining time; each step is a line of the log
+                    run.checkpoint({"iteration": iteration + 1, "x": x})    # written when due; Ctrl-C stops here, after writing it
+            run.results.write("models/inverted", x, "m/s", axes)    # result.h5; saved with every checkpoint and at the end
+            run.facts["model error"] = error                        # shown in the report, kept as an attribute of result.h5
+            run.figure(plot.models({"inverted": x}, spacing), "models")     # figures/models.png and in report.html
+
+    directory  Path of the run; `run.path("fields")` names a further file in it
+    device     "cpu" or "cuda:0"
+    resuming   True if --resume found an earlier state
+    smoke      True in a smoke run
+    log(text)  a line on the console and in log.txt
+
+    Rules: state is dicts, lists and tuples of arrays, numbers, text and None; keep random state in it (`rng.bit_generator.state`), so that
+    a resumed run ends with the same result. A result written before a checkpoint is on disk when the checkpoint is. Names of results may be
+    written again: the last one stays.
+
+    Files: config.toml (as run), versions.toml, log.txt, result.h5, report.html, checkpoint.h5 and checkpoint-previous.h5, figures/*.png.
+    Raises: FileError if the directory exists and neither resume nor overwrite is set, if it is no run directory, or cannot be written;
+        InputError if a resumed run is of another scenario or was given another configuration.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        config: Config,
+        scenario: str = "script",
+        description: str = "",
+        device: str = "cpu",
+        resume: bool = False,
+        overwrite: bool = False,
+        smoke: bool = False,
+    ):
+        self.directory = Path(directory)
+        self.config = config
+        self.scenario = scenario
+        self.description = description
+        self.device = device
+        self.smoke = smoke
+        self.facts: dict[str, Any] = {}
+        self.results = Results(self.directory / "result.h5")
+        self.results.facts = self.facts
+        self._overwrite = overwrite
+        self._claimed = False
+        self._waiting: list[str] = []                              # log lines from before the directory is touched
+        self._figures: list[str] = []
+        self._began = time.monotonic()
+        self._checkpointed = time.monotonic()
+        self._stops_at_checkpoint = False
+        self._stop_asked = False
+        self._bar: Any = None
+        refuse_directory(self.directory, resume, overwrite)
+        self.resuming = resume and is_run(self.directory)
+        if self.resuming:
+            self._refuse_other_run()
+            self._figures = [path.stem for path in sorted(self.directory.glob("figures/*.png"), key=lambda path: path.stat().st_mtime_ns)]
+            if self.results.path.exists():
+                self.facts.update(self.results.attributes())
+        elif resume:
+            self.log(f"nothing to resume in {self.directory}: the run starts from the beginning")
+
+    def __repr__(self) -> str:
+        return f"Run {self.scenario} in {self.directory}, {self.device}"
+
+    def path(self, name: str) -> Path:
+        """Return the path of a further output in the run directory."""
+        self._claim()
+        return self.directory / name
+
+    def log(self, text: str) -> None:
+        """Write a line to the console and, with the time, to log.txt."""
+        self._to_console(text)
+        self._to_file(text)
+
+    def progress(self, total: int, label: str, start: int = 0) -> "Progress":
+        """Return a context whose `step(**values)` counts, shows values, rate and remaining time, and logs.
+
+        start: steps done before a resume.
+        """
+        self._claim()
+        return Progress(self, total, label, start)
+
+    def checkpoint(self, state: Any, every: float = 30.0) -> None:
+        """Keep the state if `every` seconds have passed since the last time, or if Ctrl-C asked to stop: then the run ends here, with exit
+        code 130.
+
+        The results staged so far are saved first; the checkpoint before stays as checkpoint-previous.h5. every=0 always writes.
+        Raises: FileError if the disk is full (the earlier checkpoint stays valid); KeyboardInterrupt after Ctrl-C.
+        """
+        self._stops_at_checkpoint = True
+        if not self._stop_asked and time.monotonic() - self._checkpointed < every:
+            return
+        self._claim()
+        self.results.save()
+        save_tree(self.directory / "checkpoint.h5", state, self.directory / "checkpoint-previous.h5")
+        self._checkpointed = time.monotonic()
+        self._to_file("checkpoint written")
+        if self._stop_asked:
+            raise KeyboardInterrupt
+
+    def restore(self) -> Any:
+        """Return the state of the newest whole checkpoint when resuming, else None. From here on, Ctrl-C waits for `checkpoint`.
+
+        Raises: FileError if checkpoints exist and none is whole.
+        """
+        self._stops_at_checkpoint = True
+        if not self.resuming:
+            return None
+        files = [file for name in ("checkpoint.h5", "checkpoint-previous.h5") if (file := self.directory / name).exists()]
+        for position, file in enumerate(files):
+            try:
+                state = load_tree(file)
+            except FileError as error:
+                if position + 1 == len(files):
+                    raise
+                self.log(f"warning: {error}; the one before is used")
+            else:
+                self.log(f"resumes from {file.name}")
+                return state
+        self.log("no checkpoint was written before the run stopped: it starts from the beginning")
+        return None
+
+    def figure(self, figure: Any, name: str) -> Path:
+        """Save a matplotlib figure as figures/<name>.png; the report shows the figures in this order."""
+        import io
+
+        self._claim()
+        path = self.directory / "figures" / f"{name}.png"
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=160)
+        with writing(path):
+            path.parent.mkdir(exist_ok=True)
+        write_bytes(path, buffer.getbuffer())
+        if name not in self._figures:
+            self._figures.append(name)
+        return path
+
+    @contextlib.contextmanager
+    def active(self) -> Iterator["Run"]:
+        """Run a scenario inside: warnings go to the log, Ctrl-C stops after a checkpoint, and the results are saved however it ends."""
+        previous = {}
+
+        def stop(number: int, frame: types.FrameType | None) -> None:
+            if self._stop_asked or not self._stops_at_checkpoint:
+                raise KeyboardInterrupt
+            self._stop_asked = True
+            self._to_console("stopping after the current step and a checkpoint; Ctrl-C again stops at once")
+
+        with contextlib.suppress(ValueError):                     # not in the main thread: signals stay with whoever runs us
+            for number in (signal.SIGINT, signal.SIGTERM):
+                previous[number] = signal.signal(number, stop)
+        try:
+            with warnings.catch_warnings():
+                warnings.showwarning = lambda message, category, *rest: self.log(f"warning: {message}")
+                yield self
+            self._finish("finished")
+        except BaseException as error:
+            if self._claimed:
+                with contextlib.suppress(FileError):              # the first error is the one to report
+                    self._finish("interrupted" if isinstance(error, KeyboardInterrupt) else f"stopped by an error: {error}")
+            raise
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _finish(self, how: str) -> None:
+        self._claim()
+        self._to_file(f"{how} after {duration(time.monotonic() - self._began)}")
+        self.results.save()
+        seconds = time.monotonic() - self._began
+        report = report_html(self.scenario, self.description, how, seconds, self.facts, self._figures, self.config, versions())
+        write_bytes(self.directory / "report.html", report.encode())
+
+    def _claim(self) -> None:
+        """Touch the directory for the first time: make it, drop what --overwrite replaces, write the configuration and the log so far."""
+        if self._claimed:
+            return
+        self._claimed = True
+        with writing(self.directory):
+            self.directory.mkdir(parents=True, exist_ok=True)
+            if self._overwrite:
+                for pattern in (*OWN_FILES, *OWN_PATTERNS):
+                    for path in self.directory.glob(pattern):
+                        path.unlink()
+        if not self.resuming:
+            described = {"scenario": self.scenario, "device": self.device, "versions": versions()}
+            write_bytes(self.directory / "versions.toml", toml_text(described).encode())
+            write_bytes(self.directory / "config.toml", toml_text(self.config).encode())
+        for line in self._waiting:
+            self._append(line)
+
+    def _refuse_other_run(self) -> None:
+        described = read_toml(self.directory / "versions.toml", "resume")
+        if described.get("scenario") != self.scenario:
+            raise InputError(f"--resume: {self.directory} holds a run of {described.get('scenario')!r}, not of {self.scenario!r}; give "
+                             "its --out")
+        before, now = flatten_table(read_toml(self.directory / "config.toml", "resume")), flatten_table(self.config)
+        differ = [f"{key} was {before[key]!r}, now {value!r}" for key, value in now.items() if key in before and before[key] != value]
+        if differ:
+            raise InputError(f"--resume with another configuration than {self.directory / 'config.toml'}: {'; '.join(differ)}; "
+                             "leave those options out, or start a new run with another --out")
+        if described.get("device") != self.device:
+            self.log(f"warning: the run was on {described.get('device')} and goes on on {self.device}: the last digits may differ")
+
+    def _to_console(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.write(text, file=sys.stderr)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def _to_file(self, text: str) -> None:
+        line = f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n"
+        if self._claimed:
+            self._append(line)
+        else:
+            self._waiting.append(line)
+
+    def _append(self, line: str) -> None:
+        with writing(self.directory / "log.txt"), open(self.directory / "log.txt", "a", encoding="utf-8") as file:
+            file.write(line)
+
+
+class Progress:
+    """Steps of a long piece of work: a bar on a terminal, a line now and then elsewhere, every step in log.txt. Made by `Run.progress`."""
+
+    LINE_EVERY = 5.0        # [s] between lines where there is no terminal
+
+    def __init__(self, run: Run, total: int, label: str, start: int):
+        self._run, self.total, self.label, self.done = run, total, label, start
+        self._start, self._began, self._shown = start, time.monotonic(), 0.0
+
+    def __repr__(self) -> str:
+        return f"Progress {self.label}: {self.done} of {self.total}"
+
+    def __enter__(self) -> "Progress":
+        if sys.stderr.isatty() and self._run._bar is None:
+            import tqdm
+
+            self._run._bar = tqdm.tqdm(total=self.total, initial=self._start, desc=self.label, file=sys.stderr, dynamic_ncols=True)
+        self._began = time.monotonic()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._run._bar is not None:
+            self._run._bar.close()
+            self._run._bar = None
+
+    def step(self, n: int = 1, **values: Any) -> None:
+        """Count n steps and show values, such as misfit=0.012."""
+        self.done += n
+        shown = ", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items())
+        elapsed = time.monotonic() - self._began
+        rate = (self.done - self._start) / elapsed if elapsed > 0 else 0.0
+        pace = f"{rate:.3g}/s" if rate >= 1 else f"{1 / rate:.3g} s each" if rate > 0 else "-"
+        left = duration((self.total - self.done) / rate) if rate > 0 else "-"
+        line = f"{self.label}: {self.done}/{self.total}{', ' if shown else ''}{shown}, {pace}, {left} left"
+        self._run._to_file(line)
+        if self._run._bar is not None:
+            self._run._bar.set_postfix_str(shown, refresh=False)
+            self._run._bar.update(n)
+        elif self.done >= self.total or time.monotonic() - self._shown > self.LINE_EVERY:
+            self._shown = time.monotonic()
+            self._run._to_console(line)
+
+
+def duration(seconds: float) -> str:
+    """Return a time span for people.
+
+    >>> duration(4.2), duration(75), duration(4000)
+    ('4.2 s', '1 min 15 s', '1 h 6 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn a failed write into a FileError that names the path."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, FileError):
+            raise
+        raise FileError(f"{path}: cannot be written ({error.strerror or error}); give another --out, or free some space") from error
+
+
+def is_run(directory: Path) -> bool:
+    return (directory / "config.toml").is_file() and (directory / "versions.toml").is_file()
+
+
+def refuse_directory(directory: Path, resume: bool, overwrite: bool) -> None:
+    """Raise FileError or InputError unless a run may use the directory."""
+    if resume and overwrite:
+        raise InputError("--resume and --overwrite exclude each other: one goes on with the run, the other replaces it; give one")
+    if directory.exists() and not directory.is_dir():
+        raise FileError(f"--out {directory}: is a file; give a folder")
+    leftovers = {"versions.toml", "config.toml.part", "versions.toml.part", "log.txt"}        # of a run killed while it made its directory
+    content = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
+    if content and not (resume or overwrite):
+        raise FileError(f"--out {directory}: exists; add --resume to go on with the run, --overwrite to replace it, or give another --out")
+    if content - leftovers and not is_run(directory):
+        raise FileError(f"--out {directory}: holds other files than a run's (no config.toml); give another --out")
+    existing = directory
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise FileError(f"--out {directory}: {existing} cannot be written; give another --out or change its permissions")

@@ -1,0 +1,17 @@
+"""Inversion: misfits, filters, gradient processing, shot batches, and full-waveform inversion in stages."""
+
+from hyperion.inversion.batches import Batches
+from hyperion.inversion.filters import Butterworth, Gaussian, Lowpass
+from hyperion.inversion.fwi import FWI, Progress
+from hyperion.inversion.gradient import Chain, Illumination, Mask, Smooth
+from hyperion.inversion.level import reciprocal, wave_energy
+from hyperion.inversion.levels import coarse_grid, coarsen, refine
+from hyperion.inversion.misfit import l2
+from hyperion.inversion.stage import Stage, by_adam, by_lbfgs
+from hyperion.inversion.synthetic import folded_salt_model, smoothed, surface_survey
+
+__all__ = [
+    "FWI", "Batches", "Butterworth", "Chain", "Gaussian", "Illumination", "Lowpass", "Mask", "Progress", "Smooth", "Stage",
+    "by_adam", "by_lbfgs", "coarse_grid", "coarsen", "folded_salt_model", "l2", "reciprocal", "refine", "smoothed", "surface_survey",
+    "wave_energy",
+]

@@ -1,0 +1,162 @@
+"""One stage of an inversion bound to its grid: data, wavelet, bounds, preconditioner, misfit and gradient."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import hyperion.autograd as hp
+from hyperion.gpu import device
+from hyperion.inversion.gradient import Chain, Illumination, Mask, Smooth
+from hyperion.inversion.levels import coarse_grid, coarsen, refine, sample
+from hyperion.inversion.misfit import l2
+from hyperion.inversion.stage import Stage
+from hyperion.pde import Grid, Survey, Wavelet
+
+__all__ = ["Level", "Problem", "reciprocal", "wave_energy"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What all stages share. See `FWI` for the fields; they were checked there."""
+
+    solver: Callable[[Grid], Any]
+    grid: Grid
+    survey: Survey
+    observed: np.ndarray
+    bounds: tuple[float, float]
+    fixed: np.ndarray
+    parameter: str
+    group: int
+
+    def on_fine_grid(self, base: np.ndarray, model: np.ndarray, factor: int) -> np.ndarray:
+        """Return the fine model `base` plus the change that `model`, on the coarser grid, makes to it; fixed nodes stay."""
+        changed = np.clip(base + refine(model - coarsen(base, factor), factor, base.shape), *self.bounds)
+        return np.where(self.fixed, base, changed).astype(base.dtype)
+
+
+class Level:
+    """The problem of one stage, from its first fine model `base`.
+
+    start: that model on the stage's grid. bounds: (lower, upper) arrays there. preconditioner: of its gradients. evaluations: gradients
+    of one shot so far.
+    """
+
+    def __init__(self, problem: Problem, stage: Stage, base: np.ndarray):
+        self.problem, self.grid, self.evaluations = problem, coarse_grid(problem.grid, stage.coarsen), 0
+        self.wave = problem.solver(self.grid)
+        self.start = coarsen(base, stage.coarsen)
+        fixed = sample(problem.fixed, stage.coarsen)
+        self._mask = Mask(self._on_device(~fixed))
+        lower, upper = (self._on_device(np.where(fixed, self.start, self.start.dtype.type(bound))) for bound in problem.bounds)
+        self.bounds = (lower, upper)
+        lead = lead_in(problem.survey.wavelet, stage)
+        fine_survey = filtered(problem.survey, stage, lead)
+        stride = time_stride(fine_survey.wavelet, stage.coarsen)
+        self.survey = fine_survey.with_wavelet(Wavelet(fine_survey.wavelet.values()[..., ::stride], fine_survey.wavelet.step * stride))
+        self.observed = filtered_data(problem, stage, lead)[..., ::stride].astype(base.dtype)
+        if stage.coarsen > 1:
+            fine_wave = problem.solver(problem.grid)
+            for shots in groups(np.arange(problem.survey.shots), problem.group):
+                fine = self._predict(fine_wave, fine_survey.subset(shots), base)[..., ::stride]
+                self.observed[shots] += self._predict(self.wave, self.survey.subset(shots), self.start) - fine
+        self._energy = float((self.observed.astype(np.float64) ** 2).sum())
+        self.preconditioner = self._precondition(stage)
+
+    def value_and_grad(self, model: Any, shots: np.ndarray) -> tuple[float, Any]:
+        """Return the misfit of some shots and its gradient, both scaled as if all shots were there, relative to the energy of the data."""
+        value, gradient = 0.0, device.namespace(model).zeros_like(model)
+        for part in groups(shots, self.problem.group):
+            survey, observed = self.survey.subset(part), self._on_device(self.observed[part])
+            misfit = hp.value_and_grad(lambda speed, survey=survey, observed=observed: l2(self._solve(self.wave, survey, speed), observed))
+            some_value, some_gradient = misfit(hp.asarray(model))
+            value += some_value.item()
+            gradient += some_gradient.data
+        self.evaluations += len(shots)
+        scale = 2.0 * len(self.observed) / len(shots) / self._energy
+        return scale * value, self._mask(gradient.dtype.type(scale) * gradient)
+
+    def _solve(self, wave: Any, survey: Survey, model: Any) -> Any:
+        return wave.solve(survey, **{self.problem.parameter: model})
+
+    def _predict(self, wave: Any, survey: Survey, model: np.ndarray) -> np.ndarray:
+        return device.to_numpy(self._solve(wave, survey, self._on_device(model)).data)
+
+    def _on_device(self, array: np.ndarray) -> Any:
+        return device.to_device(array, self.grid.device)
+
+    def _precondition(self, stage: Stage) -> Chain:
+        """Return a symmetric guess of the inverse Hessian: free nodes only, divided by illumination from both sides, smoothed."""
+        start, name = self._on_device(self.start), self.problem.parameter
+        energy = wave_energy(self.wave, self.survey, start, name) * wave_energy(self.wave, reciprocal(self.survey), start, name)
+        energy = Smooth(tuple(2.0 * step for step in self.grid.spacing), self.grid.spacing)(energy)
+        spread = Illumination((energy / energy[self._mask.free].mean()).astype(start.dtype), floor=0.002, power=0.5)
+        return Chain(self._mask, spread, Smooth(stage.smoothing, self.grid.spacing), spread, self._mask)
+
+
+def wave_energy(wave: Any, survey: Survey, model: Any, parameter: str = "speed") -> Any:
+    """Return how strongly each node is lit: the squared wavefield over the model, summed over time and shots, its mean scaled to 1.
+
+    wave: a Solver. survey: whose sources shine; its receivers do not matter. model: array of the grid's shape, for `parameter`.
+    Returns: float64 array of the model's shape. For a speed it is the sources' side of the pseudo-Hessian's diagonal; by reciprocity, the
+    energy of `reciprocal(survey)` is the receivers' side.
+    Source: Shin, Jang and Min, Geophysical Prospecting 49 (2001) 592.
+    """
+    plan = wave.plan(survey, **{parameter: model})
+    every = max(1, int(1.0 / (4.0 * survey.wavelet.highest_frequency() * plan.step)))
+    energy = np.zeros(model.shape)
+    for shot in range(survey.shots):
+        for _, _, fields in wave.snapshots(survey.subset([shot]), every, **{parameter: model}):
+            energy += next(iter(fields.values())) ** 2
+    lit = device.to_device(energy, device.device_of(model)) / model**2
+    return lit / lit.mean()
+
+
+def reciprocal(survey: Survey) -> Survey:
+    """Return a survey that shoots from the receivers: from as many as there are shots, evenly chosen among all positions."""
+    places = np.unique(survey.receivers.reshape(-1, survey.receivers.shape[-1]), axis=0)
+    chosen = places[np.linspace(0, len(places) - 1, min(survey.shots, len(places))).round().astype(int), None]
+    samples = survey.wavelet.values().reshape(-1, survey.wavelet.steps)[0]
+    return Survey(chosen, chosen, Wavelet(samples, survey.wavelet.step))
+
+
+def lead_in(wavelet: Wavelet, stage: Stage) -> int:
+    """Return how many steps of silence must come first, so that the filter does not reach before the first sample."""
+    if stage.lowpass is None:
+        return 0
+    samples = np.abs(wavelet.values()).reshape(-1, wavelet.steps).max(axis=0)
+    onset = np.flatnonzero(samples > 1e-3 * samples.max())[0] * wavelet.step
+    return max(0, math.ceil((stage.lowpass.precursor - onset) / wavelet.step))
+
+
+def low_passed(samples: np.ndarray, step: float, stage: Stage, lead: int) -> np.ndarray:
+    """Return samples with `lead` zeros in front, low-passed as the stage asks."""
+    padded = np.pad(samples, [(0, 0)] * (samples.ndim - 1) + [(lead, 0)])
+    return padded if stage.lowpass is None else stage.lowpass(padded, step)
+
+
+def filtered(survey: Survey, stage: Stage, lead: int) -> Survey:
+    """Return a survey with the stage's wavelet and receivers."""
+    samples = low_passed(survey.wavelet.values(), survey.wavelet.step, stage, lead)
+    return Survey(survey.sources, survey.receivers[:, :: stage.receivers], Wavelet(samples, survey.wavelet.step))
+
+
+def filtered_data(problem: Problem, stage: Stage, lead: int) -> np.ndarray:
+    """Return the observed data filtered as the stage's wavelet, at its receivers, shot by shot to save memory."""
+    data = problem.observed[:, :: stage.receivers]
+    return np.stack([low_passed(gather, problem.survey.wavelet.step, stage, lead) for gather in data])
+
+
+def time_stride(wavelet: Wavelet, factor: int) -> int:
+    """Return how many steps may become one: at most `factor`, with six samples per period of the highest frequency left.
+
+    The highest frequency is that of 1 % of the largest amplitude.
+    """
+    return max(1, min(factor, int(1.0 / (6.0 * wavelet.highest_frequency() * wavelet.step))))
+
+
+def groups(shots: np.ndarray, size: int) -> list[np.ndarray]:
+    """Return the shots in groups of at most `size`."""
+    return [shots[i : i + size] for i in range(0, len(shots), size)]

@@ -1,0 +1,22 @@
+"""Files: models, gathers, results, checkpoints, field snapshots and TOML, all as raw arrays. Nothing read from a file is executed."""
+
+from hyperion.io.checkpoint import load_tree, save_tree
+from hyperion.io.fields import FieldSeries
+from hyperion.io.gathers import Gathers, read_gathers, write_gathers
+from hyperion.io.models import read_model
+from hyperion.io.results import Axis, Results
+from hyperion.io.toml import read_toml, toml_text
+
+__all__ = [
+    "Axis",
+    "FieldSeries",
+    "Gathers",
+    "Results",
+    "load_tree",
+    "read_gathers",
+    "read_model",
+    "read_toml",
+    "save_tree",
+    "toml_text",
+    "write_gathers",
+]

@@ -1,0 +1,9 @@
+"""Figures of models, fields, gathers and misfits, from raw arrays.
+
+Each function returns a matplotlib Figure and touches no global state of matplotlib.
+"""
+
+from hyperion.plot.sections import difference, models, profiles, snapshots
+from hyperion.plot.traces import gathers, misfit
+
+__all__ = ["difference", "gathers", "misfit", "models", "profiles", "snapshots"]

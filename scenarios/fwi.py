@@ -1,0 +1,166 @@
+"""Full-waveform inversion: shot gathers in, velocity model out; on a built-in salt model, or on your files.
+
+Data are modelled in a known model, or read from a file. From a smooth first model, the inversion goes from low frequencies on a coarse
+grid to all frequencies on the fine one. Models, geometry, wavelet and stages are options; see fwi.toml.
+"""
+
+import numpy as np
+
+from hyperion import inversion, io, pde, plot
+from hyperion.errors import FileError, InputError
+
+
+def main(run, config):
+    stages = stages_of(config)
+    true = read(config, config.model, "model") if config.model else None if config.observed else built_in_model(config)
+    start = first_model(config, true)
+    grid = pde.Grid(start.shape, config.spacing, device=run.device)
+    if true is not None and true.shape != grid.shape:
+        raise InputError(f"start has shape {grid.shape}, model has {true.shape}; they must agree")
+    survey, observed = recorded(config) if config.observed else modelled(config, true, grid)
+
+    def solver(grid):
+        ratio = grid.spacing[0] / config.spacing                  # of a coarser grid: a layer of the same width in metres, a higher order
+        order = config.solver.order if ratio == 1.0 else config.solver.coarse_order
+        layer, stepping = pde.CPML(width=max(8, round(config.solver.absorbing / ratio))), pde.Leapfrog(max_speed=config.bounds[1])
+        return pde.Solver(pde.Acoustic(), grid, order=order, boundary=layer, stepping=stepping)
+
+    water = np.broadcast_to(grid.axis(0)[:, None] < config.water, grid.shape)
+    fwi = inversion.FWI(
+        solver, grid, survey, observed, start, tuple(config.bounds), water, group=config.solver.shots_at_once, seed=config.seed
+    )
+    run.log(f"{fwi}; on the fine grid {solver(grid).plan(survey, speed=start)}")
+    state = run.restore() or {"errors": []}
+    errors = state["errors"]                                      # of the model after each iteration, if the true one is known
+    if "fwi" in state:
+        fwi.load_state_dict(state["fwi"])
+    with run.progress(sum(stage.iterations for stage in stages), "inversion", len(fwi.log)) as progress:
+        for step in fwi.run(stages):
+            if true is not None:
+                errors.append(relative_error(fwi.model, true))
+            progress.step(stage=step.stage, misfit=step.misfit, **({"model_error": errors[-1]} if errors else {}))
+            run.checkpoint({"fwi": fwi.state_dict(), "errors": errors})
+    run.facts["seconds of updates"] = fwi.seconds
+    if true is not None:
+        run.facts["model error at the start"], run.facts["model error"] = relative_error(start, true), relative_error(fwi.model, true)
+    predicted = predict(solver(grid), survey, fwi.model)
+    models = {"true": true, "start": start, "inverted": fwi.model}
+    models = {name: model for name, model in models.items() if model is not None}
+    write_results(run, config, fwi, models, survey, observed, predicted, errors)
+    draw(run, config, fwi, models, survey, observed, predicted, errors)
+
+
+def read(config, path, argument):
+    files = config.files
+    shape = tuple(files.shape) if any(files.shape) else ()
+    model = io.read_model(path, shape=shape, fastest=files.fastest, dtype=files.type, unit=files.unit, byte_order=files.byte_order, argument=argument)
+    return model.astype(np.float32)
+
+
+def built_in_model(config):
+    grid = pde.Grid((round(2000.0 / config.spacing) + 1, round(5000.0 / config.spacing) + 1), config.spacing)
+    return inversion.folded_salt_model(grid, config.water)
+
+
+def first_model(config, true):
+    if config.start:
+        return read(config, config.start, "start")
+    if true is None:
+        raise InputError("start='': observed data without a model leave nothing to smooth; give --start FILE")
+    return inversion.smoothed(true, config.smoothing, config.spacing, keep_above=config.water)
+
+
+def stages_of(config):
+    """Return the stages; a list of one value holds for all."""
+    names, count = ("frequencies", "coarsen", "iterations", "batch", "receivers_every", "preconditioner_length"), len(config.frequencies)
+    for name in names:
+        if len(config[name]) not in (1, count):
+            raise InputError(f"{name}={config[name]}: has {len(config[name])} values for {count} frequencies; give one for each, or one for all")
+    rows = zip(*(config[name] * (count if len(config[name]) == 1 else 1) for name in names), strict=True)
+    return [
+        inversion.Stage(inversion.Gaussian(frequency) if frequency else None, coarsen, iterations, None, batch or None, 1, every, length)
+        for frequency, coarsen, iterations, batch, every, length in rows
+    ]
+
+
+def wavelet_of(config, refine=1):
+    if not config.wavelet.file:
+        return pde.ricker(config.wavelet.peak_frequency, config.wavelet.duration, config.wavelet.step / refine)
+    if refine > 1:
+        raise InputError(f"data.refine={refine}: a wavelet from a file has its own step; use data.refine=1")
+    try:
+        samples = np.load(config.wavelet.file, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise FileError(f"wavelet.file={config.wavelet.file!r}: {error}; give a .npy file of samples") from error
+    return pde.Wavelet(samples.astype(np.float32), config.wavelet.step)
+
+
+def modelled(config, true, grid):
+    """Return a survey along the surface, and its gathers in the true model: on a grid and a step `data.refine` times finer."""
+    refine, place = config.data.refine, config.geometry
+    if refine < 1:
+        raise InputError(f"data.refine={refine}: must be at least 1")
+    survey = inversion.surface_survey(
+        grid, wavelet_of(config), place.shots, place.receivers or grid.shape[1], place.shot_depth, place.receiver_depth
+    )
+    fine = pde.Grid(tuple((nodes - 1) * refine + 1 for nodes in grid.shape), config.spacing / refine, device=grid.device)
+    stepping = pde.Leapfrog(max_speed=max(config.bounds[1], float(true.max())))
+    wave = pde.Solver(
+        pde.Acoustic(), fine, order=config.solver.order, boundary=pde.CPML(width=config.solver.absorbing * refine), stepping=stepping
+    )
+    gathers = predict(wave, survey.with_wavelet(wavelet_of(config, refine)), inversion.refine(true, refine, fine.shape, order=1))
+    return survey, gathers[..., ::refine]
+
+
+def recorded(config):
+    """Return the survey and the gathers of a file."""
+    data, wavelet = io.read_gathers(config.observed), wavelet_of(config)
+    if abs(wavelet.step / data.step - 1.0) > 1e-6 or wavelet.steps != data.values.shape[2]:
+        raise InputError(
+            f"wavelet: has {wavelet.steps} steps of {wavelet.step:g} s, the observed data {data.values.shape[2]} of {data.step:g} s; "
+            "give the data's wavelet.step and wavelet.duration"
+        )
+    return pde.Survey(data.sources, data.receivers, wavelet), data.values.astype(np.float32)
+
+
+def predict(wave, survey, speed):
+    """Return the gathers of all shots, simulated one after the other to save memory."""
+    return np.concatenate([wave.solve(survey.subset([shot]), speed=speed).numpy() for shot in range(survey.shots)])
+
+
+def relative_error(model, true):
+    return float(np.linalg.norm(model - true) / np.linalg.norm(true))
+
+
+def write_results(run, config, fwi, models, survey, observed, predicted, errors):
+    axes = (io.Axis("depth", "m", config.spacing), io.Axis("distance", "m", config.spacing))
+    staged = {f"stage-{n}": model for n, model in enumerate(fwi.models, 1)}
+    for name, model in (models | staged).items():
+        run.results.write(f"models/{name}", model, "m/s", axes)
+    for name, gathers in (("observed", observed), ("predicted", predicted)):
+        io.Gathers(gathers, survey.wavelet.step, survey.sources, survey.receivers).write(run.results, name)
+    run.results.write("wavelet", survey.wavelet.values(), "", (io.Axis("time", "s", survey.wavelet.step),))
+    run.results.write("iterations/stage", [step.stage for step in fwi.log])
+    run.results.write("iterations/misfit", [step.misfit for step in fwi.log], relative_to="energy of the data of the stage")
+    run.results.write("iterations/seconds", [step.seconds for step in fwi.log], "s")
+    if errors:
+        run.results.write("iterations/model_error", errors, relative_to="norm of the true model")
+
+
+def draw(run, config, fwi, models, survey, observed, predicted, errors):
+    spacing, width = (config.spacing, config.spacing), models["start"].shape[1] * config.spacing
+    run.figure(plot.models(models, spacing, sources=survey.sources, receivers=survey.receivers), "models")
+    staged = {f"stage {n}": model for n, model in enumerate(fwi.models, 1)}
+    run.figure(plot.models(staged, spacing), "stages")
+    if "true" in models:
+        run.figure(plot.difference(models["inverted"], models["true"], spacing, title="Inverted - true"), "difference")
+    run.figure(plot.profiles(models, spacing, [0.2 * width, 0.4 * width, 0.6 * width, 0.8 * width]), "profiles")
+    shot, step = survey.shots // 2, survey.wavelet.step
+    pair = {"observed": observed[shot], "predicted": predicted[shot]}
+    run.figure(plot.gathers(pair, step, positions=survey.receivers[shot, :, 1]), "gathers")
+    begins = {name: next(i for i, entry in enumerate(fwi.log) if entry.stage == n) for n, name in enumerate(names_of(config), 1)}
+    run.figure(plot.misfit([step.misfit for step in fwi.log], stages=begins, model_errors=errors or None), "misfit")
+
+
+def names_of(config):
+    return [f"{frequency:g} Hz" if frequency else f"all ({n})" for n, frequency in enumerate(config.frequencies, 1)]

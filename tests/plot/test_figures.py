@@ -1,0 +1,129 @@
+"""Figures show what they are given, in the right place and scale, touch no global state, and refuse what does not fit."""
+
+import io
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from hyperion import plot
+from hyperion.errors import InputError, ShapeError
+
+SPACING = (10.0, 20.0)
+
+
+@pytest.fixture
+def model(random):
+    """A model (30, 200): 300 m deep, 4 km wide."""
+    return 1500 + 1000 * random.random((30, 200))
+
+
+def drawn(figure: Figure) -> np.ndarray:
+    """Return the picture as numbers (height, width, 4)."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="rgba", dpi=60)
+    width, height = (round(60 * size) for size in figure.get_size_inches())
+    return np.frombuffer(buffer.getvalue(), np.uint8).reshape(-1, 4)[:width * height]
+
+
+def test_models_share_one_scale_with_depth_downwards(model):
+    sources, receivers = np.array([[[50.0, 400.0]]]), np.stack([np.zeros(300), np.arange(300.0)], -1)[None]
+    figure = plot.models({"True": model, "Start": model + 500}, SPACING, sources=sources, receivers=receivers)
+    first, second, bar = figure.axes
+    images = [panel.images[0] for panel in (first, second)]
+    assert [image.get_clim() for image in images] == [(model.min(), model.max() + 500)] * 2
+    assert np.array_equal(images[0].get_array(), model)
+    assert images[0].get_extent() == pytest.approx([-0.01, 3.99, 0.295, -0.005])           # km; a node is the middle of its pixel
+    assert first.yaxis_inverted() and second.get_xlabel() == "Distance (km)" and first.get_ylabel() == "Depth (km)"
+    assert bar.get_ylabel() == "P-wave speed (m/s)"
+    marks = {mark.get_label(): mark.get_offsets() for mark in first.collections}
+    assert np.allclose(marks["sources"], [[0.4, 0.05]]) and len(marks["receivers"]) == 100
+    assert not second.collections
+    assert len(np.unique(drawn(figure), axis=0)) > 100
+
+
+def test_small_models_are_in_metres(model):
+    assert plot.models({"a": model[:, :50]}, SPACING).axes[0].get_xlabel() == "Distance (m)"
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6, 7])
+@pytest.mark.parametrize("shape", [(30, 200), (100, 80)])
+def test_any_number_of_panels(count, shape):
+    figure = plot.models({str(i): np.full(shape, 1500.0) for i in range(count)}, (10.0, 10.0))
+    assert len(figure.axes) == count + 1
+    drawn(figure)
+
+
+def test_difference_is_white_where_models_agree(model):
+    other = model.copy()
+    other[3, 4] += 100
+    image = plot.difference(other, model, SPACING, limit=50.0).axes[0].images[0]
+    assert image.get_clim() == (-50, 50)
+    colours = image.to_rgba(image.get_array())
+    assert np.all(colours[0, 0, :3] > 0.95) and colours[3, 4, 0] > 2 * colours[3, 4, 2]     # more is red
+    assert plot.difference(model, model, SPACING).axes[0].images[0].get_clim() == (-1, 1)
+
+
+def test_profiles_are_the_columns_asked_for(model):
+    figure = plot.profiles({"True": model, "Start": model / 2}, SPACING, [0.0, 1000.0])
+    assert [panel.get_title(loc="left") for panel in figure.axes] == ["0 km", "1 km"]
+    line = figure.axes[1].lines[1]
+    assert np.array_equal(line.get_xdata(), model[:, 50] / 2) and line.get_ydata()[-1] == 290
+    assert figure.axes[0].get_ylim() == (290, 0)
+
+
+def test_snapshots_share_a_symmetric_scale(model):
+    fields = {"0.1 s": np.zeros((30, 200)), "0.2 s": np.eye(30, 200)}
+    figure = plot.snapshots(fields, SPACING, background=model, sources=[[0.0, 0.0]])
+    low, high = figure.axes[0].images[0].get_clim()
+    assert low == -high and high > 0
+
+
+def test_gathers_share_the_clip_and_show_the_residual(random):
+    observed = random.standard_normal((40, 100))
+    figure = plot.gathers({"Observed": observed, "Predicted": 2 * observed}, 0.01, positions=np.arange(40) * 100.0, clip=1.5)
+    panels = figure.axes[:3]
+    assert [panel.get_title(loc="left") for panel in panels] == ["Observed", "Predicted", "Predicted - Observed"]
+    assert np.allclose(panels[2].images[0].get_array(), observed.T)
+    assert all(panel.images[0].get_clim() == (-1.5, 1.5) for panel in panels)
+    assert panels[0].yaxis_inverted() and panels[0].images[0].get_extent() == pytest.approx([-0.05, 3.95, 0.995, -0.005])
+    assert len(plot.gathers({"a": observed}, 0.01).axes) == 2
+    assert len(plot.gathers({"a": observed, "b": observed}, 0.01, residual=False).axes) == 3
+
+
+def test_misfit_is_relative_to_each_stage():
+    figure = plot.misfit([4.0, 2.0, 9.0, 3.0], stages={"3 Hz": 0, "6 Hz": 2}, model_errors=[0.4, 0.3, 0.2, 0.1])
+    lines = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 2 and line.get_marker() == "o"]
+    assert [list(line.get_ydata()) for line in lines] == [[1.0, 0.5], [1.0, 3 / 9]]
+    assert {text.get_text() for text in figure.axes[0].texts} == {"3 Hz", "6 Hz"}
+    assert list(figure.axes[1].lines[-1].get_ydata()) == [0.4, 0.3, 0.2, 0.1]
+    drawn(figure)
+    drawn(plot.misfit([0.0]))
+
+
+def test_no_global_state_is_touched(model):
+    with matplotlib.rc_context({"font.size": 5.0}):
+        before = dict(matplotlib.rcParams)
+        figure = plot.models({"a": model}, SPACING)
+        assert dict(matplotlib.rcParams) == before and figure.axes[0].xaxis.label.get_size() == 9.0
+
+
+@pytest.mark.parametrize("draw, error, words", [
+    (lambda m: plot.models({}, SPACING), InputError, "no array given"),
+    (lambda m: plot.models({"a": m[0]}, SPACING), ShapeError, r"'a' has shape \(200,\)"),
+    (lambda m: plot.models({"a": np.stack([m, m])}, SPACING), ShapeError, "give a slice"),
+    (lambda m: plot.models({"a": m, "b": m[1:]}, SPACING), ShapeError, "different shapes"),
+    (lambda m: plot.difference(m, m[:, 1:], SPACING), ShapeError, "different shapes"),
+    (lambda m: plot.profiles({"a": m}, SPACING, [4000.0]), InputError, "4000 m lies outside"),
+    (lambda m: plot.profiles({"a": m}, SPACING, []), InputError, "none given"),
+    (lambda m: plot.snapshots({"a": m}, SPACING, background=m.T), ShapeError, "background"),
+    (lambda m: plot.gathers({"a": m}, 0.0), InputError, "step=0.0"),
+    (lambda m: plot.gathers({"a": m}, 1.0, positions=[1.0]), ShapeError, "1 for gathers of 30"),
+    (lambda m: plot.misfit([]), ShapeError, "misfits"),
+    (lambda m: plot.misfit([1.0], stages={"x": 1}), InputError, "'x' begins at iteration 1"),
+    (lambda m: plot.misfit([1.0], model_errors=[1.0, 2.0]), ShapeError, "2 values"),
+])
+def test_refusals(model, draw, error, words):
+    with pytest.raises(error, match=words):
+        draw(model)
