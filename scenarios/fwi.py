@@ -12,6 +12,8 @@ from hyperion.errors import FileError, InputError
 
 def main(run, config):
     stages = stages_of(config)
+    if len(config.bounds) != 2:
+        raise InputError(f"bounds={config.bounds}: give two speeds, lowest and highest")
     true = read(config, config.model, "model") if config.model else None if config.observed else built_in_model(config)
     start = first_model(config, true)
     grid = pde.Grid(start.shape, config.spacing, device=run.device)
@@ -30,12 +32,13 @@ def main(run, config):
         solver, grid, survey, observed, start, tuple(config.bounds), water, group=config.solver.shots_at_once, seed=config.seed
     )
     run.log(f"{fwi}; on the fine grid {solver(grid).plan(survey, speed=start)}")
-    state = run.restore() or {"errors": []}
-    errors = state["errors"]                                      # of the model after each iteration, if the true one is known
-    if "fwi" in state:
+    errors = []                                                   # of the model after each iteration, if the true one is known
+    if state := run.restore():
         fwi.load_state_dict(state["fwi"])
+        errors = state["errors"]
+    steps = fwi.run(stages)
     with run.progress(sum(stage.iterations for stage in stages), "inversion", len(fwi.log)) as progress:
-        for step in fwi.run(stages):
+        for step in steps:
             if true is not None:
                 errors.append(relative_error(fwi.model, true))
             progress.step(stage=step.stage, misfit=step.misfit, **({"model_error": errors[-1]} if errors else {}))
@@ -51,9 +54,10 @@ def main(run, config):
 
 
 def read(config, path, argument):
-    files = config.files
-    shape = tuple(files.shape) if any(files.shape) else ()
-    model = io.read_model(path, shape=shape, fastest=files.fastest, dtype=files.type, unit=files.unit, byte_order=files.byte_order, argument=argument)
+    files, stored = config.files, {"argument": argument}
+    if any(files.shape):
+        stored["shape"] = files.shape
+    model = io.read_model(path, fastest=files.fastest, dtype=files.type, unit=files.unit, byte_order=files.byte_order, **stored)
     return model.astype(np.float32)
 
 
@@ -75,7 +79,7 @@ def stages_of(config):
     names, count = ("frequencies", "coarsen", "iterations", "batch", "receivers_every", "preconditioner_length"), len(config.frequencies)
     for name in names:
         if len(config[name]) not in (1, count):
-            raise InputError(f"{name}={config[name]}: has {len(config[name])} values for {count} frequencies; give one for each, or one for all")
+            raise InputError(f"{name}={config[name]}: has {len(config[name])} values for {count} frequencies; give one for each, or one")
     rows = zip(*(config[name] * (count if len(config[name]) == 1 else 1) for name in names), strict=True)
     return [
         inversion.Stage(inversion.Gaussian(frequency) if frequency else None, coarsen, iterations, None, batch or None, 1, every, length)

@@ -14,11 +14,13 @@ History = tuple[int, tuple[Term, ...]]                 # (sweep, terms): what a 
 AXES = ("z", "y", "x")                                 # loop variables of the last `ndim` axes
 
 
-def c_text(program: Program, histories: Iterable[History], rows: int = 2) -> str:
+def c_text(program: Program, histories: Iterable[History], rows: int | None = None) -> str:
     """Return the C text of all sweeps of a program.
 
-    histories: the cofactors to write to history arrays, in order. rows: planes of axis 0 computed together in a kernel (they share reads).
+    histories: the cofactors to write to history arrays, in order. rows: planes of axis 0 computed together in a kernel (they share
+    reads); default: what measured best, 3 in two dimensions and 2 in three.
     """
+    rows = rows or (3 if program.ndim == 2 else 2)
     index = {name: i for i, name in enumerate(array_names(program))}
     profiles = list(program.profiles)
     kernels: list[str] = []
@@ -146,20 +148,25 @@ class _Kernel:
         def nest(rows: int) -> str:
             """Loops over a box, `rows` planes of axis 0 at a time, rows inside."""
             block, along = self._block(rows), walk(lambda x: "VL * (long)sizeof(real)")
+            slide = "".join(f"V b{self.names[x]}_{row} = LD(c{self.names[x]}{at} - sizeof(V)), s{self.names[x]}_{row} = LD(c{self.names[x]}{at}); "
+                            for x in self._sliding() for row in range(rows) for at in [self._offset(x, (0,) * self.ndim, row)])
             outer = f"for (; {first} + {rows} <= box[1]; {first} += {rows}) {{\n"
             if self.ndim == 2:
-                return f"  {outer}  long x = box[2]; {start}\n  for (; x < box[3]; x += VL) {{\n{block}\n{along}}}\n  }}\n"
+                return f"  {outer}  long x = box[2]; {start}{slide}\n  for (; x < box[3]; x += VL) {{\n{block}\n{along}}}\n  }}\n"
             return (f"  {outer}  for (long left = box[4]; left < box[5]; left += COLUMNS) {{\n  const long right = left + COLUMNS < box[5] ? left + COLUMNS : box[5];\n"
-                    f"  for (long y = block; y < last; y++) {{\n  long x = left; {start}\n  for (; x < right; x += VL) {{\n{block}\n{along}}} }} }}\n  }}\n")
+                    f"  for (long y = block; y < last; y++) {{\n  long x = left; {start}{slide}\n  for (; x < right; x += VL) {{\n{block}\n{along}}} }} }}\n  }}\n")
 
         def columns(rows: int, half: bool) -> str:
             """Loops over a narrow box, columns inside: they amortise more. Whole vectors first, then half vectors for what is left."""
             block, down = self._block(rows), walk(lambda x: f"{rows if self.ndim == 2 else 1} * {self._stride(x, self.ndim - 2)} * (long)sizeof(real)")
-            width = f"(box[{x + 1}] - box[{x}]) / VL * VL"
-            begin = f"box[{x}] + {width}" if half else f"box[{x}]"
-            across = f"for (long x = {begin}; x {'' if half else '+ VL <= '}{'< ' if half else ''}box[{x + 1}]; x += {'VLh' if half else 'VL'}) {{"
+            # What is left lies where the box meets the edge of the grid, so that whole vectors are aligned as the interior is.
+            cut = f"(side[{self.ndim - 1}] ? box[{x + 1}] - (box[{x + 1}] - box[{x}]) % VL : box[{x}] + (box[{x + 1}] - box[{x}]) % VL)"
+            begin, end = (f"side[{self.ndim - 1}] ? {cut} : box[{x}]", f"(side[{self.ndim - 1}] ? box[{x + 1}] : {cut})")
+            if not half:
+                begin, end = (f"side[{self.ndim - 1}] ? box[{x}] : {cut}", f"(side[{self.ndim - 1}] ? {cut} : box[{x + 1}])")
+            across = f"for (long x = {begin}, end = {end}; x < end; x += {'VLh' if half else 'VL'}) {{"
             if half:
-                block = re.sub(r"\b(V|VL|LD|ST|STORE)\b", r"\1h", block)
+                block = re.sub(r"\b(V|VL|LD|ST|STORE|SHIFTUP|SHIFTDOWN)\b", r"\1h", block)
             if self.ndim == 2:
                 planes = "box[0]" if rows == self.rows else f"box[0] + (box[1] - box[0]) / {self.rows} * {self.rows}"
                 return f"  {across}\n  long {first} = {planes}; {start}\n  for (; {first} + {rows} <= box[1]; {first} += {rows}) {{\n{block}\n{down}}}\n  }}\n"
@@ -183,13 +190,27 @@ class _Kernel:
         lines: list[str] = []
         loaded: dict[tuple[str, tuple[int, ...]], str] = {}
 
+        sliding = self._sliding()
+        zero = (0,) * self.ndim
+        narrow = self.ndim - 1 in self.mask
+        for x in sliding:                              # a row's vectors slide: before, now, next; columns load all three
+            for row in range(rows):
+                i, at = self.names[x], self._offset(x, zero, row)
+                loaded[x, (row, *zero[1:])] = f"s{i}_{row}"
+                lines.append(f"V n{i}_{row} = LD(c{i}{at} + sizeof(V));")
+                lines += [f"V s{i}_{row} = LD(c{i}{at}), b{i}_{row} = LD(c{i}{at} - sizeof(V));"] if narrow else []
+
         def load(x: str, shift: tuple[int, ...], row: int) -> str:
             at = (shift[0] + row, *shift[1:])
+            if (x, at) not in loaded and x in sliding and shift[-1] and not any(shift[:-1]):
+                i, n = self.names[x], shift[-1]
+                loaded[x, at] = name = f"l{len(loaded)}"
+                pair = f"s{i}_{row}, n{i}_{row}, {n}" if n > 0 else f"b{i}_{row}, s{i}_{row}, {n}"
+                lines.append(f"V {name} = SHIFT{'UP' if n > 0 else 'DOWN'}(c{i}{self._offset(x, shift, row)}, {pair});")
             if (x, at) not in loaded:
                 loaded[x, at] = name = f"l{len(loaded)}"
                 lines.append(f"V {name} = LD(c{self.names[x]}{self._offset(x, shift, row)});")
             return loaded[x, at]
-        zero = (0,) * self.ndim
         stores: list[str] = []
         for row in range(rows):
             fresh: dict[str, str] = {}
@@ -227,7 +248,17 @@ class _Kernel:
             place = f"({first} + {row}) * c->history_stride[0]" + (" + y * c->history_stride[1]" if self.ndim == 3 else "")
             for i, terms in self.kept:
                 stores.append(f"STORE(history + {i} * c->history_size + {place} + x, {value(terms)});")
+        for x in () if narrow else sliding:
+            stores += [f"b{self.names[x]}_{row} = s{self.names[x]}_{row}; s{self.names[x]}_{row} = n{self.names[x]}_{row};" for row in range(rows)]
         return "\n        ".join(lines + stores)
+
+    def _sliding(self) -> list[str]:
+        """Arrays whose row is read at many shifts along x: their shifted vectors are cut from neighbours in registers."""
+        reads: dict[str, set[tuple[int, ...]]] = {}
+        for _, terms in [*self.body, *self.kept]:
+            for t in terms:
+                reads.setdefault(t.array, set()).update(shift for shift, _ in t.stencil.taps if shift[-1] and not any(shift[:-1]))
+        return [x for x, shifts in reads.items() if len(shifts) > 2]
 
 
 def _stars(terms: list[Term], uses: dict[tuple[str, Stencil], int]) -> list[Term]:

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.fft
 import scipy.signal
 
 from hyperion.errors import InputError
@@ -96,7 +97,7 @@ class Butterworth(Lowpass):
 
     def _filter(self, samples: np.ndarray, step: float) -> np.ndarray:
         sections = scipy.signal.butter(self.order, self.frequency, fs=1.0 / step, output="sos")
-        return scipy.signal.sosfilt(sections, samples.astype(np.float64, copy=False), axis=-1)
+        return np.asarray(scipy.signal.sosfilt(sections, samples.astype(np.float64, copy=False), axis=-1))
 
 
 def _fast_length(length: int) -> int:

@@ -94,11 +94,13 @@ class FWI:
         return self._base if self._current is None else self.problem.on_fine_grid(self._base, self._current, self._factor)
 
     def run(self, stages: Sequence[Stage]) -> Iterator[Progress]:
-        """Make the iterations of all stages, one at each step of the iterator. After load_state_dict, go on where that state was taken."""
+        """Return an iterator that makes the iterations of all stages; after load_state_dict, from where that state was taken.
+
+        Raises: InputError at once for a batch larger than the survey.
+        """
         for stage in stages:
-            Batches(self.problem.survey.shots, stage.batch, self.seed)  # refuse a wrong size before anything is computed
-        while len(self.models) < len(stages):
-            yield from self._run_stage(stages[len(self.models)])
+            Batches(self.problem.survey.shots, stage.batch, self.seed)
+        return self._steps(stages)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the next iteration depends on, as a tree of arrays and numbers."""
@@ -127,6 +129,10 @@ class FWI:
         self._iteration, self._factor = int(state["iteration"]), int(state["factor"])
         self._current, self._optimizer, self.seconds = state["current"], state["optimizer"], float(state["seconds"])
         self.log = [Progress(int(stage), int(i), float(misfit), int(n), float(t)) for stage, i, misfit, n, t in state["log"]]
+
+    def _steps(self, stages: Sequence[Stage]) -> Iterator[Progress]:
+        while len(self.models) < len(stages):
+            yield from self._run_stage(stages[len(self.models)])
 
     def _run_stage(self, stage: Stage) -> Iterator[Progress]:
         number = len(self.models) + 1

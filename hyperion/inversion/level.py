@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import hyperion.autograd as hp
+from hyperion.errors import InputError
 from hyperion.gpu import device
 from hyperion.inversion.gradient import Chain, Illumination, Mask, Smooth
 from hyperion.inversion.levels import coarse_grid, coarsen, refine, sample
@@ -128,13 +129,20 @@ def lead_in(wavelet: Wavelet, stage: Stage) -> int:
         return 0
     samples = np.abs(wavelet.values()).reshape(-1, wavelet.steps).max(axis=0)
     onset = np.flatnonzero(samples > 1e-3 * samples.max())[0] * wavelet.step
+    if stage.lowpass.precursor >= 0.5 * wavelet.steps * wavelet.step:
+        raise InputError(
+            f"{stage.lowpass}: reaches {stage.lowpass.precursor:g} s, too far for records of {wavelet.steps * wavelet.step:g} s; "
+            "use a higher frequency or longer records"
+        )
     return max(0, math.ceil((stage.lowpass.precursor - onset) / wavelet.step))
 
 
 def low_passed(samples: np.ndarray, step: float, stage: Stage, lead: int) -> np.ndarray:
-    """Return samples with `lead` zeros in front, low-passed as the stage asks."""
+    """Return samples with `lead` zeros in front, low-passed as the stage asks, without the end that depends on what was not recorded."""
     padded = np.pad(samples, [(0, 0)] * (samples.ndim - 1) + [(lead, 0)])
-    return padded if stage.lowpass is None else stage.lowpass(padded, step)
+    if stage.lowpass is None:
+        return padded
+    return stage.lowpass(padded, step)[..., : padded.shape[-1] - math.ceil(stage.lowpass.precursor / step)]
 
 
 def filtered(survey: Survey, stage: Stage, lead: int) -> Survey:

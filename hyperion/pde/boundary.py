@@ -13,6 +13,7 @@ from hyperion.codegen import Assign, Stencil, Term, here
 from hyperion.errors import InputError
 
 from . import stencils
+from .checks import is_positive, is_whole
 
 Read = tuple[tuple[str, ...], str, Stencil]            # coefficients, array, stencil
 
@@ -101,12 +102,12 @@ class CPML(Boundary):
     """
 
     def __init__(self, width: int = 20, reflection: float | None = None, frequency: float | None = None):
-        if int(width) != width or width < 0:
-            raise InputError(f"CPML(width={width}): give a whole number of cells, 0 or more")
-        if reflection is not None and not 0 < reflection < 1:
-            raise InputError(f"CPML(reflection={reflection}): give a number between 0 and 1, such as 1e-6")
-        if frequency is not None and not frequency > 0:
-            raise InputError(f"CPML(frequency={frequency}): give a positive frequency [Hz], or None")
+        if not is_whole(width, 0):
+            raise InputError(f"CPML(width={width!r}): give a whole number of cells, 0 or more")
+        if reflection is not None and not (is_positive(reflection) and reflection < 1):
+            raise InputError(f"CPML(reflection={reflection!r}): give a number between 0 and 1, such as 1e-6")
+        if frequency is not None and not is_positive(frequency):
+            raise InputError(f"CPML(frequency={frequency!r}): give a positive frequency [Hz], or None")
         self.cells = int(width)
         # With 1e-4 a wave into a corner, where it meets each layer at 45 degrees, comes back as R^cos: too much for wide layers.
         self.reflection = reflection or (1e-4 if width < 8 else 1e-6)

@@ -1,11 +1,12 @@
 """Regular grids: how many nodes, how far apart, on which device."""
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from hyperion.errors import InputError, ShapeError
 from hyperion.gpu import device as devices
+
+from .checks import is_positive, is_whole
 
 
 class Grid:
@@ -20,17 +21,16 @@ class Grid:
     """
 
     def __init__(self, shape: Sequence[int], spacing: Sequence[float] | float, device: str = "cpu"):
-        shape = tuple(shape)
-        if len(shape) not in (2, 3) or any(int(n) != n or n < 2 for n in shape):
-            raise ShapeError(f"Grid(shape={shape}): give 2 or 3 axes of at least 2 nodes each, such as (nz, nx)")
-        steps = (float(spacing),) * len(shape) if isinstance(spacing, int | float) else tuple(float(h) for h in spacing)
+        if not np.iterable(shape) or len(tuple(shape)) not in (2, 3) or not all(is_whole(n, 2) for n in shape):
+            raise ShapeError(f"Grid(shape={shape!r}): give 2 or 3 axes of at least 2 nodes each, such as (nz, nx)")
+        steps = tuple(spacing) if isinstance(spacing, Sequence | np.ndarray) else (spacing,) * len(shape)
+        if not all(is_positive(h) for h in steps):
+            raise InputError(f"Grid(spacing={spacing!r}): distances between nodes must be positive and finite [m]")
         if len(steps) != len(shape):
-            raise ShapeError(f"Grid(shape={shape}, spacing={steps}): give one spacing per axis, or one number for all")
-        if not all(math.isfinite(h) and h > 0 for h in steps):
-            raise InputError(f"Grid(spacing={steps}): distances between nodes must be positive and finite [m]")
+            raise ShapeError(f"Grid(shape={shape}, spacing={spacing}): give one spacing per axis, or one number for all")
         devices.check(device)
         self.shape: tuple[int, ...] = tuple(int(n) for n in shape)
-        self.spacing: tuple[float, ...] = steps
+        self.spacing: tuple[float, ...] = tuple(float(h) for h in steps)
         self.device = device
 
     @property

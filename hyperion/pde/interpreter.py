@@ -1,10 +1,12 @@
 """The reference: the same program in Tensor operations on whole arrays. Slow; every generated kernel is tested against it."""
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from hyperion.autograd import Tensor, as_tensor, reshape, scatter, shift, stack, zeros
+from hyperion.autograd import Tensor, as_tensor, reshape, scatter, shift, stack
 from hyperion.codegen import Assign, Stencil, sweeps
+from hyperion.errors import NonFiniteError
+from hyperion.gpu import device as devices
 
 from .native import Experiment, Taps
 
@@ -19,28 +21,54 @@ def simulate(inputs: Sequence[Tensor], e: Experiment) -> Tensor:
     return stack([_shot(e, values, i) for i in range(e.shots)], axis=0)
 
 
+def states(inputs: Sequence[Tensor], e: Experiment, every: int) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+    """Yield (step, {field: (size)}) of the first shot, from the start and then every `every` steps, as `native.states` does."""
+    values = dict(zip((*e.engine.program.parameters, *e.engine.program.sources), inputs, strict=True))
+    for n, state in enumerate(_steps(e, values, 0)):
+        if n % every == 0:
+            yield n, {x: devices.to_numpy(state[x].data) for x in state}
+
+
 def _shot(e: Experiment, values: dict[str, Tensor], shot: int) -> Tensor:
+    """Return the gathers (receivers, steps) of one shot."""
+    size, receivers, samples = e.layout.size, e.receivers[shot], list[Tensor]()
+    gather = _like(_matrix(receivers, receivers.weights), e, values)
+    cells = tuple(receivers.cells[:, k] for k in range(len(size)))
+    for n, state in enumerate(_steps(e, values, shot)):
+        samples.append(reshape(reshape(state[e.observed][cells], (1, -1)) @ gather, (-1,)))
+        if e.progress:
+            e.progress(shot * e.steps + n + 1, e.shots * e.steps)
+    return stack(samples, axis=-1)
+
+
+def _like(array: np.ndarray, e: Experiment, values: dict[str, Tensor]) -> Tensor:
+    """Return an array as a Tensor in the run's precision, where the others are."""
+    return as_tensor(np.asarray(array, e.layout.dtype)).to(next(iter(values.values())).device)
+
+
+def _steps(e: Experiment, values: dict[str, Tensor], shot: int) -> Iterator[dict[str, Tensor]]:
+    """Yield the state {array: (size)} before every step; `e.steps` of them, the first is zero."""
     program, size = e.engine.program, e.layout.size
-    some = next(iter(values.values()))
-    like = lambda array: as_tensor(np.asarray(array, e.layout.dtype)).to(some.device)  # noqa: E731
     coefficients = {k: values[k] for k in program.parameters}
     for name, axis in program.profiles.items():
-        coefficients[name] = like(e.profiles[name][:size[axis]].reshape([-1 if k == axis else 1 for k in range(len(size))]))
-    state = {x: zeros(size, dtype=e.layout.dtype, device=some.device) for x in program.arrays()}
+        line = e.profiles[name][:size[axis]].reshape([-1 if k == axis else 1 for k in range(len(size))])
+        coefficients[name] = _like(line, e, values)
+    state = {x: _like(np.zeros(size), e, values) for x in program.arrays()}
     # A point source stands for its weighted cells; a sample of it is one matrix product away from the cells.
-    sources, receivers = e.sources[shot], e.receivers[shot]
-    spread, gather = like(_matrix(sources, sources.weights)), like(_matrix(receivers, receivers.weights))
-    zero = zeros((gather.shape[1],), dtype=e.layout.dtype, device=some.device)
-    target, samples = program.partner(e.observed), [zero]
+    sources = e.sources[shot]
+    spread = _like(_matrix(sources, sources.weights), e, values)
+    order = [a for before, main in sweeps(program) for a in (*(x for group in before for x in group), *main)]
+    yield state
     for n in range(e.steps - 1):
-        for before, main in sweeps(program):
-            for a in (*(x for group in before for x in group), *main):
-                state[a.target] = _assign(a, state, coefficients, {s: (values[s][shot][:, n], e.factor[s]) for s in program.sources}, spread, sources, size, e.periodic)
-        cells = tuple(receivers.cells[:, k] for k in range(len(size)))
-        samples.append(reshape(state[target][cells], (1, -1)) @ gather)
+        now_sent = {s: (values[s][shot][:, n], e.factor[s]) for s in program.sources}
+        for a in order:
+            state[a.target] = x = _assign(a, state, coefficients, now_sent, spread, sources, size, e.periodic)
+            if not devices.namespace(x.data).isfinite(x.data).all():
+                raise NonFiniteError(f"the forward wavefield of shot {shot} became NaN or infinite between steps {n} and {n + 1} ({n * e.step:.4g} "
+                                     f"to {(n + 1) * e.step:.4g} s); check the model and the wavelet for NaN, and the step for stability")
         for now, then in program.rotate.items():
             state[now], state[then] = state[then], state[now]
-    return stack([reshape(s, (-1,)) for s in samples], axis=-1)
+        yield state
 
 
 def _matrix(points: Taps, weights: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ from hyperion.gpu import device as devices
 
 from . import dispersion, interpreter, native, stencils
 from .boundary import CPML, Boundary
+from .checks import is_positive, is_whole
 from .discretise import Discretisation, discretise
 from .equation import Equation
 from .grid import Grid
@@ -29,6 +30,7 @@ from .storage import Checkpoints, Storage, Thinned
 from .survey import Survey
 
 Progress = Callable[[int, int], None]
+MOST_SUBSTEPS = 10_000                                 # more than this per sample is a mistake in the units
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,10 @@ class Leapfrog:
     corrected: bool = False
 
     def __post_init__(self) -> None:
-        if self.max_speed is not None and not (math.isfinite(self.max_speed) and self.max_speed > 0):
-            raise InputError(f"Leapfrog(max_speed={self.max_speed}): give a positive speed [m/s], or None")
-        if self.substeps is not None and (int(self.substeps) != self.substeps or self.substeps < 1):
-            raise InputError(f"Leapfrog(substeps={self.substeps}): give a whole number of at least 1, or None")
+        if self.max_speed is not None and not is_positive(self.max_speed):
+            raise InputError(f"Leapfrog(max_speed={self.max_speed!r}): give a positive speed [m/s], or None")
+        if self.substeps is not None and not is_whole(self.substeps, 1):
+            raise InputError(f"Leapfrog(substeps={self.substeps!r}): give a whole number of at least 1, or None")
 
 
 @dataclass(frozen=True)
@@ -93,18 +95,18 @@ class Solver:
 
     def __init__(self, equation: Equation, grid: Grid, *, order: int = 8, boundary: Boundary | None = None, stepping: Leapfrog | None = None,
                  storage: Storage | None = None, stencil: Taylor | LeastSquares | None = None, threads: int | None = None):
-        if order not in range(2, 17, 2):
-            raise InputError(f"Solver(order={order}): give an even order of accuracy, 2 to 16")
+        if not is_whole(order, 2) or order not in range(2, 17, 2):
+            raise InputError(f"Solver(order={order!r}): give an even order of accuracy, 2 to 16")
         for name, value, kind in (("equation", equation, Equation), ("grid", grid, Grid), ("boundary", boundary, Boundary),
                                   ("stepping", stepping, Leapfrog), ("storage", storage, Storage), ("stencil", stencil, Taylor | LeastSquares)):
             if not isinstance(value, kind) and not (value is None and name not in ("equation", "grid")):
                 kinds = " or ".join(f"pde.{k.__name__}" for k in getattr(kind, "__args__", (kind,)))
                 raise InputError(f"Solver({name}={value!r}): give a {kinds} value, not a {type(value).__name__}")
-        if threads is not None and (int(threads) != threads or threads < 1):
-            raise InputError(f"Solver(threads={threads}): give a whole number of at least 1")
-        self.equation, self.grid, self.order = equation, grid, order
+        if threads is not None and not is_whole(threads, 1):
+            raise InputError(f"Solver(threads={threads!r}): give a whole number of at least 1")
+        self.equation, self.grid, self.order = equation, grid, int(order)
         self.boundary, self.stepping, self.storage = boundary or CPML(), stepping or Leapfrog(), storage or Thinned()
-        self.stencil, self.threads = stencil or Taylor(), threads or config.threads()
+        self.stencil, self.threads = stencil or Taylor(), int(threads) if threads else _threads()
         if self.boundary.periodic and min(grid.shape) < order // 2:
             raise BoundaryError(f"Solver(order={order}) on {grid}: the stencil is wider than the periodic grid; use a lower order")
         self._cell = grid.spacing[-1]
@@ -132,6 +134,8 @@ class Solver:
         >>> wave.solve(survey, speed=np.full((40, 40), 2000.0)).shape
         (1, 2, 100)
         """
+        if progress is not None and not callable(progress):
+            raise InputError(f"solve(progress={progress!r}): give a function of (steps done, steps in all), or None")
         tensors = self._parameters(parameters)
         plan = self._plan(survey, tensors, warn=True)
         return _Call(self, survey, tensors, plan, progress).gathers()
@@ -145,8 +149,8 @@ class Solver:
 
         Raises: InputError if the survey has several shots or `every` is below 1.
         """
-        if survey.shots != 1 or int(every) != every or every < 1:
-            raise InputError(f"snapshots(survey of {survey.shots} shots, every={every}): give one shot (survey.subset([i])) and every >= 1")
+        if not isinstance(survey, Survey) or survey.shots != 1 or not is_whole(every, 1):
+            raise InputError(f"snapshots(survey={survey!r}, every={every!r}): give one shot (survey.subset([i])) and every >= 1")
         tensors = self._parameters(parameters)
         plan = self._plan(survey, tensors, warn=True)
         call = _Call(self, survey, tensors, plan, None)
@@ -189,6 +193,8 @@ class Solver:
         return tensors
 
     def _plan(self, survey: Survey, tensors: dict[str, Tensor], warn: bool) -> Plan:
+        if not isinstance(survey, Survey):
+            raise InputError(f"solve(survey={type(survey).__name__}): give a pde.Survey(sources, receivers, wavelet)")
         survey.check_inside(self.grid)
         speed = self.equation.fastest(**{k: devices.to_numpy(t.data) for k, t in tensors.items()})
         fastest, slowest = float(np.max(speed)), float(np.min(speed[speed > 0])) if np.any(speed > 0) else float(np.max(speed))
@@ -196,8 +202,11 @@ class Solver:
         if fastest > limit_speed * (1 + 1e-6):
             raise StabilityError(f"the model reaches {fastest:g} m/s, above Leapfrog(max_speed={limit_speed:g}); raise max_speed or bound the model")
         limit, step = self.stable_step(limit_speed), survey.wavelet.step
-        substeps = self.stepping.substeps or math.ceil(step / limit)
-        if step / substeps > limit:
+        if step / limit > MOST_SUBSTEPS:
+            raise StabilityError(f"the wavelet's step={step:g} s would need {step / limit:.3g} sub-steps for max speed={limit_speed:g} m/s and "
+                                 f"spacing={self.grid.spacing} m; give the model in m/s, the spacing in m and the step in s")
+        substeps = int(self.stepping.substeps or max(1, math.ceil(step / limit * (1 - 1e-9))))
+        if step / substeps > limit * (1 + 1e-9):
             raise StabilityError(f"step={step / substeps:g} s ({substeps} a sample) exceeds the stable {limit:g} s for max speed={limit_speed:g} m/s "
                                  f"and spacing={self.grid.spacing} m; use substeps>={math.ceil(step / limit)}, or None to have it chosen")
         highest = survey.wavelet.highest_frequency(0.1)
@@ -239,14 +248,15 @@ class Solver:
             self._engines[key] = native.Engine(program, np.dtype(dtype), self.storage.bits == 16)
         return self._engines[key]
 
-    def taps(self, positions: np.ndarray) -> native.Taps:
-        """Return the cells and weights of a shot's points (points, ndim) [m]; the same for equal positions."""
-        key = positions.tobytes()
+    def taps(self, positions: np.ndarray, field: str) -> native.Taps:
+        """Return the cells and weights of a shot's points (points, ndim) [m] for a field, which may sit on half points; cached."""
+        half = [0.5 if axis - self.grid.ndim in self.equation.fields[field].at else 0.0 for axis in range(self.grid.ndim)]
+        key = positions.tobytes() + bytes(str(half), "ascii")
         if key not in self._points:
             if len(self._points) > 4096:
                 self._points.clear()
             size = tuple(n + 2 * self.boundary.cells for n in self.grid.shape)
-            self._points[key] = native.Taps(positions / np.array(self.grid.spacing), self.boundary.cells, size, self.boundary.periodic)
+            self._points[key] = native.Taps(positions / np.array(self.grid.spacing) - half, self.boundary.cells, size, self.boundary.periodic)
         return self._points[key]
 
 
@@ -255,6 +265,13 @@ def _with_source(discrete: Discretisation, field: str) -> Program:
     p, source = discrete.program, discrete.sources[field]
     assigns = tuple(Assign(a.target, tuple(t for t in a.terms if t.array == source or t.array not in p.sources), a.axis) for a in p.assigns)
     return Program(p.ndim, assigns, p.parameters, p.profiles, p.memory, p.rotate, (source,))
+
+
+def _threads() -> int:
+    try:
+        return config.threads()
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 def _rounded_up(value: float) -> float:
@@ -288,8 +305,8 @@ class _Call:
         self.dtype = np.dtype(next(iter(tensors.values())).dtype)
         self.size = tuple(n + 2 * solver.boundary.cells for n in solver.grid.shape)
         self.layout = native.Layout(self.size, solver.boundary.cells, solver.engine(0, self.dtype, self.source).program.reach(), self.dtype)
-        self.sources = [solver.taps(p) for p in survey.sources]
-        self.receivers = [solver.taps(p) for p in survey.receivers]
+        self.sources = [solver.taps(p, self.source) for p in survey.sources]
+        self.receivers = [solver.taps(p, self.receiver) for p in survey.receivers]
 
     def inputs(self) -> list[Tensor]:
         """Return kernel parameters on the padded grid, then source samples at the internal step."""
@@ -325,10 +342,7 @@ class _Call:
     def gathers(self) -> Tensor:
         """Run and return the gathers at the wavelet's step."""
         solver, inputs = self.solver, self.inputs()
-        if solver.grid.device != "cpu" or find_compiler() is None:
-            if solver.grid.device == "cpu":
-                warnings.warn("no C compiler found (gcc, clang, cc, or the ziglang wheel): the interpreter runs, hundreds of times slower; "
-                              "pip install ziglang, or set HYPERION_CC", SpeedWarning, stacklevel=4)
+        if not self.compiled():
             out = interpreter.simulate(inputs, self.experiment(0, [devices.to_numpy(x.data) for x in inputs]))
         else:
             keeps = any(x.tracked for x in inputs[:-1]) and not isinstance(solver.storage, Checkpoints)
@@ -339,6 +353,16 @@ class _Call:
             taps = _band_limit(self.plan.substeps)
             out = fir(out, taps / taps.sum(), axis=-1, down=self.plan.substeps, length=self.survey.wavelet.steps)
         return out
+
+    def compiled(self) -> bool:
+        """Tell whether native kernels can run; warns if only a compiler is missing."""
+        if self.solver.grid.device != "cpu":
+            return False
+        if find_compiler() is None:
+            warnings.warn("no C compiler found (gcc, clang, cc, or the ziglang wheel): the interpreter runs, hundreds of times slower; "
+                          "pip install ziglang, or set HYPERION_CC", SpeedWarning, stacklevel=5)
+            return False
+        return True
 
     def experiment(self, level: int, arrays: list[np.ndarray]) -> native.Experiment:
         """Return what the native run of the program linearised `level` times needs."""
@@ -361,7 +385,11 @@ class _Call:
     def states(self, every: int) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
         """Yield (step, fields on the padded grid) of the first shot."""
         inputs = self.inputs()
-        yield from native.states(self.experiment(0, [devices.to_numpy(x.data) for x in inputs]), every)
+        e = self.experiment(0, [devices.to_numpy(x.data) for x in inputs])
+        if self.compiled():
+            yield from native.states(e, every)
+        else:
+            yield from interpreter.states([x.detach() for x in inputs], e, every)
 
 
 def _band_limit(factor: int, half_width: int = 16, beta: float = 8.0) -> np.ndarray:

@@ -9,6 +9,8 @@ import numpy as np
 from hyperion.codegen import Stencil
 from hyperion.errors import InputError
 
+from .checks import is_positive
+
 
 def weights(offsets: Sequence[Fraction | int], order: int) -> list[float]:
     """Return the weights at `offsets` [cells] of the order-th derivative at 0, exact for polynomials up to the number of points.
@@ -87,8 +89,8 @@ class LeastSquares:
     points: float = 4.0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.points) and self.points > 2):
-            raise InputError(f"LeastSquares(points={self.points}): give more than two grid points per shortest wavelength")
+        if not (is_positive(self.points) and self.points > 2):
+            raise InputError(f"LeastSquares(points={self.points!r}): give more than two grid points per shortest wavelength")
 
     def second(self, order: int) -> list[float]:
         """Return the order + 1 weights of the second derivative."""

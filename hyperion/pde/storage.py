@@ -3,6 +3,8 @@ import math
 
 from hyperion.errors import InputError
 
+from .checks import is_positive, is_whole
+
 
 class Storage:
     """What is kept of the forward run so that the adjoint run can use it. `exact`: gradients equal the discrete ones to rounding."""
@@ -37,10 +39,10 @@ class Thinned(Storage):
     """
 
     def __init__(self, every: int | None = None, bits: int = 32):
-        if every is not None and (int(every) != every or every < 1):
-            raise InputError(f"Thinned(every={every}): give a whole number of steps of at least 1, or None")
+        if every is not None and not is_whole(every, 1):
+            raise InputError(f"Thinned(every={every!r}): give a whole number of steps of at least 1, or None")
         if bits not in (16, 32):
-            raise InputError(f"Thinned(bits={bits}): 32 and 16 are available")
+            raise InputError(f"Thinned(bits={bits!r}): 32 and 16 are available")
         self.every, self.bits = every, 16 if bits == 16 else 0
 
     def steps(self, step: float, highest_frequency: float) -> int:
@@ -66,8 +68,8 @@ class Checkpoints(Storage):
     exact = True
 
     def __init__(self, bytes: int):
-        if not bytes > 0:
-            raise InputError(f"Checkpoints(bytes={bytes}): give a positive number of bytes")
+        if not is_positive(bytes):
+            raise InputError(f"Checkpoints(bytes={bytes!r}): give a positive number of bytes")
         self.bytes = int(bytes)
 
     def __repr__(self) -> str:

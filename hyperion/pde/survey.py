@@ -1,14 +1,14 @@
 """Sources, receivers and wavelets: what an experiment sends and where it listens."""
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from hyperion.autograd import Tensor
-from hyperion.errors import BoundaryError, InputError, ShapeError
+from hyperion.autograd import Tensor, as_tensor
+from hyperion.errors import BoundaryError, DtypeError, InputError, ShapeError
 
+from .checks import is_number, is_positive
 from .grid import Grid
 
 Array = Any
@@ -19,7 +19,7 @@ class Wavelet:
     """Source samples at a constant step.
 
     samples: (steps,) for all sources alike, or (shots, sources per shot, steps); an array, or a Tensor to differentiate. step: [s].
-    Raises: ShapeError, InputError for samples or a step that cannot be.
+    Raises: ShapeError, DtypeError, InputError for samples or a step that cannot be.
 
     >>> Wavelet(np.zeros(100), 1e-3)
     Wavelet 100 samples, step 0.001 s
@@ -29,11 +29,16 @@ class Wavelet:
     step: float
 
     def __post_init__(self) -> None:
-        shape = np.shape(self.samples.data if isinstance(self.samples, Tensor) else self.samples)
+        samples = as_tensor(self.samples)
+        if samples.dtype.kind not in "fiu":
+            raise DtypeError(f"Wavelet(samples of dtype {samples.dtype}): give real numbers, such as float32")
+        if not isinstance(self.samples, Tensor):
+            object.__setattr__(self, "samples", samples.numpy())
+        shape = samples.shape
         if len(shape) not in (1, 3) or shape[-1] < 2:
             raise ShapeError(f"Wavelet(samples of shape {shape}): give (steps,) or (shots, sources per shot, steps), at least 2 steps")
-        if not (math.isfinite(self.step) and self.step > 0):
-            raise InputError(f"Wavelet(step={self.step}): the step must be positive [s]")
+        if not is_positive(self.step):
+            raise InputError(f"Wavelet(step={self.step!r}): the step must be positive [s]")
 
     @property
     def steps(self) -> int:
@@ -76,8 +81,12 @@ def ricker(peak_frequency: float, duration: float, step: float, delay: float | N
     (2000, 1.0)
     """
     for name, value in (("peak_frequency", peak_frequency), ("duration", duration), ("step", step)):
-        if not (math.isfinite(value) and value > 0):
-            raise InputError(f"ricker({name}={value}): it must be positive")
+        if not is_positive(value):
+            raise InputError(f"ricker({name}={value!r}): it must be a positive number")
+    if delay is not None and not is_number(delay):
+        raise InputError(f"ricker(delay={delay!r}): give the time of the peak [s], or None for 1.5 / peak_frequency")
+    if round(duration / step) < 2:
+        raise InputError(f"ricker(duration={duration:g} s, step={step:g} s): that is {round(duration / step)} samples; give at least two")
     if peak_frequency > 0.5 / step:
         raise InputError(f"ricker(peak_frequency={peak_frequency:g} Hz, step={step:g} s): the step samples up to {0.5 / step:g} Hz; "
                          f"use a step of at most {0.1 / peak_frequency:g} s")
@@ -99,7 +108,9 @@ class Survey:
     """
 
     def __init__(self, sources: Array, receivers: Array, wavelet: Wavelet, *, source_field: str | None = None, receiver_field: str | None = None):
-        self.sources, self.receivers = np.asarray(sources, float), np.asarray(receivers, float)
+        if not isinstance(wavelet, Wavelet):
+            raise InputError(f"Survey(wavelet={type(wavelet).__name__}): give a pde.Wavelet, such as pde.ricker(...) or pde.Wavelet(samples, step)")
+        self.sources, self.receivers = _positions("sources", sources), _positions("receivers", receivers)
         self.wavelet, self.source_field, self.receiver_field = wavelet, source_field, receiver_field
         for name, positions in (("sources", self.sources), ("receivers", self.receivers)):
             if positions.ndim != 3 or not positions.shape[0] or not positions.shape[1]:
@@ -119,8 +130,15 @@ class Survey:
         return self.sources.shape[0]
 
     def subset(self, shots: Sequence[int] | np.ndarray) -> "Survey":
-        """Return the survey of some of the shots, in the order given."""
-        chosen = np.asarray(shots, int)
+        """Return the survey of some of the shots, in the order given: their numbers, or one bool per shot.
+
+        Raises: InputError for a shot that does not exist.
+        """
+        chosen = np.asarray(shots)
+        if chosen.dtype == bool and chosen.shape == (self.shots,):
+            chosen = np.flatnonzero(chosen)
+        if chosen.ndim != 1 or not chosen.size or chosen.dtype.kind not in "iu" or not ((chosen >= -self.shots) & (chosen < self.shots)).all():
+            raise InputError(f"Survey.subset(shots={shots!r}): give at least one whole number below {self.shots}, the number of shots, or one bool each")
         samples = self.wavelet.samples
         wavelet = self.wavelet if len(samples.shape) == 1 else Wavelet(samples[chosen], self.wavelet.step)
         return Survey(self.sources[chosen], self.receivers[chosen], wavelet, source_field=self.source_field, receiver_field=self.receiver_field)
@@ -146,6 +164,13 @@ class Survey:
         n = self.sources.shape[1]
         return (f"Survey {self.shots} shot{'s' * (self.shots > 1)}, {n} source{'s' * (n > 1)} and {self.receivers.shape[1]} receivers each, "
                 f"{self.wavelet.steps} samples of {self.wavelet.step:g} s")
+
+
+def _positions(name: str, given: Array) -> np.ndarray:
+    try:
+        return np.asarray(given, float)
+    except (ValueError, TypeError) as error:
+        raise ShapeError(f"Survey({name}): not an array of numbers ({error}); give (shots, points per shot, ndim) [m]") from error
 
 
 def taps(positions: np.ndarray, half_width: int = 4, beta: float = 6.31) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -27,6 +27,23 @@ typedef real Vhu __attribute__((vector_size(VECTOR_BYTES / 2), aligned(sizeof(re
 #define LDh(p) (*(const Vhu *)(p))
 #define STh(p, v) (*(Vhu *)(p) = (v))
 
+/* A row read at a shift of n cells, cut from two neighbouring vectors where that is one instruction, else loaded. */
+#if defined(__AVX512F__)
+#define CUT(low, high, n) ((V)(sizeof(real) == 4 ? _mm512_alignr_epi32((__m512i)(high), (__m512i)(low), (n) & 15) \
+                                                 : _mm512_alignr_epi64((__m512i)(high), (__m512i)(low), (n) & 7)))
+#define SHIFTUP(p, now, next, n) CUT(now, next, n)
+#define SHIFTDOWN(p, before, now, n) CUT(before, now, n)
+#define CUTh(low, high, n) ((Vh)(sizeof(real) == 4 ? _mm256_alignr_epi32((__m256i)(high), (__m256i)(low), (n) & 7) \
+                                                  : _mm256_alignr_epi64((__m256i)(high), (__m256i)(low), (n) & 3)))
+#define SHIFTUPh(p, now, next, n) CUTh(now, next, n)
+#define SHIFTDOWNh(p, before, now, n) CUTh(before, now, n)
+#else
+#define SHIFTUP(p, now, next, n) LD(p)
+#define SHIFTDOWN(p, before, now, n) LD(p)
+#define SHIFTUPh(p, now, next, n) LDh(p)
+#define SHIFTDOWNh(p, before, now, n) LDh(p)
+#endif
+
 /* Histories are kept as `real`, or as bfloat16: the upper half of a float, rounded to nearest. */
 #if SHORT_HISTORY
 typedef uint16_t Stored;
@@ -87,7 +104,7 @@ typedef void (*Kernel)(const Context *, const Array *, Stored *, const long *, c
 /* Blocks of a three-dimensional sweep: rows whose planes stay in the second-level cache, columns whose rows stay in the first. */
 #ifndef ROWS
 #define ROWS 32
-#define COLUMNS 64
+#define COLUMNS 128
 #endif
 
 /* Run a kernel per box of the region between planes [first, last): the interior, and slabs by the set of axes stretched there. */
