@@ -154,7 +154,9 @@ def linearise(program: Program, prefix: str) -> Program:
                 if c in program.parameters:
                     tangent.append(Term(t.weight, (*t.coefficients[:i], prefix + c, *t.coefficients[i + 1:]), t.array, t.stencil))
         assigns += [a, Assign.of(prefix + a.target, tangent, a.axis)]
-    both = lambda names: (*names, *(prefix + n for n in names))  # noqa: E731
+
+    def both(names: tuple[str, ...]) -> tuple[str, ...]:
+        return (*names, *(prefix + n for n in names))
     return Program(program.ndim, tuple(assigns), both(program.parameters), program.profiles,
                    program.memory | {prefix + k: v for k, v in program.memory.items()},
                    program.rotate | {prefix + k: prefix + v for k, v in program.rotate.items()}, both(program.sources))
@@ -281,7 +283,8 @@ def _move_coefficients_out(program: Program, gathers: _Gathers) -> dict[str, tup
         for x, reads in gathers:
             for i, r in enumerate(reads):
                 if not inside(x, r):
-                    reads[i] = _Read(r.weight, r.outer + (factor if x in group else ()), () if r.array in group else r.inner, r.array, r.stencil)
+                    inner = () if r.array in group else r.inner
+                    reads[i] = _Read(r.weight, r.outer + (factor if x in group else ()), inner, r.array, r.stencil)
     return scale
 
 

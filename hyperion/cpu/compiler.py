@@ -17,7 +17,8 @@ from hyperion import config
 from hyperion.errors import CompilerError
 
 # -ffast-math is avoided: it would make the library switch the whole process to flush-to-zero when it is loaded.
-FLAGS = ("-std=gnu11", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared", "-pthread")
+FLAGS = ("-std=gnu11", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared",
+         "-pthread")
 
 
 @dataclass(frozen=True)

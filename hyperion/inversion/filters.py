@@ -101,4 +101,4 @@ class Butterworth(Lowpass):
 
 
 def _fast_length(length: int) -> int:
-    return int(scipy.fft.next_fast_len(length, real=True))
+    return int(scipy.fft.next_fast_len(length, real=True) or length)

@@ -40,8 +40,8 @@ class Layout:
         self.high[-1] = self.low[-1] + max(0, (last - self.low[-1] - rim) // vector * vector) if rim else _up(last, vector)
         self.cells[-1] = self.high[-1] + _up(max(0, last - self.high[-1]), half)
         if any(low > high or (rim and n - high < rim) for low, high, n in zip(self.low, self.high, self.cells, strict=True)):
-            raise BoundaryError(f"grid of {'x'.join(str(n - 2 * pad) for n in size)} nodes: too narrow for an absorbing layer of {pad} cells "
-                                f"with stencils that reach {reach}; use at least {2 * reach + 2 * half} nodes along every axis")
+            raise BoundaryError(f"grid of {'x'.join(str(n - 2 * pad) for n in size)} nodes: too narrow for an absorbing layer of {pad} "
+                                f"cells with stencils that reach {reach}; use at least {2 * reach + 2 * half} nodes along every axis")
         self.left = vector + -(vector + self.low[-1]) % vector       # aligns the first interior column
         self.row = self.left + _up(self.cells[-1], vector) + vector
         if self.row * self.dtype.itemsize % 2048 == 0:
@@ -254,7 +254,8 @@ class _Run:
         arrays = (row, cells @ np.array(stride), cells @ np.array(compact), as_real(weights),
                   as_real(taps.weights if history_weights is None else history_weights), taps.owner)
         base = self._pointer(data) + first_row * taps.points * lay.dtype.itemsize
-        return Points(len(cells), taps.points, self.index[array], self.stage[array], offset, history, *(self._pointer(a) for a in arrays), base)
+        numbers = (len(cells), taps.points, self.index[array], self.stage[array], offset, history)
+        return Points(*numbers, *(self._pointer(a) for a in arrays), base)
 
     def attach(self, c: Context, name: str, items: list[Points] | list[Image]) -> None:
         """Hand a context its injections, receivers or images."""
@@ -284,7 +285,8 @@ class _Run:
         e = self.e
         start, stop = (start, stop) if self.kind == "forward" else (e.steps - stop, e.steps - start)
         raise NonFiniteError(f"the {self.kind} wavefield of shot {shot} became NaN or infinite between steps {start} and {stop} "
-                             f"({start * e.step:.4g} to {stop * e.step:.4g} s); check the model and the wavelet for NaN, and the step for stability")
+                             f"({start * e.step:.4g} to {stop * e.step:.4g} s); check the model and the wavelet for NaN, "
+                             "and the step for stability")
 
 
 def _tiling(lay: Layout, threads: int, count: int, arrays: int) -> tuple[int, int]:
@@ -367,7 +369,8 @@ def _attach_forward(run: _Run, c: Context, shot: int, out: np.ndarray | None) ->
     for source, assign, term in e.engine.program.injections():
         data = np.ascontiguousarray(e.samples[source][shot].T, e.layout.dtype)
         scale = points.weights * e.factor[source] * term.weight
-        kept = [(k, h) for k, target, h in e.engine.images if target == assign.target and k in term.coefficients and (source, h) not in seen]
+        kept = [(k, h) for k, target, h in e.engine.images
+                if target == assign.target and k in term.coefficients and (source, h) not in seen]
         histories = [(h, scale * _product(e, [x for x in term.coefficients if x != k], points.cells)) for k, h in kept]
         seen |= {(source, h) for h, _ in histories}
         weights = scale * _product(e, term.coefficients, points.cells)

@@ -111,7 +111,7 @@ class Solver:
             raise BoundaryError(f"Solver(order={order}) on {grid}: the stencil is wider than the periodic grid; use a lower order")
         self._cell = grid.spacing[-1]
         ratios = tuple(self._cell / h for h in grid.spacing)
-        self._discrete = discretise(equation, grid.ndim, order, ratios, self.boundary, self.stencil)
+        self._discrete = discretise(equation, grid.ndim, self.order, ratios, self.boundary, self.stencil)
         self._engines: dict[tuple[Program | int, str, bool], native.Engine] = {}
         self._points: dict[bytes, native.Taps] = {}
 

@@ -100,6 +100,7 @@ typedef struct {
   long arrived, sense;
 } Context;
 
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
 typedef void (*Kernel)(const Context *, const Array *, Stored *, const long *, const int *);
 /* Blocks of a three-dimensional sweep: rows whose planes stay in the second-level cache, columns whose rows stay in the first. */
 #ifndef ROWS

@@ -1,0 +1,282 @@
+"""C text of one sweep over a box of cells, specialised for the axes that are stretched there."""
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from .program import Assign, Program, Stencil, Term
+
+AXES = ("z", "y", "x")                                 # loop variables of the last `ndim` axes
+
+
+@dataclass(frozen=True)
+class Names:
+    """How kernels of one program name things: index of each array in the table, position of each profile."""
+
+    array: dict[str, int]
+    profile: dict[str, int]
+
+
+class Kernel:
+    """One sweep over a box.
+
+    mask: the axes stretched there. histories: (number, terms) to evaluate and keep. rows: planes of axis 0 computed together.
+    """
+
+    def __init__(self, program: Program, name: str, assigns: list[Assign], mask: frozenset[int], names: Names,
+                 histories: Iterable[tuple[int, tuple[Term, ...]]], rows: int):
+        self.program, self.name, self.mask, self.names, self.rows = program, name, mask, names, rows
+        self.ndim = program.ndim
+        self.axes = AXES[3 - self.ndim:]
+        self.narrow = self.ndim - 1 in mask            # a side slab: few columns
+        present = [(a.target, self._alive(a.terms)) for a in assigns if a.axis is None or a.axis in mask]
+        kept = [(i, self._alive(terms)) for i, terms in histories]
+        uses: dict[tuple[str, Stencil], int] = {}
+        for _, terms in present:
+            for t in terms:
+                uses[t.array, t.stencil] = uses.get((t.array, t.stencil), 0) + 1
+        self.body = [(target, _stars(terms, uses)) for target, terms in present]
+        self.kept = [(i, _stars(terms, uses)) for i, terms in kept]
+        self.terms = [t for terms in (*(ts for _, ts in self.body), *(ts for _, ts in self.kept)) for t in terms]
+        self.pointer: dict[str, int] = {}              # arrays read or written, by number of their walking pointer
+        for x in [*(target for target, _ in self.body), *(x for t in self.terms for x in (t.array, *t.coefficients))]:
+            if x not in names.profile:
+                self.pointer.setdefault(x, len(self.pointer))
+        self.multiples: dict[str, tuple[str, int, int]] = {}             # names of multiples of strides: (an array, axis, multiple)
+        self.sliding = self._sliding()
+
+    def _alive(self, terms: Iterable[Term]) -> list[Term]:
+        """Drop sources (injected apart) and what is zero outside the slabs of this kernel's stretched axes."""
+        p = self.program
+        return [t for t in terms if t.array not in p.sources and p.memory.get(t.array, -1) in self.mask | {-1}
+                and all(p.profiles[c] in self.mask for c in t.coefficients if c in p.profiles)]
+
+    def _sliding(self) -> list[str]:
+        """Arrays whose row is read at many shifts along x: their shifted vectors are cut from neighbours in registers."""
+        reads: dict[str, set[tuple[int, ...]]] = {}
+        for t in self.terms:
+            reads.setdefault(t.array, set()).update(shift for shift, _ in t.stencil.taps if shift[-1] and not any(shift[:-1]))
+        return [x for x, shifts in reads.items() if len(shifts) > 2]
+
+    def _entry(self, x: str) -> str:
+        """C text of an array's entry in the table: the low or the high slab of its axis."""
+        axis = self.program.memory.get(x)
+        return f"t[{2 * self.names.array[x]}{'' if axis is None else f' + side[{axis}]'}]"
+
+    def _stride(self, x: str, axis: int) -> str:
+        """Name of the stride of an array along an axis; only slabs of a later axis differ from full arrays."""
+        memory = self.program.memory.get(x, -1)
+        return f"S{axis}" if memory <= axis else f"S{axis}_{memory}"
+
+    def at(self, x: str, shift: tuple[int, ...], row: int = 0) -> str:
+        """C text of the address of `x` at a shift from the walking pointer, `row` planes of axis 0 further.
+
+        A multiple of a stride is a power of two (which an address scales for nothing) times an odd multiple held in a register of its own.
+        """
+        out = f"c{self.pointer[x]}"
+        for k in range(self.ndim - 1):
+            n = shift[k] + (row if k == 0 else 0)
+            if n:
+                power = min(abs(n) & -abs(n), 8)
+                name = f"{self._stride(x, k)}{'p' if n > 0 else 'm'}{abs(n) // power}"
+                self.multiples[name] = (x, k, n // power)
+                out += f" + {power} * {name}"
+        return out + (f" + {shift[-1]} * (long)sizeof(real)" if shift[-1] else "")
+
+    def text(self) -> str:
+        """Return the C function."""
+        loops = self._columns() if self.narrow else self._rows()
+        out = [f"static void {self.name}(const Context *c, const Array *t, Stored *history, const long *box, const int *side) {{"]
+        strides = {self._stride(x, k): (x, k) for x in self.pointer for k in range(self.ndim - 1)}
+        out += [f"  real *restrict A{i} = {self._entry(x)}.p;" for x, i in self.pointer.items()]
+        out += [f"  const long {name} = {self._entry(x)}.stride[{k}];" for name, (x, k) in strides.items()]
+        # In bytes; the empty asm keeps the compiler from making other multiples of it, which would not fit the registers.
+        out += [f'  long {name} = {n} * (long)sizeof(real) * {self._stride(x, k)}; __asm__("" : "+r"({name}));'
+                for name, (x, k, n) in self.multiples.items()]
+        used = sorted({self.names.profile[c] for t in self.terms for c in t.coefficients if c in self.names.profile})
+        out += [f"  const real *restrict q{q} = c->profile[{q}];" for q in used]
+        if self.ndim == 3:                             # blocks of rows, so that the planes a point reads stay in the cache while z advances
+            out += ["  for (long block = box[2]; block < box[3]; block += ROWS) {", "  const long last = MIN(block + ROWS, box[3]);"]
+        if self.ndim == 3 or not self.narrow:
+            out += [f"  long {self.axes[0]} = box[0];"]
+        return "\n".join([*out, *loops, *(["  }"] if self.ndim == 3 else []), "}"])
+
+    def _counts(self) -> tuple[int, ...]:
+        """Planes computed together: as many as asked for, then what is left one by one."""
+        return (self.rows, 1) if self.rows > 1 else (1,)
+
+    def _start(self) -> str:
+        """C text that sets the walking pointers at the loops' variables."""
+        place = {x: "".join(f" + {v} * {self._stride(x, k)}" for k, v in enumerate(self.axes[:-1])) for x in self.pointer}
+        return " ".join(f"char *c{i} = (char *)(A{i}{place[x]} + x);" for x, i in self.pointer.items())
+
+    def _walk(self, step: dict[str, str]) -> str:
+        """C text that moves the walking pointers; the empty asm keeps the compiler from folding them back into many spilled offsets."""
+        return " ".join(f'c{i} += {step[x]} * (long)sizeof(real); __asm__("" : "+r"(c{i}));' for x, i in self.pointer.items())
+
+    def _rows(self) -> list[str]:
+        """C text of the loops of a wide box: along rows, neighbours sliding through registers."""
+        out: list[str] = []
+        first, walk, zero = self.axes[0], self._walk(dict.fromkeys(self.pointer, "VL")), (0,) * self.ndim
+        for rows in self._counts():
+            slide = [f"V b{i}_{row} = LD({at} - sizeof(V)), s{i}_{row} = LD({at});" for x in self.sliding for i in [self.pointer[x]]
+                     for row in range(rows) for at in [self.at(x, zero, row)]]
+            row_of = [f"long x = {'left' if self.ndim == 3 else 'box[2]'}; {self._start()}", *slide,
+                      f"for (; x < {'right' if self.ndim == 3 else 'box[3]'}; x += VL) {{", *self._block(rows), walk, "}"]
+            if self.ndim == 3:
+                row_of = ["for (long left = box[4]; left < box[5]; left += COLUMNS) {", "const long right = MIN(left + COLUMNS, box[5]);",
+                          "for (long y = block; y < last; y++) {", *row_of, "} }"]
+            out += [f"  for (; {first} + {rows} <= box[1]; {first} += {rows}) {{", *row_of, "  }"]
+        return out
+
+    def _columns(self) -> list[str]:
+        """C text of the loops of a narrow box: down columns, which amortise more; whole vectors, and half vectors for what is left.
+
+        What is left lies where the box meets the edge of the grid, so that whole vectors are aligned as the interior is.
+        """
+        a, k = 2 * (self.ndim - 1), self.ndim - 1
+        low, high, rest = f"box[{a}]", f"box[{a + 1}]", f"(box[{a + 1}] - box[{a}]) % VL"
+        first, out = self.axes[0], list[str]()
+        for rows in self._counts():
+            planes = "box[0]" if rows == self.rows else f"box[0] + (box[1] - box[0]) / {self.rows} * {self.rows}"
+            walk = self._walk({x: f"{rows if self.ndim == 2 else 1} * {self._stride(x, self.ndim - 2)}" for x in self.pointer})
+            both: list[str] = []
+            for begin, end, width in ((f"side[{k}] ? {low} : {low} + {rest}", f"side[{k}] ? {high} - {rest} : {high}", "VL"),
+                                      (f"side[{k}] ? {high} - {rest} : {low}", f"side[{k}] ? {high} : {low} + {rest}", "VLh")):
+                block = self._block(rows)
+                if width == "VLh":
+                    block = [re.sub(r"\b(V|VL|LD|ST|STORE|SHIFTUP|SHIFTDOWN)\b", r"\1h", line) for line in block]
+                both.append(f"  for (long x = {begin}, end = {end}; x < end; x += {width}) {{")
+                if self.ndim == 2:
+                    both += [f"  long {first} = {planes}; {self._start()}", f"  for (; {first} + {rows} <= box[1]; {first} += {rows}) {{"]
+                else:
+                    both += [f"  long y = block; {self._start()}", "  for (; y < last; y++) {"]
+                both += [*block, walk, "  } }"]
+            out += both if self.ndim == 2 else [f"  for (; {first} + {rows} <= box[1]; {first} += {rows}) {{", *both, "  }"]
+        return out
+
+    def _block(self, rows: int) -> list[str]:
+        """C text that computes one vector in each of `rows` planes of axis 0."""
+        block = _Block(self)
+        for x in self.sliding:                         # a row's vectors slide: before, now, next; columns load all three
+            for row in range(rows):
+                block.slide(x, row)
+        for row in range(rows):
+            block.compute(row)
+        for x in () if self.narrow else self.sliding:
+            i = self.pointer[x]
+            block.stores += [f"b{i}_{row} = s{i}_{row}; s{i}_{row} = n{i}_{row};" for row in range(rows)]
+        return block.lines + block.stores
+
+
+class _Block:
+    """The statements for one vector in a few planes: loads and values, each made once, then stores."""
+
+    def __init__(self, kernel: Kernel):
+        self.kernel, self.zero = kernel, (0,) * kernel.ndim
+        self.lines: list[str] = []
+        self.stores: list[str] = []
+        self.loaded: dict[tuple[str, tuple[int, ...]], str] = {}
+
+    def slide(self, x: str, row: int) -> None:
+        """Make the vectors around a row's current one available."""
+        i, at = self.kernel.pointer[x], self.kernel.at(x, self.zero, row)
+        self.loaded[x, (row, *self.zero[1:])] = f"s{i}_{row}"
+        self.lines.append(f"V n{i}_{row} = LD({at} + sizeof(V));")
+        if self.kernel.narrow:
+            self.lines.append(f"V s{i}_{row} = LD({at}), b{i}_{row} = LD({at} - sizeof(V));")
+
+    def load(self, x: str, shift: tuple[int, ...], row: int) -> str:
+        """Return the name of a vector of `x` at a shift, loaded or cut from its neighbours."""
+        at = (shift[0] + row, *shift[1:])
+        if (x, at) not in self.loaded:
+            address, n = self.kernel.at(x, shift, row), shift[-1]
+            text = f"LD({address})"
+            if x in self.kernel.sliding and n and not any(shift[:-1]):
+                i = self.kernel.pointer[x]
+                text = f"SHIFTUP({address}, s{i}_{row}, n{i}_{row}, {n})" if n > 0 else f"SHIFTDOWN({address}, b{i}_{row}, s{i}_{row}, {n})"
+            self.loaded[x, at] = name = f"l{len(self.loaded)}"
+            self.lines.append(f"V {name} = {text};")
+        return self.loaded[x, at]
+
+    def compute(self, row: int) -> None:
+        """Add the assignments and histories of one plane."""
+        kernel = self.kernel
+        fresh: dict[str, str] = {}
+        atoms: dict[tuple[str, Stencil], str] = {}
+        for k, (target, terms) in enumerate(kernel.body):
+            text = self._value(terms, row, fresh, atoms)
+            self.lines.append(f"V o{k}_{row} = {text};")
+            fresh[target] = f"o{k}_{row}"
+            self.stores.append(f"ST({kernel.at(target, self.zero, row)}, o{k}_{row});")
+        place = f"({kernel.axes[0]} + {row}) * c->history_stride[0]" + (" + y * c->history_stride[1]" if kernel.ndim == 3 else "")
+        for i, terms in kernel.kept:
+            self.stores.append(f"STORE(history + {i} * c->history_size + {place} + x, {self._value(terms, row, fresh, atoms)});")
+
+    def _value(self, terms: list[Term], row: int, fresh: dict[str, str], atoms: dict[tuple[str, Stencil], str]) -> str:
+        """C text of a sum of terms, terms of equal coefficients bracketed."""
+        by: dict[tuple[str, ...], list[str]] = {}
+        for t in terms:
+            e = self._atom(t, row, fresh, atoms)
+            by.setdefault(t.coefficients, []).append(e if t.weight == 1 else f"-{e}" if t.weight == -1 else f"{_number(t.weight)} * {e}")
+        sums: list[str] = []
+        for coefficients, parts in by.items():
+            factors = [self._coefficient(c, row) for c in coefficients]
+            sums.append(" * ".join([*factors, f"({' + '.join(parts)})"]) if factors else " + ".join(parts))
+        return " + ".join(sums) or "(V){0}"
+
+    def _atom(self, t: Term, row: int, fresh: dict[str, str], atoms: dict[tuple[str, Stencil], str]) -> str:
+        """Return the name of a stencil's value; what this sweep has just written is taken from its register."""
+        if t.stencil.is_here:
+            return fresh.get(t.array) or self.load(t.array, self.zero, row)
+        key = (t.array, t.stencil)
+        if key not in atoms:
+            text = _weighted_sum([(w, self.load(t.array, shift, row)) for shift, w in t.stencil.taps])
+            atoms[key] = f"a{len(atoms)}_{row}"
+            self.lines.append(f"V {atoms[key]} = {text};")
+        return atoms[key]
+
+    def _coefficient(self, c: str, row: int) -> str:
+        kernel = self.kernel
+        if c not in kernel.names.profile:
+            return self.load(c, self.zero, row)
+        axis, q = kernel.program.profiles[c], kernel.names.profile[c]
+        if axis == kernel.ndim - 1:
+            return f"LD(q{q} + x)"
+        return f"q{q}[{kernel.axes[axis]}{f' + {row}' if axis == 0 else ''}]"
+
+
+def _stars(terms: list[Term], uses: dict[tuple[str, Stencil], int]) -> list[Term]:
+    """Add the stencils of one array that serve one target only: equal weights of different axes then share a multiplication."""
+    out: list[Term] = []
+    star: dict[tuple[tuple[str, ...], str], list[tuple[tuple[int, ...], float]]] = {}
+    for t in terms:
+        if not t.stencil.is_here and uses.get((t.array, t.stencil)) == 1:
+            star.setdefault((t.coefficients, t.array), []).extend((shift, t.weight * w) for shift, w in t.stencil.taps)
+        else:
+            out.append(t)
+    return out + [Term(1.0, c, x, Stencil.of(taps)) for (c, x), taps in star.items()]
+
+
+def _weighted_sum(reads: list[tuple[float, str]]) -> str:
+    """C text of a sum of weighted values; values whose weights agree up to sign share one multiplication."""
+    by: dict[float, list[tuple[bool, str]]] = {}
+    for w, value in reads:
+        same = next((k for k in by if abs(k - abs(w)) < 1e-12 * k), abs(w))   # grouped by tolerance, written in full
+        by.setdefault(same, []).append((w > 0, value))
+    parts: list[str] = []
+    for w, values in by.items():
+        plus, minus = (_tree([v for sign, v in values if sign is wanted]) for wanted in (True, False))
+        both = f"({plus} - {minus})" if plus and minus else plus or minus
+        parts.append(f"{_number(w if plus else -w)} * {both}")
+    return " + ".join(parts)
+
+
+def _tree(values: list[str]) -> str:
+    """C text of a sum as a balanced tree: short dependency chains."""
+    while len(values) > 1:
+        values = [f"({values[i]} + {values[i + 1]})" if i + 1 < len(values) else values[i] for i in range(0, len(values), 2)]
+    return values[0] if values else ""
+
+
+def _number(w: float) -> str:
+    return f"(real){float(w)!r}"

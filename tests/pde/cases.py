@@ -1,0 +1,105 @@
+"""Random experiments that the tests of `pde` share, an equation declared outside the library, and the interpreter in place of the kernels."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from hyperion import pde
+from hyperion.autograd import vjp
+from hyperion.errors import SpeedWarning
+from hyperion.pde import solver as solver_module
+
+
+class PressureVelocity(pde.Equation):
+    """v_t = -buoyancy grad p, p_t = -bulk div v: first order in time, on a staggered grid, in two dimensions."""
+
+    fields: ClassVar[dict[str, pde.Field]] = {"vz": pde.Field("m/s", at=(-2,)), "vx": pde.Field("m/s", at=(-1,)), "p": pde.Field("Pa")}
+    parameters: ClassVar[dict[str, str]] = {"buoyancy": "m^3/kg", "bulk": "Pa"}
+
+    def rate(self, vz, vx, p, buoyancy, bulk):
+        return {"vz": -(buoyancy * pde.derivative(p, -2)), "vx": -(buoyancy * pde.derivative(p, -1)),
+                "p": -(bulk * (pde.derivative(vz, -2) + pde.derivative(vx, -1)))}
+
+    def fastest(self, buoyancy, bulk):
+        return np.sqrt(buoyancy * bulk)
+
+
+class PressureVelocity3D(PressureVelocity):
+    """The same in three dimensions."""
+
+    fields: ClassVar[dict[str, pde.Field]] = {
+        "vz": pde.Field("m/s", at=(-3,)), "vy": pde.Field("m/s", at=(-2,)), "vx": pde.Field("m/s", at=(-1,)), "p": pde.Field("Pa")}
+
+    def rate(self, vz, vy, vx, p, buoyancy, bulk):
+        flows = {"vz": (vz, -3), "vy": (vy, -2), "vx": (vx, -1)}
+        rates = {name: -(buoyancy * pde.derivative(p, axis)) for name, (_, axis) in flows.items()}
+        return rates | {"p": -(bulk * sum((pde.derivative(v, axis) for v, axis in flows.values()), start=0.0 * p))}
+
+
+class Case:
+    """A random experiment: two shots of three sources and four receivers off the grid's nodes, unequal spacings, white noise.
+
+    solver, survey; args: the wavelet's samples, then the equation's parameters; `gathers(*args)` runs it.
+    """
+
+    def __init__(self, shape: tuple[int, ...], order: int, boundary: pde.Boundary, *, dtype: type = np.float64, steps: int = 25, seed: int = 1,
+                 equation: pde.Equation | None = None, fields: tuple[str | None, str | None] = (None, None), substeps: int | None = None, **options):
+        random = np.random.default_rng(seed)
+        spacing, step = tuple(5.0 + k for k in range(len(shape))), 0.5e-3
+        grid, equation = pde.Grid(shape, spacing), equation or pde.Acoustic()
+        options = {"threads": 2, "storage": pde.EverySteps()} | options
+        self.solver = pde.Solver(equation, grid, order=order, boundary=boundary, stepping=pde.Leapfrog(2600.0, substeps=substeps), **options)
+        places = [random.random((2, n, len(shape))) * grid.extent for n in (3, 4)]
+        samples = random.standard_normal((2, 3, steps)).astype(dtype)
+        self.survey = pde.Survey(*places, pde.Wavelet(samples, step), source_field=fields[0], receiver_field=fields[1])
+        scale = {"speed": 1500.0, "buoyancy": 1e-3, "bulk": 3e9}
+        values = [(scale[name] * (1.0 + 0.6 * random.random(shape))).astype(dtype) for name in equation.parameters]
+        self.args: tuple[np.ndarray, ...] = (samples, *values)
+        self.random = random
+
+    def gathers(self, samples: Any, *values: Any) -> Any:
+        """Return the gathers of these samples and parameters."""
+        wavelet = pde.Wavelet(samples, self.survey.wavelet.step)
+        return self.solver.solve(self.survey.with_wavelet(wavelet), **dict(zip(self.solver.equation.parameters, values, strict=True)))
+
+    def directions(self, size: float = 0.1) -> tuple[np.ndarray, ...]:
+        """Return random perturbations of `args`, `size` of their largest values."""
+        return tuple((size * np.abs(x).max() * self.random.standard_normal(x.shape)).astype(x.dtype) for x in self.args)
+
+    def with_gradients(self, weights: np.ndarray | None = None) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
+        """Return gathers, the cotangents of `args` for weights of the gathers (drawn if not given), and those weights."""
+        out, pull = vjp(self.gathers, *self.args)
+        if weights is None:
+            weights = self.random.standard_normal(out.shape).astype(out.dtype)
+        return out.numpy(), [g.numpy() for g in pull(weights)], weights
+
+
+@contextmanager
+def interpreter() -> Iterator[None]:
+    """Run the interpreter instead of kernels, as on a machine without a C compiler."""
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore", SpeedWarning)
+        patch.setattr(solver_module, "find_compiler", lambda: None)
+        yield
+
+
+def difference(result: np.ndarray, reference: np.ndarray) -> float:
+    """Return the largest difference relative to the largest value."""
+    assert result.shape == reference.shape and result.dtype == reference.dtype
+    assert np.abs(reference).max() > 0.0
+    return float(np.abs(result - reference).max() / np.abs(reference).max())
+
+
+def counted(function: Callable[..., Any]) -> tuple[Callable[..., Any], list[Any]]:
+    """Return a function that notes its positional arguments in a list."""
+    calls: list[Any] = []
+
+    def noting(*args: Any) -> Any:
+        calls.append(args)
+        return function(*args)
+
+    return noting, calls

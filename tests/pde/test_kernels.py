@@ -1,0 +1,125 @@
+"""Generated kernels against the interpreter: values and gradients, on everything that changes the text or the loops around it."""
+
+import numpy as np
+import pytest
+
+from hyperion import pde
+from tests.pde.cases import Case, PressureVelocity, PressureVelocity3D, difference, interpreter
+
+# The wavelets are white noise, so that nothing is hidden by smoothness.
+pytestmark = pytest.mark.filterwarnings("ignore::hyperion.errors.SamplingWarning")
+
+PLANE, VOLUME = (31, 37), (21, 18, 23)
+
+# Both compute the same sums in another order. A step adds rounding of some ten operations, 25 steps with sums over stencils of up to
+# 3 * 12 taps and over 8^ndim taps of a point: 1e3 eps bounds what was seen (20 eps) with a margin for other compilers.
+TOLERANCE = {np.float64: 1e3 * np.finfo(np.float64).eps, np.float32: 1e3 * float(np.finfo(np.float32).eps)}
+
+SAMPLED = [
+    # shape, order, boundary, dtype
+    *[(PLANE, order, pde.CPML(width=5), np.float64) for order in (2, 4, 6, 8, 10, 12)],
+    (PLANE, 8, pde.CPML(width=5), np.float32),
+    (PLANE, 2, pde.CPML(width=0), np.float32),
+    (PLANE, 4, pde.Periodic(), np.float64),
+    (PLANE, 12, pde.Periodic(), np.float32),
+    (VOLUME, 2, pde.CPML(width=3), np.float64),
+    (VOLUME, 8, pde.CPML(width=3), np.float32),
+    (VOLUME, 4, pde.Periodic(), np.float32),
+]
+EVERY = [(shape, order, boundary, dtype) for shape in (PLANE, VOLUME) for order in (2, 4, 6, 8, 10, 12)
+         for boundary in (pde.CPML(width=4), pde.CPML(width=0), pde.Periodic()) for dtype in (np.float32, np.float64)]
+
+
+def name(case):
+    shape, order, boundary, dtype = case
+    return f"{len(shape)}d-order{order}-{boundary!r}-{dtype.__name__}"
+
+
+def check(shape, order, boundary, dtype, **options):
+    case = Case(shape, order, boundary, dtype=dtype, **options)
+    out, gradients, weights = case.with_gradients()
+    with interpreter():
+        expected, expected_gradients, _ = case.with_gradients(weights)
+    assert difference(out, expected) < TOLERANCE[dtype]
+    for got, want in zip(gradients, expected_gradients, strict=True):
+        assert difference(got, want) < TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("case", SAMPLED, ids=name)
+def test_kernels_equal_the_interpreter(case):
+    check(*case)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("case", EVERY, ids=name)
+def test_kernels_equal_the_interpreter_everywhere(case, threads):
+    shape, order, _, _ = case
+    check(tuple(max(n, 2 * order + 10) for n in shape) if order > 8 else shape, *case[1:], threads=threads)
+
+
+@pytest.mark.parametrize("boundary", [pde.CPML(width=5), pde.Periodic()], ids=repr)
+@pytest.mark.parametrize(("sent", "heard"), [("p", "p"), ("p", "vx"), ("vz", "vx")])
+def test_a_staggered_system(boundary, sent, heard):
+    check(PLANE, 4, boundary, np.float64, equation=PressureVelocity(), fields=(sent, heard))
+
+
+def test_a_staggered_system_in_three_dimensions():
+    check(VOLUME, 4, pde.CPML(width=3), np.float32, equation=PressureVelocity3D(), fields=("p", "vy"))
+
+
+@pytest.mark.parametrize("shape", [(16, 17), (17, 31), (18, 32), (24, 33), (40, 47), (65, 64), (33, 129)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_every_remainder_of_vectors_blocks_and_tiles(shape, dtype):
+    # 2, 4, 8 or 16 numbers a vector; blocks of planes; tiles of steps: none divides these sizes.
+    check(shape, 4, pde.CPML(width=3), dtype, steps=19)
+
+
+@pytest.mark.parametrize("shape", [(16, 17), (30, 40), (57, 33)])
+@pytest.mark.parametrize("boundary", [pde.CPML(width=12), pde.CPML(width=3), pde.CPML(width=0), pde.Periodic()], ids=repr)
+@pytest.mark.parametrize("threads", [2, 3, 5, 16])
+def test_any_number_of_threads_gives_the_same_field(shape, boundary, threads):
+    # One shot, so that all threads share its planes: chunks of them may be thinner than the absorbing layer.
+    def run(threads):
+        case = Case(shape, 4, boundary, steps=60, threads=threads)
+        case.survey = case.survey.subset([0])
+        return case.gathers(case.args[0][:1], case.args[1]).numpy()
+
+    assert difference(run(threads), run(1)) < 1e2 * np.finfo(np.float64).eps          # sums over the taps of a receiver alone differ
+
+
+@pytest.mark.parametrize("storage", [pde.EverySteps(), pde.Thinned(every=3), pde.Checkpoints(bytes=100_000)], ids=repr)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_same_bits_on_every_run(storage, threads):
+    first, second = (Case((60, 50), 4, pde.CPML(width=5), dtype=np.float32, storage=storage, threads=threads).with_gradients() for _ in range(2))
+    assert np.array_equal(first[0], second[0])
+    assert all(np.array_equal(a, b) for a, b in zip(first[1], second[1], strict=True))
+
+
+def test_many_shots_give_what_each_alone_gives():
+    case = Case(PLANE, 4, pde.CPML(width=5))
+    together = case.gathers(*case.args).numpy()
+    for shot in (0, 1):
+        alone = case.solver.solve(case.survey.subset([shot]), speed=case.args[1]).numpy()[0]
+        # A shot alone has both threads, beside another one each: the order of sums over a receiver's taps differs.
+        assert np.abs(alone - together[shot]).max() < 1e2 * np.finfo(np.float64).eps * np.abs(alone).max()
+
+
+@pytest.mark.parametrize("chunk", [1.0, 1e4])
+def test_chunks_of_steps_change_nothing(chunk, monkeypatch):
+    case = Case(PLANE, 4, pde.CPML(width=5), steps=50)
+    out, gradients, weights = case.with_gradients()
+    monkeypatch.setattr("hyperion.pde.native.CHUNK_CELLS", chunk)
+    again, again_gradients, _ = case.with_gradients(weights)
+    assert np.array_equal(out, again)
+    assert all(np.array_equal(a, b) for a, b in zip(gradients, again_gradients, strict=True))
+
+
+def test_a_grid_too_narrow_for_its_layer_is_refused_with_a_width_that_works():
+    from hyperion.errors import BoundaryError
+
+    for order, dtype in ((8, np.float32), (8, np.float64), (12, np.float32)):
+        with pytest.raises(BoundaryError, match=r"5x5 nodes: too narrow .* layer of 10 cells .* use at least (\d+) nodes") as caught:
+            check((5, 5), order, pde.CPML(width=10), dtype)
+        least = int(str(caught.value).split("at least ")[1].split()[0])
+        check((least, least), order, pde.CPML(width=10), dtype)
