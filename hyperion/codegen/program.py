@@ -78,7 +78,8 @@ class Program:
 
     assigns: in order of execution. parameters: names of full coefficient arrays. profiles: {name of a 1-D coefficient: its axis}.
     memory: {array that lives in slabs only: its axis}. rotate: {array now: array that becomes it}: the two swap after every step.
-    sources: names that stand for point injections; they appear as arrays in terms but have no storage.
+    sources: names that stand for point injections; they appear as arrays in terms but have no storage. temporary: arrays that only carry
+    sums from one sweep to the next.
     """
 
     ndim: int
@@ -88,6 +89,7 @@ class Program:
     memory: dict[str, int] = field(default_factory=lambda: {})
     rotate: dict[str, str] = field(default_factory=lambda: {})
     sources: tuple[str, ...] = ()
+    temporary: frozenset[str] = frozenset()
 
     def arrays(self) -> list[str]:
         """Names of all arrays with storage, in order of first appearance."""
@@ -117,7 +119,8 @@ class Program:
 
 
 def sweeps(program: Program) -> list[tuple[list[list[Assign]], list[Assign]]]:
-    """Fuse assignments into sweeps over the grid: no sweep reads shifted what it writes.
+    """Fuse assignments into sweeps over the grid: no sweep reads shifted what it writes, nor a field it writes (points inject into fields
+    after their sweep; memory variables and temporaries stay in registers).
 
     Returns [(pre-sweeps, sweep), ...]: a pre-sweep holds only memory variables and runs on slabs alone, just before its sweep.
     """
@@ -125,7 +128,8 @@ def sweeps(program: Program) -> list[tuple[list[list[Assign]], list[Assign]]]:
     for a in program.assigns:
         written = {b.target for b in groups[-1]}
         read = {t.array for b in groups[-1] for t in b.terms if not t.stencil.is_here}
-        if a.target in read or any(t.array in written and not t.stencil.is_here for t in a.terms):
+        fields = written - program.memory.keys() - program.temporary
+        if a.target in read or any(t.array in (fields if t.stencil.is_here else written) for t in a.terms):
             groups.append([])
         groups[-1].append(a)
     out: list[tuple[list[list[Assign]], list[Assign]]] = []
@@ -235,15 +239,17 @@ def _transposed_assigns(program: Program) -> tuple[_Gathers, frozenset[str], dic
         inbox: dict[str, list[_Read]] = {}
         sources: dict[str, list[tuple[float, tuple[str, ...], str]]] = {s: [] for s in program.sources}
 
-        def settle(x: str, now: dict[str, _Factor] = now, out: _Gathers = out, inbox: dict[str, list[_Read]] = inbox) -> None:
-            if x in inbox:
+        def settle(x: str, unread: bool = False, now: dict[str, _Factor] = now, out: _Gathers = out,
+                   inbox: dict[str, list[_Read]] = inbox) -> None:
+            if x in inbox or unread:
                 weight, c = now[x]
                 kept = [_Read(weight, (), c, x, point)] if weight else []
-                out.append((x, kept + inbox.pop(x)))
+                out.append((x, kept + inbox.pop(x, [])))
                 now[x] = (1.0, ())
 
         for a in reversed(program.assigns):
-            settle(a.target)
+            # A field that nothing reads has a cotangent all the same: data may be injected into it.
+            settle(a.target, unread=a.target not in program.memory and a.target not in swap)
             weight, c = now[a.target]
             own: _Factor = (0.0, ())
             for t in a.terms:
@@ -317,4 +323,5 @@ def _as_program(program: Program, gathers: _Gathers) -> Program:
                 final.insert(at, Assign(name, terms, axis))
             keep.append(Term(1.0, outer, made[terms], stencil))
         final.append(Assign.of(x, keep, memory.get(x)))
-    return Program(program.ndim, tuple(final), program.parameters, program.profiles, memory, program.rotate)
+    return Program(program.ndim, tuple(final), program.parameters, program.profiles, memory, program.rotate,
+                   temporary=frozenset(made.values()))

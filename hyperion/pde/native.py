@@ -185,10 +185,13 @@ class Experiment:
         """Return [(shots that run side by side, threads of each)]: small grids a thread each, large ones all threads on one."""
         state = self.layout.cells_count * self.layout.dtype.itemsize * 3
         together = self.threads if state < 12e6 else 1
+        # The slabs of axis 0 must lie wholly with the first and the last thread, and the seams between threads must not meet.
+        count = max(len(sweeps(p)) for p in (self.engine.program, self.engine.transposed.program))
+        most = max(1, self.layout.size[0] // (self.layout.low[0] + 2 * self.layout.reach * (count + 1)))
         out: list[tuple[list[int], int]] = []
         for start in range(0, self.shots, together):
             chosen = list(range(start, min(start + together, self.shots)))
-            out.append((chosen, max(1, self.threads // len(chosen))))
+            out.append((chosen, max(1, min(most, self.threads // len(chosen)))))
         return out
 
 
