@@ -67,19 +67,22 @@ class Kernel:
         memory = self.program.memory.get(x, -1)
         return f"S{axis}" if memory <= axis else f"S{axis}_{memory}"
 
-    def at(self, x: str, shift: tuple[int, ...], row: int = 0) -> str:
-        """C text of the address of `x` at a shift from the walking pointer, `row` planes of axis 0 further.
+    def _multiple(self, x: str, axis: int, n: int) -> str:
+        """C text of n strides of an array along an axis, in bytes.
 
-        A multiple of a stride is a power of two (which an address scales for nothing) times an odd multiple held in a register of its own.
+        A power of two (which an address scales for nothing) times an odd multiple held in a register of its own.
         """
+        power = min(abs(n) & -abs(n), 8)
+        name = f"{self._stride(x, axis)}{'p' if n > 0 else 'm'}{abs(n) // power}"
+        self.multiples[name] = (x, axis, n // power)
+        return f"{power} * {name}"
+
+    def at(self, x: str, shift: tuple[int, ...], row: int = 0) -> str:
+        """C text of the address of `x` at a shift from the walking pointer, `row` planes of axis 0 further."""
         out = f"c{self.pointer[x]}"
         for k in range(self.ndim - 1):
             n = shift[k] + (row if k == 0 else 0)
-            if n:
-                power = min(abs(n) & -abs(n), 8)
-                name = f"{self._stride(x, k)}{'p' if n > 0 else 'm'}{abs(n) // power}"
-                self.multiples[name] = (x, k, n // power)
-                out += f" + {power} * {name}"
+            out += f" + {self._multiple(x, k, n)}" if n else ""
         return out + (f" + {shift[-1]} * (long)sizeof(real)" if shift[-1] else "")
 
     def text(self) -> str:
@@ -111,12 +114,12 @@ class Kernel:
 
     def _walk(self, step: dict[str, str]) -> str:
         """C text that moves the walking pointers; the empty asm keeps the compiler from folding them back into many spilled offsets."""
-        return " ".join(f'c{i} += {step[x]} * (long)sizeof(real); __asm__("" : "+r"(c{i}));' for x, i in self.pointer.items())
+        return " ".join(f'c{i} += {step[x]}; __asm__("" : "+r"(c{i}));' for x, i in self.pointer.items())
 
     def _rows(self) -> list[str]:
         """C text of the loops of a wide box: along rows, neighbours sliding through registers."""
         out: list[str] = []
-        first, walk, zero = self.axes[0], self._walk(dict.fromkeys(self.pointer, "VL")), (0,) * self.ndim
+        first, walk, zero = self.axes[0], self._walk(dict.fromkeys(self.pointer, "(long)sizeof(V)")), (0,) * self.ndim
         for rows in self._counts():
             slide = [f"V b{i}_{row} = LD({at} - sizeof(V)), s{i}_{row} = LD({at});" for x in self.sliding for i in [self.pointer[x]]
                      for row in range(rows) for at in [self.at(x, zero, row)]]
@@ -138,7 +141,7 @@ class Kernel:
         first, out = self.axes[0], list[str]()
         for rows in self._counts():
             planes = "box[0]" if rows == self.rows else f"box[0] + (box[1] - box[0]) / {self.rows} * {self.rows}"
-            walk = self._walk({x: f"{rows if self.ndim == 2 else 1} * {self._stride(x, self.ndim - 2)}" for x in self.pointer})
+            walk = self._walk({x: self._multiple(x, self.ndim - 2, rows if self.ndim == 2 else 1) for x in self.pointer})
             both: list[str] = []
             for begin, end, width in ((f"side[{k}] ? {low} : {low} + {rest}", f"side[{k}] ? {high} - {rest} : {high}", "VL"),
                                       (f"side[{k}] ? {high} - {rest} : {low}", f"side[{k}] ? {high} : {low} + {rest}", "VLh")):

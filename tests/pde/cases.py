@@ -52,7 +52,7 @@ class Case:
         spacing, step = tuple(5.0 + k for k in range(len(shape))), 0.5e-3
         grid, equation = pde.Grid(shape, spacing), equation or pde.Acoustic()
         options = {"threads": 2, "storage": pde.EverySteps()} | options
-        self.solver = pde.Solver(equation, grid, order=order, boundary=boundary, stepping=pde.Leapfrog(2600.0, substeps=substeps), **options)
+        self.solver = pde.Solver(equation, grid, order=order, boundary=boundary, stepping=pde.Leapfrog(3000.0, substeps=substeps), **options)
         places = [random.random((2, n, len(shape))) * grid.extent for n in (3, 4)]
         samples = random.standard_normal((2, 3, steps)).astype(dtype)
         self.survey = pde.Survey(*places, pde.Wavelet(samples, step), source_field=fields[0], receiver_field=fields[1])
