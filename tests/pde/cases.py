@@ -40,16 +40,25 @@ class PressureVelocity3D(PressureVelocity):
         return rates | {"p": -(bulk * sum((pde.derivative(v, axis) for v, axis in flows.values()), start=0.0 * p))}
 
 
+class Dose(PressureVelocity):
+    """Pressure and velocity, and two fields that nothing else reads: the time integral of the pressure, and of that."""
+
+    fields: ClassVar[dict[str, pde.Field]] = {**PressureVelocity.fields, "dose": pde.Field("Pa s"), "twice": pde.Field("Pa s^2")}
+
+    def rate(self, vz, vx, p, dose, twice, buoyancy, bulk):
+        return {**super().rate(vz, vx, p, buoyancy, bulk), "dose": 1.0 * p, "twice": 1.0 * dose}
+
+
 class Case:
     """A random experiment: two shots of three sources and four receivers off the grid's nodes, unequal spacings, white noise.
 
     solver, survey; args: the wavelet's samples, then the equation's parameters; `gathers(*args)` runs it.
     """
 
-    def __init__(self, shape: tuple[int, ...], order: int, boundary: pde.Boundary, *, dtype: type = np.float64, steps: int = 25, seed: int = 1,
+    def __init__(self, shape: tuple[int, ...], order: int, boundary: pde.Boundary, *, dtype: type = np.float64, steps: int = 40, seed: int = 1,
                  equation: pde.Equation | None = None, fields: tuple[str | None, str | None] = (None, None), substeps: int | None = None, **options):
         random = np.random.default_rng(seed)
-        spacing, step = tuple(5.0 + k for k in range(len(shape))), 0.5e-3
+        spacing, step = tuple(5.0 + k for k in range(len(shape))), 0.8e-3
         grid, equation = pde.Grid(shape, spacing), equation or pde.Acoustic()
         options = {"threads": 2, "storage": pde.EverySteps()} | options
         self.solver = pde.Solver(equation, grid, order=order, boundary=boundary, stepping=pde.Leapfrog(3000.0, substeps=substeps), **options)

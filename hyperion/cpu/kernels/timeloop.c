@@ -59,7 +59,7 @@ static void barrier(Context *c) {
   }
   for (long spins = 0; __atomic_load_n(&c->sense, __ATOMIC_ACQUIRE) == sense; spins++) {
 #if defined(__x86_64__)
-    if (spins < 20000) { _mm_pause(); continue; }
+    if (spins < 500) { _mm_pause(); continue; }
 #endif
     sched_yield();
   }
