@@ -67,4 +67,4 @@ class Case:
 
 
 FULL = [Case("marmousi_gradient")]
-SMOKE = [Case("marmousi_gradient", steps=200, shots=2)]
+SMOKE = [Case("marmousi_gradient", steps=700, shots=2)]

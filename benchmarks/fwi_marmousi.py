@@ -46,7 +46,8 @@ def course(points: list[dict[str, float]]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="hyperion bench fwi_marmousi", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.prog = "hyperion bench fwi_marmousi"
     parser.add_argument("--true", type=Path, required=True, metavar="FILE", help="true model")
     parser.add_argument("--start", type=Path, required=True, metavar="FILE", help="first model")
     parser.add_argument("--seconds", type=float, default=180.0, help="of updates for Hyperion; 0: gradients only (default 180)")

@@ -6,6 +6,7 @@ grid to all frequencies on the fine one. Models, geometry, wavelet and stages ar
 
 import numpy as np
 
+import hyperion as hp
 from hyperion import inversion, io, pde, plot
 from hyperion.errors import FileError, InputError
 
@@ -31,7 +32,7 @@ def main(run, config):
     fwi = inversion.FWI(
         solver, grid, survey, observed, start, tuple(config.bounds), water, group=config.solver.shots_at_once, seed=config.seed
     )
-    run.log(f"{fwi}; on the fine grid {solver(grid).plan(survey, speed=start)}")
+    run.log(f"{fwi}; on the fine grid {solver(grid).plan(survey, speed=hp.asarray(start, device=grid.device))}")
     errors = []                                                   # of the model after each iteration, if the true one is known
     if state := run.restore():
         fwi.load_state_dict(state["fwi"])
@@ -129,6 +130,7 @@ def recorded(config):
 
 def predict(wave, survey, speed):
     """Return the gathers of all shots, simulated one after the other to save memory."""
+    speed = hp.asarray(speed, device=wave.grid.device)
     return np.concatenate([wave.solve(survey.subset([shot]), speed=speed).numpy() for shot in range(survey.shots)])
 
 

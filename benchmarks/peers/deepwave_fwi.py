@@ -5,6 +5,7 @@ of fwi_marmousi's Hyperion run with torch's means: half-grid stages at 2.5 and 4
 (coarse - fine prediction) of the stage's first model; then the full grid with rotating batches of 8 shots; steps weighted by depth.
 """
 
+import functools
 import json
 import sys
 import time
@@ -93,10 +94,10 @@ class Inversion:
         observed, first = torch.from_numpy(np.ascontiguousarray(observed)), self.model
         weight, start = torch.from_numpy(np.ascontiguousarray(self.weight[::factor, ::factor])), torch.from_numpy(base)
         change = torch.zeros_like(start, requires_grad=True)
-        order, unit = [], 0.0  # unit: of `change` [m/s], once known
+        order, self.unit = [], 0.0  # unit: of `change` [m/s], once known
 
         def speed():
-            return (start + (unit or 1.0) * weight * change).clamp(*case.bounds)
+            return (start + (self.unit or 1.0) * weight * change).clamp(*case.bounds)
 
         def fine():
             nodes = tuple((n - 1) * factor + 1 for n in start.shape)  # of the fine grid that the coarse nodes span
@@ -105,27 +106,26 @@ class Inversion:
             step = np.pad(step, [(0, n - m) for n, m in zip(case.shape, nodes, strict=True)], mode="edge")
             return np.where(self.weight > 0, np.clip(first + step, *case.bounds), first).astype(np.float32)
 
+        def evaluate(chosen):
+            change.grad, total = None, 0.0
+            for part in batches(chosen):
+                gathers = solve(case, speed(), np.ascontiguousarray(wavelet[::factor]), part, factor, max(1, EVERY // factor))
+                misfit = 1e6 * (gathers - observed[part]).square().sum()  # large, so that torch's first step is gradient / |gradient|_1
+                misfit.backward()
+                total += misfit.item()
+            if self.unit:
+                print(json.dumps({"seconds": time.perf_counter() - self.began, "error": case.error(fine())}), flush=True)
+            return torch.tensor(total)
+
         for _ in range(iterations if batch else 1):
             order = order or list(np.random.default_rng(0).permutation(self.shots))
             chosen, order = (np.sort(order[:batch]), order[batch:]) if batch else (self.shots, order)
-
-            def closure(chosen=chosen):
-                optimizer.zero_grad()
-                total = 0.0
-                for part in batches(chosen):
-                    gathers = solve(case, speed(), np.ascontiguousarray(wavelet[::factor]), part, factor, max(1, EVERY // factor))
-                    misfit = 1e6 * (gathers - observed[part]).square().sum()  # large, so that torch's first step is 1 / |gradient|_1
-                    misfit.backward()
-                    total += misfit.item()
-                if unit:
-                    print(json.dumps({"seconds": time.perf_counter() - self.began, "error": case.error(fine())}), flush=True)
-                return torch.tensor(total)
-
-            optimizer = torch.optim.LBFGS([change], lr=1.0, max_iter=5 if batch else iterations, history_size=10, line_search_fn="strong_wolfe")
-            if not unit:  # torch's first step is gradient / |gradient|_1: its largest change is to be 50 m/s
-                closure()
-                unit = 50.0 * (change.grad.abs().sum() / (weight * change.grad).abs().max()).item()
-            optimizer.step(closure)
+            if not self.unit:  # the largest change of torch's first step is to be 50 m/s
+                evaluate(chosen)
+                self.unit = 50.0 * (change.grad.abs().sum() / (weight * change.grad).abs().max()).item()
+            steps = 5 if batch else iterations
+            optimizer = torch.optim.LBFGS([change], lr=1.0, max_iter=steps, history_size=10, line_search_fn="strong_wolfe")
+            optimizer.step(functools.partial(evaluate, chosen))
         self.model = fine()
 
 

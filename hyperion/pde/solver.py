@@ -329,7 +329,7 @@ class _Call:
 
     def _samples(self) -> Tensor:
         """Return (shots, sources, internal steps): the wavelet, interpolated where the step is divided."""
-        samples = as_tensor(self.survey.wavelet.samples)
+        samples = as_tensor(self.survey.wavelet.samples).to(self.solver.grid.device)
         samples = samples if samples.dtype == self.dtype else samples.astype(self.dtype)
         shape = (*self.survey.sources.shape[:2], self.survey.wavelet.steps)
         samples = broadcast_to(samples, shape)

@@ -81,11 +81,14 @@ def backward(program: Program, transposed: Adjoint, shape: tuple[int, ...], coef
 
     for x in transposed.late:
         meet(x, steps)
+    swap(adjoint, state)
     for n in reversed(range(steps)):
+        written: set[str] = set()
         for a in adjoint.assigns:
             state[a.target] = execute(a, state, coefficients, {})
-            if a.target in program.arrays():
+            if a.target in program.arrays() and a.target not in written:
                 meet(a.target, n)
+            written.add(a.target)
         swap(adjoint, state)
     return out
 

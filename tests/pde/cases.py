@@ -49,6 +49,19 @@ class Dose(PressureVelocity):
         return {**super().rate(vz, vx, p, buoyancy, bulk), "dose": 1.0 * p, "twice": 1.0 * dose}
 
 
+class Damped(PressureVelocity):
+    """Pressure and velocity with a loss: p_t = -bulk div v - decay p. A field advanced in place has a parameter on its old value."""
+
+    parameters: ClassVar[dict[str, str]] = {**PressureVelocity.parameters, "decay": "1/s"}
+
+    def rate(self, vz, vx, p, buoyancy, bulk, decay):
+        rates = super().rate(vz, vx, p, buoyancy, bulk)
+        return {**rates, "p": rates["p"] - decay * p}
+
+    def fastest(self, buoyancy, bulk, decay):
+        return np.sqrt(buoyancy * bulk)
+
+
 class Case:
     """A random experiment: two shots of three sources and four receivers off the grid's nodes, unequal spacings, white noise.
 
@@ -65,7 +78,7 @@ class Case:
         places = [random.random((2, n, len(shape))) * grid.extent for n in (3, 4)]
         samples = random.standard_normal((2, 3, steps)).astype(dtype)
         self.survey = pde.Survey(*places, pde.Wavelet(samples, step), source_field=fields[0], receiver_field=fields[1])
-        scale = {"speed": 1500.0, "buoyancy": 1e-3, "bulk": 3e9}
+        scale = {"speed": 1500.0, "buoyancy": 1e-3, "bulk": 3e9, "decay": 20.0}
         values = [(scale[name] * (1.0 + 0.6 * random.random(shape))).astype(dtype) for name in equation.parameters]
         self.args: tuple[np.ndarray, ...] = (samples, *values)
         self.random = random

@@ -7,7 +7,7 @@ import hyperion as hp
 from hyperion import pde
 from hyperion.autograd import grad, hvp, jvp, vjp
 from hyperion.testing import taylor_test
-from tests.pde.cases import Case, PressureVelocity, difference
+from tests.pde.cases import Case, Damped, Dose, PressureVelocity, difference
 
 # White noise as wavelets: every frequency takes part.
 pytestmark = pytest.mark.filterwarnings("ignore::hyperion.errors.SamplingWarning")
@@ -45,6 +45,8 @@ def test_the_adjoint_is_exact_for_every_exact_storage(storage):
     (VOLUME, 2, pde.CPML(width=3), {}),
     (VOLUME, 4, pde.Periodic(), {}),
     (PLANE, 4, pde.CPML(width=5), {"equation": PressureVelocity(), "fields": ("p", "vx")}),
+    (PLANE, 4, pde.CPML(width=5), {"equation": Dose(), "fields": ("p", "twice")}),
+    (PLANE, 4, pde.CPML(width=5), {"equation": Damped(), "fields": ("p", "p")}),
     (PLANE, 4, pde.CPML(width=5), {"equation": PressureVelocity(), "fields": ("vz", "p"), "storage": pde.Checkpoints(bytes=20 * STATE)}),
 ], ids=str)
 def test_the_adjoint_is_exact(shape, order, boundary, options):
