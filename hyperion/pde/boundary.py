@@ -110,8 +110,8 @@ class CPML(Boundary):
             raise InputError(f"CPML(frequency={frequency!r}): give a positive frequency [Hz], or None")
         self.cells = int(width)
         # With 1e-4 a wave into a corner, where it meets each layer at 45 degrees, comes back as R^cos: too much for wide layers.
-        self.reflection = reflection or (1e-4 if width < 8 else 1e-6)
-        self.frequency = frequency
+        self.reflection = float(reflection or (1e-4 if width < 8 else 1e-6))
+        self.frequency = None if frequency is None else float(frequency)
 
     def rewrite(self, request: Request) -> Rewritten:
         """Return the stretched derivative and its memory variables."""

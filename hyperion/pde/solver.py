@@ -56,6 +56,9 @@ class Leapfrog:
             raise InputError(f"Leapfrog(max_speed={self.max_speed!r}): give a positive speed [m/s], or None")
         if self.substeps is not None and not is_whole(self.substeps, 1):
             raise InputError(f"Leapfrog(substeps={self.substeps!r}): give a whole number of at least 1, or None")
+        # Plain numbers: a NumPy float32 would pull what is computed from it down to its own precision.
+        for name, value, kind in (("max_speed", self.max_speed, float), ("substeps", self.substeps, int)):
+            object.__setattr__(self, name, None if value is None else kind(value))
 
 
 @dataclass(frozen=True)

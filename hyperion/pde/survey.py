@@ -39,6 +39,7 @@ class Wavelet:
             raise ShapeError(f"Wavelet(samples of shape {shape}): give (steps,) or (shots, sources per shot, steps), at least 2 steps")
         if not is_positive(self.step):
             raise InputError(f"Wavelet(step={self.step!r}): the step must be positive [s]")
+        object.__setattr__(self, "step", float(self.step))
 
     @property
     def steps(self) -> int:

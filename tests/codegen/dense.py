@@ -56,7 +56,9 @@ def forward(program: Program, shape: tuple[int, ...], coefficients: Values, sent
     return np.stack(out)
 
 
-def backward(program: Program, transposed: Adjoint, shape: tuple[int, ...], coefficients: Values, weights: np.ndarray, observed: str) -> Values:
+def backward(
+    program: Program, transposed: Adjoint, shape: tuple[int, ...], coefficients: Values, weights: np.ndarray, observed: str
+) -> Values:
     """Return {source: (steps, *shape)}: the transpose of `forward` applied to weights (steps, *shape), by the adjoint program alone.
 
     Data meet the cotangent of the observed array once it is complete: at the step's own turn, or one step later if it is `late`; they are
@@ -106,38 +108,128 @@ UP, DOWN = along(0, 1, [(0, -1.0), (1, 1.0)]), along(0, 1, [(-1, -1.0), (0, 1.0)
 # Hand-written steps, each with something of its own for the transposition.
 PROGRAMS: dict[str, Program] = {
     "second order in time": Program(
-        1, (Assign("p.next", (Term(2.0, (), "p", POINT), Term(-1.0, (), "p.next", POINT), Term(1.0, ("k",), "p", LOPSIDED),
-                              Term(1.0, ("k",), "s", POINT))),),
-        ("k",), rotate={"p": "p.next"}, sources=("s",)),
+        1,
+        (
+            Assign(
+                "p.next",
+                (
+                    Term(2.0, (), "p", POINT),
+                    Term(-1.0, (), "p.next", POINT),
+                    Term(1.0, ("k",), "p", LOPSIDED),
+                    Term(1.0, ("k",), "s", POINT),
+                ),
+            ),
+        ),
+        ("k",),
+        rotate={"p": "p.next"},
+        sources=("s",),
+    ),
     "damped, with a parameter on the old level": Program(
-        1, (Assign("p.next", (Term(2.0, (), "p", POINT), Term(-1.0, ("d",), "p.next", POINT), Term(1.0, ("k",), "p", D2),
-                              Term(0.5, (), "s", POINT))),),
-        ("k", "d"), rotate={"p": "p.next"}, sources=("s",)),
+        1,
+        (
+            Assign(
+                "p.next",
+                (Term(2.0, (), "p", POINT), Term(-1.0, ("d",), "p.next", POINT), Term(1.0, ("k",), "p", D2), Term(0.5, (), "s", POINT)),
+            ),
+        ),
+        ("k", "d"),
+        rotate={"p": "p.next"},
+        sources=("s",),
+    ),
     "staggered pair": Program(
-        1, (Assign("v", (Term(1.0, (), "v", POINT), Term(-1.0, ("b",), "p", UP))),
-            Assign("p", (Term(1.0, (), "p", POINT), Term(-1.0, ("k",), "v", DOWN), Term(1.0, ("k",), "s", POINT)))),
-        ("b", "k"), sources=("s",)),
+        1,
+        (
+            Assign("v", (Term(1.0, (), "v", POINT), Term(-1.0, ("b",), "p", UP))),
+            Assign("p", (Term(1.0, (), "p", POINT), Term(-1.0, ("k",), "v", DOWN), Term(1.0, ("k",), "s", POINT))),
+        ),
+        ("b", "k"),
+        sources=("s",),
+    ),
     "memory variable": Program(
-        1, (Assign("psi", (Term(1.0, ("B",), "psi", POINT), Term(1.0, ("A",), "p", UP)), 0),
-            Assign("p.next", (Term(2.0, (), "p", POINT), Term(-1.0, (), "p.next", POINT), Term(1.0, ("k",), "p", D2),
-                              Term(1.0, ("k",), "psi", DOWN), Term(1.0, ("k",), "s", POINT)))),
-        ("k",), {"A": 0, "B": 0}, {"psi": 0}, {"p": "p.next"}, ("s",)),
+        1,
+        (
+            Assign("psi", (Term(1.0, ("B",), "psi", POINT), Term(1.0, ("A",), "p", UP)), 0),
+            Assign(
+                "p.next",
+                (
+                    Term(2.0, (), "p", POINT),
+                    Term(-1.0, (), "p.next", POINT),
+                    Term(1.0, ("k",), "p", D2),
+                    Term(1.0, ("k",), "psi", DOWN),
+                    Term(1.0, ("k",), "s", POINT),
+                ),
+            ),
+        ),
+        ("k",),
+        {"A": 0, "B": 0},
+        {"psi": 0},
+        {"p": "p.next"},
+        ("s",),
+    ),
     "memory variables that read each other": Program(
-        1, (Assign("psi", (Term(1.0, ("B",), "psi", POINT), Term(1.0, ("A",), "p", UP)), 0),
+        1,
+        (
+            Assign("psi", (Term(1.0, ("B",), "psi", POINT), Term(1.0, ("A",), "p", UP)), 0),
             Assign("zeta", (Term(1.0, ("B",), "zeta", POINT), Term(1.0, ("A",), "p", D2), Term(1.0, ("A",), "psi", DOWN)), 0),
-            Assign("p.next", (Term(2.0, (), "p", POINT), Term(-1.0, (), "p.next", POINT), Term(1.0, ("k",), "p", D2),
-                              Term(1.0, ("k",), "psi", DOWN), Term(1.0, ("k",), "zeta", POINT), Term(1.0, ("k",), "s", POINT)))),
-        ("k",), {"A": 0, "B": 0}, {"psi": 0, "zeta": 0}, {"p": "p.next"}, ("s",)),
+            Assign(
+                "p.next",
+                (
+                    Term(2.0, (), "p", POINT),
+                    Term(-1.0, (), "p.next", POINT),
+                    Term(1.0, ("k",), "p", D2),
+                    Term(1.0, ("k",), "psi", DOWN),
+                    Term(1.0, ("k",), "zeta", POINT),
+                    Term(1.0, ("k",), "s", POINT),
+                ),
+            ),
+        ),
+        ("k",),
+        {"A": 0, "B": 0},
+        {"psi": 0, "zeta": 0},
+        {"p": "p.next"},
+        ("s",),
+    ),
     "temporary": Program(
-        1, (Assign("t", (Term(1.0, ("b",), "p", UP),)),
-            Assign("p.next", (Term(2.0, (), "p", POINT), Term(-1.0, (), "p.next", POINT), Term(1.0, ("k",), "t", DOWN), Term(1.0, (), "s", POINT)))),
-        ("b", "k"), rotate={"p": "p.next"}, sources=("s",)),
+        1,
+        (
+            Assign("t", (Term(1.0, ("b",), "p", UP),)),
+            Assign(
+                "p.next",
+                (Term(2.0, (), "p", POINT), Term(-1.0, (), "p.next", POINT), Term(1.0, ("k",), "t", DOWN), Term(1.0, (), "s", POINT)),
+            ),
+        ),
+        ("b", "k"),
+        rotate={"p": "p.next"},
+        sources=("s",),
+    ),
     "one field reads another with several coefficients": Program(
-        1, (Assign("q", (Term(0.9, ("d",), "q", POINT), Term(0.2, ("k",), "p", UP), Term(1.0, (), "r", POINT))),
-            Assign("p", (Term(1.0, (), "p", POINT), Term(-0.3, ("b", "k"), "q", DOWN), Term(0.1, ("k",), "q", POINT), Term(1.0, ("b",), "s", POINT)))),
-        ("b", "k", "d"), sources=("s", "r")),
+        1,
+        (
+            Assign("q", (Term(0.9, ("d",), "q", POINT), Term(0.2, ("k",), "p", UP), Term(1.0, (), "r", POINT))),
+            Assign(
+                "p",
+                (
+                    Term(1.0, (), "p", POINT),
+                    Term(-0.3, ("b", "k"), "q", DOWN),
+                    Term(0.1, ("k",), "q", POINT),
+                    Term(1.0, ("b",), "s", POINT),
+                ),
+            ),
+        ),
+        ("b", "k", "d"),
+        sources=("s", "r"),
+    ),
     "a field that nothing reads": Program(
-        1, (Assign("p.next", (Term(2.0, (), "p", POINT), Term(-1.0, (), "p.next", POINT), Term(1.0, ("k",), "p", D2), Term(1.0, (), "s", POINT))),
-            Assign("q", (Term(1.0, (), "q", POINT), Term(0.7, ("b",), "p", POINT)))),
-        ("k", "b"), rotate={"p": "p.next"}, sources=("s",)),
+        1,
+        (
+            Assign(
+                "p.next",
+                (Term(2.0, (), "p", POINT), Term(-1.0, (), "p.next", POINT), Term(1.0, ("k",), "p", D2), Term(1.0, (), "s", POINT)),
+            ),
+            Assign("q", (Term(1.0, (), "q", POINT), Term(0.7, ("b",), "p", POINT))),
+        ),
+        ("k", "b"),
+        rotate={"p": "p.next"},
+        sources=("s",),
+    ),
 }

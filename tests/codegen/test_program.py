@@ -16,7 +16,9 @@ EQUATIONS = {"acoustic": pde.Acoustic(), "pressure-velocity": PressureVelocity()
 BOUNDARIES = {"layer": pde.CPML(width=2), "periodic": pde.Periodic()}
 DERIVED: dict[str, Program] = {
     f"{name}, {boundary}, order {order}": discretise(equation, 2, order, (1.0, 0.8), BOUNDARIES[boundary]).program
-    for name, equation in EQUATIONS.items() for boundary in BOUNDARIES for order in (2, 4)
+    for name, equation in EQUATIONS.items()
+    for boundary in BOUNDARIES
+    for order in (2, 4)
 }
 DERIVED["acoustic, three dimensions"] = discretise(pde.Acoustic(), 3, 4, (1.0, 1.0, 1.0), pde.CPML(width=2)).program
 DERIVED["pressure-velocity, three dimensions"] = discretise(PressureVelocity3D(), 3, 4, (1.0, 1.0, 1.0), pde.CPML(width=2)).program
@@ -75,13 +77,17 @@ def test_the_adjoint_is_the_transposed_matrix(name, random):
     transposed = adjoint(program)
     for observed in program.arrays():
         if program.owner(observed) != observed:
-            continue                                   # a time level is observed under its present name
+            continue  # a time level is observed under its present name
         for source in program.sources:
             still = {s: np.zeros((steps, *shape)) for s in program.sources}
-            columns = [dense.forward(program, shape, values, still | {source: u}, observed, steps).ravel()
-                       for u in np.eye(cells).reshape(cells, steps, *shape)]
-            rows = [dense.backward(program, transposed, shape, values, w, observed)[source].ravel()
-                    for w in np.eye(cells).reshape(cells, steps, *shape)]
+            columns = [
+                dense.forward(program, shape, values, still | {source: u}, observed, steps).ravel()
+                for u in np.eye(cells).reshape(cells, steps, *shape)
+            ]
+            rows = [
+                dense.backward(program, transposed, shape, values, w, observed)[source].ravel()
+                for w in np.eye(cells).reshape(cells, steps, *shape)
+            ]
             matrix = np.stack(columns, axis=1)
             assert np.abs(matrix).max() > 0.0
             # Sums of under a hundred products in another order.
@@ -96,7 +102,7 @@ def test_the_adjoint_of_discretised_equations(name, level, random):
     if level and program.ndim == 3:
         pytest.skip("the tangent of a step is checked in two dimensions")
     program = linearise(program, "d.") if level else program
-    shape = (8, 9, 7)[:program.ndim]
+    shape = (8, 9, 7)[: program.ndim]
     values, transposed = coefficients(program, shape, random), adjoint(program)
     for observed in (x for x in program.arrays() if program.owner(x) == x and x not in program.memory):
         sent = {s: random.standard_normal((steps, *shape)) for s in program.sources}
@@ -123,11 +129,14 @@ def test_the_adjoint_of_the_acoustic_step_is_the_step_itself():
     (ahead,), (back,) = program.assigns, transposed.program.assigns
     assert transposed.scale == {"p": ("k0",), "p.next": ("k0",)}
     mirrored = {"p": "p.next", "p.next": "p"}
-    assert {(t.weight, t.coefficients, mirrored[t.array], t.stencil) for t in ahead.terms if t.array in mirrored} == \
-        {(t.weight, t.coefficients, t.array, t.stencil) for t in back.terms}
+    assert {(t.weight, t.coefficients, mirrored[t.array], t.stencil) for t in ahead.terms if t.array in mirrored} == {
+        (t.weight, t.coefficients, t.array, t.stencil) for t in back.terms
+    }
 
 
-@pytest.mark.parametrize(("name", "count"), [("acoustic, layer, order 4", 1), ("pressure-velocity, layer, order 4", 2), ("doses, layer, order 4", 5)])
+@pytest.mark.parametrize(
+    ("name", "count"), [("acoustic, layer, order 4", 1), ("pressure-velocity, layer, order 4", 2), ("doses, layer, order 4", 5)]
+)
 def test_the_adjoint_needs_no_more_sweeps_than_this(name, count):
     transposed = adjoint(DERIVED[name]).program
     assert len(sweeps(transposed)) <= count
@@ -140,7 +149,7 @@ def test_the_adjoint_needs_no_more_sweeps_than_this(name, count):
 @pytest.mark.parametrize("name", [n for n in ALL if ALL[n].ndim < 3])
 def test_the_tangent_equals_differences(name, random):
     program, steps = ALL[name], 6
-    shape = (8, 9)[:program.ndim]
+    shape = (8, 9)[: program.ndim]
     values, moves = (coefficients(program, shape, random) for _ in range(2))
     sent, sent_moves = ({s: random.standard_normal((steps, *shape)) for s in program.sources} for _ in range(2))
     tangent = linearise(program, "d.")
@@ -148,14 +157,15 @@ def test_the_tangent_equals_differences(name, random):
     sent_both = sent | {f"d.{s}": x for s, x in sent_moves.items()}
     for observed in (x for x in program.arrays() if program.owner(x) == x):
         found = dense.forward(tangent, shape, both, sent_both, f"d.{observed}", steps)
-        assert np.array_equal(dense.forward(tangent, shape, both, sent_both, observed, steps),
-                              dense.forward(program, shape, values, sent, observed, steps))
+        assert np.array_equal(
+            dense.forward(tangent, shape, both, sent_both, observed, steps), dense.forward(program, shape, values, sent, observed, steps)
+        )
 
         def moved(h, observed=observed):
             there = {k: values[k] + (h * moves[k] if k in program.parameters else 0.0) for k in values}
             return dense.forward(program, shape, there, {s: sent[s] + h * sent_moves[s] for s in sent}, observed, steps)
 
-        h = 1e-5                                       # truncation h^2, rounding eps / h: near 1e-10 both
+        h = 1e-5  # truncation h^2, rounding eps / h: near 1e-10 both
         assert np.abs(found - (moved(h) - moved(-h)) / (2.0 * h)).max() < 1e-8 * np.abs(found).max(initial=1.0)
 
 
@@ -190,12 +200,12 @@ def test_no_sweep_reads_shifted_what_it_writes(name, form):
     program = linearise(program, "d.") if "tangent" in form else program
     program = adjoint(program).program if "adjoint" in form else program
     groups = stages_of(program)
-    assert [a for group, _ in groups for a in group] == list(program.assigns)         # all of them, in order
+    assert [a for group, _ in groups for a in group] == list(program.assigns)  # all of them, in order
     for group, early in groups:
         written = {a.target for a in group}
         assert len(written) == len(group)
         assert not any(t.array in written and not t.stencil.is_here for a in group for t in a.terms)
-        assert not early or all(a.axis is not None for a in group)                    # a pre-sweep runs on slabs alone
+        assert not early or all(a.axis is not None for a in group)  # a pre-sweep runs on slabs alone
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -203,16 +213,18 @@ def test_no_sweep_reads_shifted_what_it_writes(name, form):
 def test_what_injections_complete_is_read_by_later_sweeps_only(name, form):
     """Sources and data are added after a sweep: what reads the array at the same point must not be in that sweep."""
     program = ALL[name] if form == "step" else adjoint(ALL[name]).program
-    fields = {a.target for _, a, _ in ALL[name].injections()} if form == "step" else {x for x in ALL[name].arrays() if x not in program.memory}
+    fields = (
+        {a.target for _, a, _ in ALL[name].injections()} if form == "step" else {x for x in ALL[name].arrays() if x not in program.memory}
+    )
     for group, _ in stages_of(program):
-        for a, b in ((a, b) for i, a in enumerate(group) for b in group[i + 1:]):
+        for a, b in ((a, b) for i, a in enumerate(group) for b in group[i + 1 :]):
             assert a.target not in fields or all(t.array != a.target for t in b.terms), (a.target, b.target)
 
 
 def test_the_acoustic_step_needs_one_sweep():
     for order in (2, 4):
         found = sweeps(DERIVED[f"acoustic, layer, order {order}"])
-        assert len(found) == 1 and len(found[0][0]) in (1, 2)                        # psi and zeta on slabs, then the field
+        assert len(found) == 1 and len(found[0][0]) in (1, 2)  # psi and zeta on slabs, then the field
 
 
 def test_memory_variables_that_nothing_reads_still_run():

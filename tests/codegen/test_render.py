@@ -48,8 +48,24 @@ def test_the_compiler_has_nothing_to_say(name, direction, tmp_path):
     assert compiler is not None
     # Without optimisation, for speed. Kernels share one signature and one runtime: what some of them do not need is no fault.
     flags = [f for f in FLAGS if f not in ("-O3", "-shared")]
-    command = [*compiler.command, *flags, "-O0", "-c", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-unused-function", "-Wno-unknown-pragmas", "-Wno-psabi",
-               f"-DREAL={real}", f"-DAXES={one.ndim}", f"-DSHORT_HISTORY={int(short)}", str(source), "-o", str(tmp_path / "kernel.o")]
+    command = [
+        *compiler.command,
+        *flags,
+        "-O0",
+        "-c",
+        "-Wall",
+        "-Wextra",
+        "-Wno-unused-parameter",
+        "-Wno-unused-function",
+        "-Wno-unknown-pragmas",
+        "-Wno-psabi",
+        f"-DREAL={real}",
+        f"-DAXES={one.ndim}",
+        f"-DSHORT_HISTORY={int(short)}",
+        str(source),
+        "-o",
+        str(tmp_path / "kernel.o"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -61,13 +77,16 @@ def test_the_text_is_the_same_every_time():
 def test_one_text_serves_every_grid_of_the_same_shape_of_cell():
     """Sizes, steps, spacings and the layer's strength are arguments: no recompilation per shape."""
     assert texts(program(boundary=pde.CPML(width=5))) == texts(program(boundary=pde.CPML(width=20, reflection=1e-5)))
-    made = [pde.Solver(pde.Acoustic(), pde.Grid(shape, h)).engine(0, "float32", "p").program for shape, h in (((30, 40), 5.0), ((60, 90), 12.5))]
+    made = [
+        pde.Solver(pde.Acoustic(), pde.Grid(shape, h)).engine(0, "float32", "p").program for shape, h in (((30, 40), 5.0), ((60, 90), 12.5))
+    ]
     assert made[0] == made[1]
     assert texts(program(ratios=(1.0, 0.5))) != texts(program())
 
 
 def test_the_interior_pays_nothing_for_the_layer():
     """The kernel of the interior is that of a program without layer: no memory variable, no profile."""
+
     def interior(text):
         return re.search(r"static void main0_\(.*?\n}\n", text, re.DOTALL).group()
 

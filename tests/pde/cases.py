@@ -21,8 +21,11 @@ class PressureVelocity(pde.Equation):
     parameters: ClassVar[dict[str, str]] = {"buoyancy": "m^3/kg", "bulk": "Pa"}
 
     def rate(self, vz, vx, p, buoyancy, bulk):
-        return {"vz": -(buoyancy * pde.derivative(p, -2)), "vx": -(buoyancy * pde.derivative(p, -1)),
-                "p": -(bulk * (pde.derivative(vz, -2) + pde.derivative(vx, -1)))}
+        return {
+            "vz": -(buoyancy * pde.derivative(p, -2)),
+            "vx": -(buoyancy * pde.derivative(p, -1)),
+            "p": -(bulk * (pde.derivative(vz, -2) + pde.derivative(vx, -1))),
+        }
 
     def fastest(self, buoyancy, bulk):
         return np.sqrt(buoyancy * bulk)
@@ -32,7 +35,11 @@ class PressureVelocity3D(PressureVelocity):
     """The same in three dimensions."""
 
     fields: ClassVar[dict[str, pde.Field]] = {
-        "vz": pde.Field("m/s", at=(-3,)), "vy": pde.Field("m/s", at=(-2,)), "vx": pde.Field("m/s", at=(-1,)), "p": pde.Field("Pa")}
+        "vz": pde.Field("m/s", at=(-3,)),
+        "vy": pde.Field("m/s", at=(-2,)),
+        "vx": pde.Field("m/s", at=(-1,)),
+        "p": pde.Field("Pa"),
+    }
 
     def rate(self, vz, vy, vx, p, buoyancy, bulk):
         flows = {"vz": (vz, -3), "vy": (vy, -2), "vx": (vx, -1)}
@@ -68,13 +75,27 @@ class Case:
     solver, survey; args: the wavelet's samples, then the equation's parameters; `gathers(*args)` runs it.
     """
 
-    def __init__(self, shape: tuple[int, ...], order: int, boundary: pde.Boundary, *, dtype: type = np.float64, steps: int = 40, seed: int = 1,
-                 equation: pde.Equation | None = None, fields: tuple[str | None, str | None] = (None, None), substeps: int | None = None, **options):
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        order: int,
+        boundary: pde.Boundary,
+        *,
+        dtype: type = np.float64,
+        steps: int = 40,
+        seed: int = 1,
+        equation: pde.Equation | None = None,
+        fields: tuple[str | None, str | None] = (None, None),
+        substeps: int | None = None,
+        **options,
+    ):
         random = np.random.default_rng(seed)
         spacing, step = tuple(5.0 + k for k in range(len(shape))), 0.8e-3
         grid, equation = pde.Grid(shape, spacing), equation or pde.Acoustic()
         options = {"threads": 2, "storage": pde.EverySteps()} | options
-        self.solver = pde.Solver(equation, grid, order=order, boundary=boundary, stepping=pde.Leapfrog(3000.0, substeps=substeps), **options)
+        self.solver = pde.Solver(
+            equation, grid, order=order, boundary=boundary, stepping=pde.Leapfrog(3000.0, substeps=substeps), **options
+        )
         places = [random.random((2, n, len(shape))) * grid.extent for n in (3, 4)]
         samples = random.standard_normal((2, 3, steps)).astype(dtype)
         self.survey = pde.Survey(*places, pde.Wavelet(samples, step), source_field=fields[0], receiver_field=fields[1])

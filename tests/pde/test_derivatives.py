@@ -25,7 +25,7 @@ def mismatch(case):
     return abs(forward - reverse) / (np.linalg.norm(moved) * np.linalg.norm(weights))
 
 
-STATE = 41 * 48 * 8                                    # bytes of one array of PLANE with a layer of 5, about
+STATE = 41 * 48 * 8  # bytes of one array of PLANE with a layer of 5, about
 EXACT = [pde.EverySteps(), *(pde.Checkpoints(bytes=n) for n in (1, 5 * STATE, 12 * STATE, 30 * STATE, 10**9))]
 
 
@@ -36,27 +36,43 @@ def test_the_adjoint_is_exact_for_every_exact_storage(storage):
     assert mismatch(Case(PLANE, 4, pde.CPML(width=5), storage=storage)) < 1e-12
 
 
-@pytest.mark.parametrize(("shape", "order", "boundary", "options"), [
-    (PLANE, 8, pde.CPML(width=10), {"threads": 1}),
-    (PLANE, 2, pde.CPML(width=0), {}),
-    (PLANE, 4, pde.Periodic(), {}),
-    (PLANE, 4, pde.CPML(width=5), {"substeps": 3}),
-    (PLANE, 4, pde.CPML(width=5), {"stencil": pde.LeastSquares(4.0)}),
-    (VOLUME, 2, pde.CPML(width=3), {}),
-    (VOLUME, 4, pde.Periodic(), {}),
-    (PLANE, 4, pde.CPML(width=5), {"equation": PressureVelocity(), "fields": ("p", "vx")}),
-    (PLANE, 4, pde.CPML(width=5), {"equation": Dose(), "fields": ("p", "twice")}),
-    (PLANE, 4, pde.CPML(width=5), {"equation": Damped(), "fields": ("p", "p")}),
-    (PLANE, 4, pde.CPML(width=5), {"equation": PressureVelocity(), "fields": ("vz", "p"), "storage": pde.Checkpoints(bytes=20 * STATE)}),
-], ids=str)
+@pytest.mark.parametrize(
+    ("shape", "order", "boundary", "options"),
+    [
+        (PLANE, 8, pde.CPML(width=10), {"threads": 1}),
+        (PLANE, 2, pde.CPML(width=0), {}),
+        (PLANE, 4, pde.Periodic(), {}),
+        (PLANE, 4, pde.CPML(width=5), {"substeps": 3}),
+        (PLANE, 4, pde.CPML(width=5), {"stencil": pde.LeastSquares(4.0)}),
+        (VOLUME, 2, pde.CPML(width=3), {}),
+        (VOLUME, 4, pde.Periodic(), {}),
+        (PLANE, 4, pde.CPML(width=5), {"equation": PressureVelocity(), "fields": ("p", "vx")}),
+        (PLANE, 4, pde.CPML(width=5), {"equation": Dose(), "fields": ("p", "twice")}),
+        (PLANE, 4, pde.CPML(width=5), {"equation": Damped(), "fields": ("p", "p")}),
+        (
+            PLANE,
+            4,
+            pde.CPML(width=5),
+            {"equation": PressureVelocity(), "fields": ("vz", "p"), "storage": pde.Checkpoints(bytes=20 * STATE)},
+        ),
+    ],
+    ids=str,
+)
 def test_the_adjoint_is_exact(shape, order, boundary, options):
     assert mismatch(Case(shape, order, boundary, **options)) < 1e-12
 
 
 def test_the_adjoint_is_exact_with_corrected_time_stepping():
     case = Case(PLANE, 4, pde.CPML(width=5))
-    case.solver = pde.Solver(pde.Acoustic(), case.solver.grid, order=4, boundary=pde.CPML(width=5), storage=pde.EverySteps(),
-                             stepping=pde.Leapfrog(corrected=True), threads=2)
+    case.solver = pde.Solver(
+        pde.Acoustic(),
+        case.solver.grid,
+        order=4,
+        boundary=pde.CPML(width=5),
+        storage=pde.EverySteps(),
+        stepping=pde.Leapfrog(corrected=True),
+        threads=2,
+    )
     assert mismatch(case) < 1e-12
 
 
@@ -105,14 +121,16 @@ def exact_gradients(reflections):
 
 
 # The bounds are those that the docstring of Thinned states.
-@pytest.mark.parametrize(("storage", "bound"), [(pde.Thinned(), 1e-4), (pde.Thinned(bits=16), 1e-2), (pde.Thinned(every=2, bits=16), 1e-2)], ids=repr)
+@pytest.mark.parametrize(
+    ("storage", "bound"), [(pde.Thinned(), 1e-4), (pde.Thinned(bits=16), 1e-2), (pde.Thinned(every=2, bits=16), 1e-2)], ids=repr
+)
 def test_lossy_storages_keep_what_they_promise(storage, bound, reflections, exact_gradients):
     found, plan = reflections(storage)
     assert not storage.exact
-    assert plan.every > 4 or storage.every == plan.every                # otherwise nothing was thinned
+    assert plan.every > 4 or storage.every == plan.every  # otherwise nothing was thinned
     error = np.linalg.norm(found[0] - exact_gradients[0]) / np.linalg.norm(exact_gradients[0])
     assert 0.0 < error < bound
-    assert np.array_equal(found[1], exact_gradients[1])                # no history stands between the wavelet and its gradient
+    assert np.array_equal(found[1], exact_gradients[1])  # no history stands between the wavelet and its gradient
 
 
 def test_sixteen_bits_take_half_the_memory(reflections):
@@ -128,7 +146,7 @@ def test_taylor_remainders_of_model_and_wavelet(equation):
         moves = tuple(u if active in (i, None) else 0.0 * u for i, u in enumerate(directions))
         orders = taylor_test(lambda args: case.gathers(*args), case.args, moves, step=0.1, halvings=2)
         if active == 0:
-            assert all(order == np.inf for order in orders)             # linear in the wavelet
+            assert all(order == np.inf for order in orders)  # linear in the wavelet
         else:
             assert all(1.9 < order < 2.1 for order in orders)
     scalar = taylor_test(lambda args: hp.sum(case.gathers(*args) ** 2), case.args, directions, step=0.2, halvings=2, reverse=True)
@@ -146,7 +164,7 @@ def test_born_equals_central_differences(shape, boundary):
     case = Case(shape, 2, boundary)
     u = case.directions()
     born = jvp(case.gathers, case.args, u)[1].numpy()
-    h = 1e-5                                           # truncation h^2 = 1e-10, rounding eps / h = 2e-11
+    h = 1e-5  # truncation h^2 = 1e-10, rounding eps / h = 2e-11
     ahead, behind = (case.gathers(*(x + sign * h * d for x, d in zip(case.args, u, strict=True))).numpy() for sign in (1.0, -1.0))
     assert difference(born, (ahead - behind) / (2.0 * h)) < 1e-8
 
@@ -162,10 +180,10 @@ def test_hessian_products(storage):
 
     hu, hv = (hvp(misfit, (speed,), (d,))[0].numpy() for d in (u, v))
     assert abs(np.vdot(hu, v) - np.vdot(hv, u)) < 1e-12 * np.linalg.norm(hu) * np.linalg.norm(v)
-    h = 1e-5                                           # as above
+    h = 1e-5  # as above
     slope = grad(misfit)
     assert difference(hu, (slope(speed + h * u).numpy() - slope(speed - h * u).numpy()) / (2.0 * h)) < 1e-8
-    twice = grad(lambda c: hp.sum(slope(c) * u))(speed).numpy()          # reverse over reverse
+    twice = grad(lambda c: hp.sum(slope(c) * u))(speed).numpy()  # reverse over reverse
     assert difference(twice, hu) < 1e-12
 
 
@@ -192,6 +210,8 @@ def test_one_wavelet_for_all_sources_gathers_their_gradients():
     case = Case(PLANE, 4, pde.CPML(width=5))
     one = case.args[0][0, 0]
     weights = case.random.standard_normal((2, 4, 40))
-    shared, each = (vjp(lambda s: case.gathers(s, case.args[1]), samples)[1](weights)[0].numpy()
-                    for samples in (one, np.broadcast_to(one, case.args[0].shape).copy()))
+    shared, each = (
+        vjp(lambda s: case.gathers(s, case.args[1]), samples)[1](weights)[0].numpy()
+        for samples in (one, np.broadcast_to(one, case.args[0].shape).copy())
+    )
     assert difference(shared, each.sum(axis=(0, 1))) < 1e-13

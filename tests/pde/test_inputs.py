@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 
 from hyperion import pde
-from hyperion.errors import BoundaryError, CompilerError, DeviceError, DtypeError, HyperionError, InputError, SamplingWarning, ShapeError, StabilityError
+from hyperion.errors import (
+    BoundaryError,
+    CompilerError,
+    DeviceError,
+    DtypeError,
+    HyperionError,
+    InputError,
+    SamplingWarning,
+    ShapeError,
+    StabilityError,
+)
 
 SHAPE = (30, 36)
 GRID = pde.Grid(SHAPE, 10.0)
@@ -39,7 +49,11 @@ REFUSED = {
     "NaN speed": (lambda: solve(speed=with_value(np.nan)), InputError, ["solve(speed)", "nan", "node (7, 9)", "must be finite", "m/s"]),
     "infinite speed": (lambda: solve(speed=with_value(np.inf)), InputError, ["solve(speed)", "inf", "node (7, 9)", "must be finite"]),
     "zero speed": (lambda: solve(speed=with_value(0.0)), InputError, ["solve(speed)", "0 m/s", "node (7, 9)", "must be positive"]),
-    "negative speed": (lambda: solve(speed=with_value(-1500.0)), InputError, ["solve(speed)", "-1500 m/s", "node (7, 9)", "must be positive"]),
+    "negative speed": (
+        lambda: solve(speed=with_value(-1500.0)),
+        InputError,
+        ["solve(speed)", "-1500 m/s", "node (7, 9)", "must be positive"],
+    ),
     "shape of the speed": (lambda: solve(speed=np.ones((30, 35))), ShapeError, ["speed", "(30, 35)", "(30, 36)", "must agree"]),
     "a number as speed": (lambda: solve(speed=2000.0), ShapeError, ["speed", "()", "(30, 36)"]),
     "integer speed": (lambda: solve(speed=SPEED.astype(int)), DtypeError, ["speed", "int64", "float32 or float64", "astype"]),
@@ -48,32 +62,82 @@ REFUSED = {
     "unknown parameter": (lambda: solve(speed=SPEED, sped=SPEED), InputError, ["sped", "no such parameter", "did you mean 'speed'"]),
     "missing parameter": (lambda: solver().solve(SURVEY), InputError, ["Acoustic needs speed=", "m/s", "(30, 36)"]),
     "speed in millimetres": (lambda: solve(speed=SPEED * 1e9), StabilityError, ["sub-steps", "2e+12 m/s", "10.0", "model in m/s"]),
-    "faster than max_speed": (lambda: solve(options={"stepping": pde.Leapfrog(1900.0)}), StabilityError, ["2000 m/s", "max_speed=1900", "raise max_speed"]),
+    "faster than max_speed": (
+        lambda: solve(options={"stepping": pde.Leapfrog(1900.0)}),
+        StabilityError,
+        ["2000 m/s", "max_speed=1900", "raise max_speed"],
+    ),
     # the step
-    "unstable step": (lambda: solve(options={"stepping": pde.Leapfrog(20000.0, substeps=2)}), StabilityError,
-                      ["step=0.0005 s", "2 a sample", "exceeds the stable", "20000 m/s", "spacing=(10.0, 10.0) m", "use substeps>=4"]),
+    "unstable step": (
+        lambda: solve(options={"stepping": pde.Leapfrog(20000.0, substeps=2)}),
+        StabilityError,
+        ["step=0.0005 s", "2 a sample", "exceeds the stable", "20000 m/s", "spacing=(10.0, 10.0) m", "use substeps>=4"],
+    ),
     # the experiment
-    "source outside": (lambda: solve(moved(sources=[[[100.0, 100.0]], [[100.0, 351.0]]])), BoundaryError,
-                       ["sources[1, 0]", "(100, 351) m", "outside the grid", "0..290 x 0..350 m", "move it or enlarge"]),
-    "receiver outside": (lambda: solve(moved(receivers=np.full((2, 3, 2), -1.0))), BoundaryError, ["receivers[0, 0]", "(-1, -1) m", "outside the grid"]),
-    "three coordinates": (lambda: solve(moved(np.zeros((2, 1, 3)), np.zeros((2, 1, 3)))), ShapeError, ["sources have 3 coordinates", "grid has 2 axes"]),
-    "shots disagree": (lambda: pde.Survey(np.zeros((2, 1, 2)), np.zeros((3, 1, 2)), WAVELET), ShapeError, ["(2, 1, 2)", "(3, 1, 2)", "must agree", "broadcast_to"]),
-    "no shot axis": (lambda: pde.Survey(np.zeros((1, 2)), np.zeros((3, 1, 2)), WAVELET), ShapeError, ["sources of shape (1, 2)", "(shots, points per shot, ndim)"]),
+    "source outside": (
+        lambda: solve(moved(sources=[[[100.0, 100.0]], [[100.0, 351.0]]])),
+        BoundaryError,
+        ["sources[1, 0]", "(100, 351) m", "outside the grid", "0..290 x 0..350 m", "move it or enlarge"],
+    ),
+    "receiver outside": (
+        lambda: solve(moved(receivers=np.full((2, 3, 2), -1.0))),
+        BoundaryError,
+        ["receivers[0, 0]", "(-1, -1) m", "outside the grid"],
+    ),
+    "three coordinates": (
+        lambda: solve(moved(np.zeros((2, 1, 3)), np.zeros((2, 1, 3)))),
+        ShapeError,
+        ["sources have 3 coordinates", "grid has 2 axes"],
+    ),
+    "shots disagree": (
+        lambda: pde.Survey(np.zeros((2, 1, 2)), np.zeros((3, 1, 2)), WAVELET),
+        ShapeError,
+        ["(2, 1, 2)", "(3, 1, 2)", "must agree", "broadcast_to"],
+    ),
+    "no shot axis": (
+        lambda: pde.Survey(np.zeros((1, 2)), np.zeros((3, 1, 2)), WAVELET),
+        ShapeError,
+        ["sources of shape (1, 2)", "(shots, points per shot, ndim)"],
+    ),
     "no shots": (lambda: pde.Survey(np.zeros((0, 1, 2)), np.zeros((0, 1, 2)), WAVELET), ShapeError, ["(0, 1, 2)", "give (shots"]),
-    "ragged positions": (lambda: pde.Survey([[[0.0, 0.0]], [[0.0]]], np.zeros((2, 1, 2)), WAVELET), ShapeError, ["Survey(sources)", "not an array of numbers"]),
-    "NaN position": (lambda: pde.Survey(np.full((1, 1, 2), np.nan), np.zeros((1, 1, 2)), WAVELET), InputError, ["Survey(sources)", "finite", "nan"]),
-    "an array as wavelet": (lambda: pde.Survey(np.zeros((1, 1, 2)), np.zeros((1, 1, 2)), np.ones(9)), InputError, ["wavelet=ndarray", "pde.Wavelet(samples, step)"]),
-    "wavelets disagree": (lambda: SURVEY.with_wavelet(pde.Wavelet(np.ones((3, 1, 9)), 1e-3)), ShapeError, ["(3, 1, 9)", "(2, 1, 2)", "one wavelet per shot"]),
+    "ragged positions": (
+        lambda: pde.Survey([[[0.0, 0.0]], [[0.0]]], np.zeros((2, 1, 2)), WAVELET),
+        ShapeError,
+        ["Survey(sources)", "not an array of numbers"],
+    ),
+    "NaN position": (
+        lambda: pde.Survey(np.full((1, 1, 2), np.nan), np.zeros((1, 1, 2)), WAVELET),
+        InputError,
+        ["Survey(sources)", "finite", "nan"],
+    ),
+    "an array as wavelet": (
+        lambda: pde.Survey(np.zeros((1, 1, 2)), np.zeros((1, 1, 2)), np.ones(9)),
+        InputError,
+        ["wavelet=ndarray", "pde.Wavelet(samples, step)"],
+    ),
+    "wavelets disagree": (
+        lambda: SURVEY.with_wavelet(pde.Wavelet(np.ones((3, 1, 9)), 1e-3)),
+        ShapeError,
+        ["(3, 1, 9)", "(2, 1, 2)", "one wavelet per shot"],
+    ),
     "one sample": (lambda: pde.Wavelet(np.ones(1), 1e-3), ShapeError, ["shape (1,)", "(steps,)", "at least 2"]),
     "two axes": (lambda: pde.Wavelet(np.ones((2, 9)), 1e-3), ShapeError, ["shape (2, 9)", "(shots, sources per shot, steps)"]),
     "complex wavelet": (lambda: pde.Wavelet(np.ones(9, complex), 1e-3), DtypeError, ["complex128", "real numbers"]),
     "no step": (lambda: pde.Wavelet(np.ones(9), 0.0), InputError, ["step=0.0", "positive"]),
     "step as text": (lambda: pde.Wavelet(np.ones(9), "1 ms"), InputError, ["step='1 ms'", "positive"]),
-    "undersampled Ricker": (lambda: pde.ricker(300.0, 1.0, 2e-3), InputError, ["peak_frequency=300 Hz", "step=0.002 s", "up to 250 Hz", "at most"]),
+    "undersampled Ricker": (
+        lambda: pde.ricker(300.0, 1.0, 2e-3),
+        InputError,
+        ["peak_frequency=300 Hz", "step=0.002 s", "up to 250 Hz", "at most"],
+    ),
     "negative frequency": (lambda: pde.ricker(-5.0, 1.0, 2e-3), InputError, ["peak_frequency=-5.0", "positive"]),
     "short Ricker": (lambda: pde.ricker(5.0, 1e-3, 1e-3), InputError, ["duration=0.001 s", "1 samples", "at least two"]),
     "NaN delay": (lambda: pde.ricker(5.0, 1.0, 1e-3, delay=np.nan), InputError, ["delay=nan", "time of the peak"]),
-    "unknown source field": (lambda: solve(pde.Survey(SURVEY.sources, SURVEY.receivers, WAVELET, source_field="q")), InputError, ["source_field", "'q'", "valid: p"]),
+    "unknown source field": (
+        lambda: solve(pde.Survey(SURVEY.sources, SURVEY.receivers, WAVELET, source_field="q")),
+        InputError,
+        ["source_field", "'q'", "valid: p"],
+    ),
     "a shot too many": (lambda: SURVEY.subset([2]), InputError, ["subset(shots=[2])", "below 2"]),
     "shots as fractions": (lambda: SURVEY.subset([0.5]), InputError, ["subset(shots=[0.5])", "whole number"]),
     "too few bools": (lambda: SURVEY.subset(np.array([True])), InputError, ["subset", "one bool each"]),
@@ -94,9 +158,16 @@ REFUSED = {
     "stencil as text": (lambda: solver(stencil="taylor"), InputError, ["stencil='taylor'", "Taylor", "LeastSquares"]),
     "no threads": (lambda: solver(threads=0), InputError, ["threads=0", "at least 1"]),
     "threads as text": (lambda: solver(threads="all"), InputError, ["threads='all'", "whole number"]),
-    "narrow periodic grid": (lambda: solver(grid=pde.Grid((30, 3), 10.0), boundary=pde.Periodic(), order=8), BoundaryError, ["order=8", "wider than the periodic grid", "lower order"]),
-    "narrow grid": (lambda: solver(grid=pde.Grid((30, 5), 10.0)).solve(moved(np.zeros((1, 1, 2)), np.zeros((1, 1, 2))), speed=SPEED[:, :5]), BoundaryError,
-                    ["30x5 nodes", "too narrow", "layer of 5 cells", "use at least"]),
+    "narrow periodic grid": (
+        lambda: solver(grid=pde.Grid((30, 3), 10.0), boundary=pde.Periodic(), order=8),
+        BoundaryError,
+        ["order=8", "wider than the periodic grid", "lower order"],
+    ),
+    "narrow grid": (
+        lambda: solver(grid=pde.Grid((30, 5), 10.0)).solve(moved(np.zeros((1, 1, 2)), np.zeros((1, 1, 2))), speed=SPEED[:, :5]),
+        BoundaryError,
+        ["30x5 nodes", "too narrow", "layer of 5 cells", "use at least"],
+    ),
     "16 bits of 64": (lambda: solve(options={"storage": pde.Thinned(bits=16)}), DtypeError, ["bits=16", "float32", "bits=32"]),
     # values
     "one axis": (lambda: pde.Grid((30,), 10.0), ShapeError, ["shape=(30,)", "2 or 3 axes", "(nz, nx)"]),
@@ -155,8 +226,11 @@ def test_an_unknown_compiler(monkeypatch, tmp_path):
 
 def test_coarse_sampling_is_a_warning_with_the_figure():
     survey = SURVEY.with_wavelet(pde.ricker(50.0, duration=0.1, step=1e-3))
-    with pytest.warns(SamplingWarning, match=r"1\.\d points per shortest wavelength \(2000 m/s at 1\d\d Hz, spacing 10 m\); "
-                                             r"order 8 needs 3\.\d.*: expect dispersion; use a finer grid, a higher order"):
+    with pytest.warns(
+        SamplingWarning,
+        match=r"1\.\d points per shortest wavelength \(2000 m/s at 1\d\d Hz, spacing 10 m\); "
+        r"order 8 needs 3\.\d.*: expect dispersion; use a finer grid, a higher order",
+    ):
         solve(survey)
 
 
@@ -175,15 +249,22 @@ def test_planning_does_not_warn():
 # What is allowed although it looks odd
 
 
-@pytest.mark.parametrize("make", [
-    lambda: solver(order=8.0, threads=2.0), lambda: solver(order=np.int64(8)), lambda: solver(grid=pde.Grid(np.array(SHAPE), np.float32(10.0))),
-    lambda: solver(boundary=pde.CPML(np.int64(5))), lambda: solver(stepping=pde.Leapfrog(np.float32(2000.0), substeps=np.int64(1))),
-], ids=str)
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: solver(order=8.0, threads=2.0),
+        lambda: solver(order=np.int64(8)),
+        lambda: solver(grid=pde.Grid(np.array(SHAPE), np.float32(10.0))),
+        lambda: solver(boundary=pde.CPML(np.int64(5))),
+        lambda: solver(stepping=pde.Leapfrog(np.float32(2000.0), substeps=np.int64(1))),
+    ],
+    ids=str,
+)
 def test_whole_numbers_of_any_type(make):
     assert np.array_equal(make().solve(SURVEY, speed=SPEED).numpy(), solve().numpy())
 
 
-@pytest.mark.filterwarnings("ignore::hyperion.errors.SamplingWarning")      # an impulse
+@pytest.mark.filterwarnings("ignore::hyperion.errors.SamplingWarning")  # an impulse
 def test_lists_and_integers_as_wavelets():
     samples = np.zeros(100, int)
     samples[3] = 1

@@ -26,8 +26,13 @@ SAMPLED = [
     (VOLUME, 8, pde.CPML(width=3), np.float32),
     (VOLUME, 4, pde.Periodic(), np.float32),
 ]
-EVERY = [(shape, order, boundary, dtype) for shape in (PLANE, VOLUME) for order in (2, 4, 6, 8, 10, 12)
-         for boundary in (pde.CPML(width=4), pde.CPML(width=0), pde.Periodic()) for dtype in (np.float32, np.float64)]
+EVERY = [
+    (shape, order, boundary, dtype)
+    for shape in (PLANE, VOLUME)
+    for order in (2, 4, 6, 8, 10, 12)
+    for boundary in (pde.CPML(width=4), pde.CPML(width=0), pde.Periodic())
+    for dtype in (np.float32, np.float64)
+]
 
 
 def name(case):
@@ -44,7 +49,7 @@ def check(shape, order, boundary, dtype, **options):
     for got, want in zip(gradients, expected_gradients, strict=True):
         if want.any():
             assert difference(got, want) < TOLERANCE[dtype]
-        else:                                          # a field that drives no other does not feel the model
+        else:  # a field that drives no other does not feel the model
             assert not got.any()
 
 
@@ -99,13 +104,15 @@ def test_any_number_of_threads_gives_the_same_field(shape, boundary, threads):
         case.survey = case.survey.subset([0])
         return case.gathers(case.args[0][:1], case.args[1]).numpy()
 
-    assert difference(run(threads), run(1)) < 1e2 * np.finfo(np.float64).eps          # sums over the taps of a receiver alone differ
+    assert difference(run(threads), run(1)) < 1e2 * np.finfo(np.float64).eps  # sums over the taps of a receiver alone differ
 
 
 @pytest.mark.parametrize("storage", [pde.EverySteps(), pde.Thinned(every=3), pde.Checkpoints(bytes=100_000)], ids=repr)
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_same_bits_on_every_run(storage, threads):
-    first, second = (Case((60, 50), 4, pde.CPML(width=5), dtype=np.float32, storage=storage, threads=threads).with_gradients() for _ in range(2))
+    first, second = (
+        Case((60, 50), 4, pde.CPML(width=5), dtype=np.float32, storage=storage, threads=threads).with_gradients() for _ in range(2)
+    )
     assert np.array_equal(first[0], second[0])
     assert all(np.array_equal(a, b) for a, b in zip(first[1], second[1], strict=True))
 

@@ -20,7 +20,9 @@ SPEED[20:] = 2400.0
 
 
 def solver(grid=None, **options):
-    return pde.Solver(pde.Acoustic(), grid or pde.Grid(SHAPE, 10.0), **({"order": 4, "boundary": pde.CPML(width=5), "threads": 2} | options))
+    return pde.Solver(
+        pde.Acoustic(), grid or pde.Grid(SHAPE, 10.0), **({"order": 4, "boundary": pde.CPML(width=5), "threads": 2} | options)
+    )
 
 
 def survey(duration=0.3, step=1e-3, wavelet=None, shots=2):
@@ -38,7 +40,14 @@ def test_the_plan_says_what_a_solve_does():
     assert plan.step == 1e-3 <= plan.limit
     assert plan.history_bytes == 30 * 50 * 56 * 4
     text = str(plan)
-    for part in ("300 steps of 1 ms", "1 per sample", f"stable up to {plan.limit * 1e3:.4g} ms for 2400 m/s", "points per shortest wavelength", "every 10", "MB a shot"):
+    for part in (
+        "300 steps of 1 ms",
+        "1 per sample",
+        f"stable up to {plan.limit * 1e3:.4g} ms for 2400 m/s",
+        "points per shortest wavelength",
+        "every 10",
+        "MB a shot",
+    ):
         assert part in text
 
 
@@ -75,7 +84,7 @@ def test_the_stated_limit_is_the_limit(ndim, order, stencil):
     """At the stated limit the fastest mode of a periodic box stays bounded; at 1.03 of it (two per cent are kept back) the scheme is beyond."""
     spacing = (10.0, 12.0, 7.0)[:ndim]
     limit = pde.Solver(pde.Acoustic(), pde.Grid((20,) * ndim, spacing), order=order, stencil=stencil).stable_step(3000.0)
-    largest = sum(sum(abs(w) for w in stencil.second(order)) / h ** 2 for h in spacing)
+    largest = sum(sum(abs(w) for w in stencil.second(order)) / h**2 for h in spacing)
     assert (3000.0 * limit) ** 2 * largest < 4.0 < (3000.0 * 1.03 * limit) ** 2 * largest
 
 
@@ -85,9 +94,14 @@ def test_noise_stays_bounded_at_the_limit(equation):
     grid = pde.Grid(shape, 10.0)
     wave = pde.Solver(equation, grid, order=4, boundary=pde.Periodic(), stepping=pde.Leapfrog(2000.0, substeps=1))
     samples = np.zeros(steps)
-    samples[:2] = 1.0, -1.0                            # excites all modes; no mean
-    one = pde.Survey([[[100.0, 100.0]]], [[[170.0, 30.0]]], pde.Wavelet(samples, wave.stable_step(2000.0)),
-                     source_field=list(equation.fields)[-1], receiver_field=list(equation.fields)[-1])
+    samples[:2] = 1.0, -1.0  # excites all modes; no mean
+    one = pde.Survey(
+        [[[100.0, 100.0]]],
+        [[[170.0, 30.0]]],
+        pde.Wavelet(samples, wave.stable_step(2000.0)),
+        source_field=list(equation.fields)[-1],
+        receiver_field=list(equation.fields)[-1],
+    )
     values = {"speed": 2000.0, "buoyancy": 1e-3, "bulk": 4e9}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -148,7 +162,7 @@ def test_an_interruption_leaves_the_solver_usable(monkeypatch):
 
     with pytest.raises(KeyboardInterrupt):
         wave.solve(survey(), speed=SPEED, progress=interrupt)
-    assert calls[-1] < 600                             # it stopped in the middle
+    assert calls[-1] < 600  # it stopped in the middle
     assert np.array_equal(wave.solve(survey(), speed=SPEED).numpy(), expected)
 
 
@@ -165,14 +179,16 @@ def test_a_field_that_becomes_infinite_stops_the_run_within_a_chunk(value, dtype
     wave, calls = solver(), []
     one = survey(wavelet=pde.Wavelet(samples, 1e-3), shots=1)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")                # about sampling: an impulse has every frequency
+        warnings.simplefilter("ignore")  # about sampling: an impulse has every frequency
         with pytest.raises(NonFiniteError) as caught:
             wave.solve(one, speed=SPEED.astype(dtype) * 1.2, progress=lambda done, total: calls.append(done))
     words = str(caught.value).replace("(", " ").split()
     first, last = int(words[words.index("steps") + 1]), int(words[words.index("steps") + 3])
-    assert first <= 1510 and last >= 1500 and last - first == calls[0]          # one chunk, the one with the sample
-    assert calls[-1] == first                          # nothing ran after it
-    assert "forward wavefield of shot 0 became NaN or infinite" in str(caught.value) and "check the model and the wavelet" in str(caught.value)
+    assert first <= 1510 and last >= 1500 and last - first == calls[0]  # one chunk, the one with the sample
+    assert calls[-1] == first  # nothing ran after it
+    assert "forward wavefield of shot 0 became NaN or infinite" in str(caught.value) and "check the model and the wavelet" in str(
+        caught.value
+    )
     assert np.isfinite(wave.solve(survey(), speed=SPEED).numpy()).all()
 
 
@@ -209,13 +225,24 @@ def test_snapshots_are_the_field_that_receivers_hear(every):
     with interpreter():
         slow = list(wave.snapshots(one, every, speed=SPEED))
     assert [s[:2] for s in slow] == [s[:2] for s in seen]
-    assert difference(slow[-1][2]["p"], seen[-1][2]["p"]) < 1e-12      # 150 steps of rounding
+    assert difference(slow[-1][2]["p"], seen[-1][2]["p"]) < 1e-12  # 150 steps of rounding
 
 
 def test_snapshots_with_sub_steps_count_internal_steps():
     wave, wavelet = solver(stepping=pde.Leapfrog(substeps=3)), pde.Wavelet(np.zeros(100), 1e-3)
     seen = list(wave.snapshots(survey(shots=1, wavelet=wavelet), 30, speed=SPEED))
-    assert [(s, round(t, 9)) for s, t, _ in seen] == [(0, 0.0), (30, 0.01), (60, 0.02), (90, 0.03), (120, 0.04), (150, 0.05), (180, 0.06), (210, 0.07), (240, 0.08), (270, 0.09)]
+    assert [(s, round(t, 9)) for s, t, _ in seen] == [
+        (0, 0.0),
+        (30, 0.01),
+        (60, 0.02),
+        (90, 0.03),
+        (120, 0.04),
+        (150, 0.05),
+        (180, 0.06),
+        (210, 0.07),
+        (240, 0.08),
+        (270, 0.09),
+    ]
 
 
 # No compiler
@@ -232,16 +259,15 @@ def hide_compilers(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "ziglang" else found(name, *rest))
 
 
+@pytest.mark.filterwarnings("ignore::hyperion.errors.SamplingWarning")  # white noise
 def test_without_a_compiler_the_interpreter_runs_and_one_warning_says_how_to_get_speed(monkeypatch):
     case = Case((20, 22), 4, pde.CPML(width=3), steps=15)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")                # white noise
-        expected = case.gathers(*case.args).numpy()
-        hide_compilers(monkeypatch)
-        with pytest.warns(SpeedWarning, match=r"no C compiler found .*the interpreter runs.*pip install ziglang, or set HYPERION_CC") as seen:
-            slow = case.gathers(*case.args).numpy()
-        assert [w.category for w in seen].count(SpeedWarning) == 1
-    assert difference(slow, expected) < 1e-13          # 15 steps of rounding
+    expected = case.gathers(*case.args).numpy()
+    hide_compilers(monkeypatch)
+    with pytest.warns(SpeedWarning, match=r"no C compiler found .*the interpreter runs.*pip install ziglang, or set HYPERION_CC") as seen:
+        slow = case.gathers(*case.args).numpy()
+    assert [w.category for w in seen].count(SpeedWarning) == 1
+    assert difference(slow, expected) < 1e-13  # 15 steps of rounding
     one = case.survey.subset([0])
     with pytest.warns(SpeedWarning, match="no C compiler"):
         assert len(list(case.solver.snapshots(one, 5, speed=case.args[1]))) == 3
