@@ -9,6 +9,6 @@ from .storage import Checkpoints, EverySteps, Storage, Thinned
 from .survey import Survey, Wavelet, ricker
 
 __all__ = [
-    "CPML", "Acoustic", "Boundary", "Checkpoints", "Derivative", "Equation", "EverySteps", "Expression", "Field", "Grid", "Leapfrog", "LeastSquares", "Periodic",
-    "Plan", "Solver", "Storage", "Survey", "Taylor", "Thinned", "Wavelet", "derivative", "laplace", "ricker",
+    "CPML", "Acoustic", "Boundary", "Checkpoints", "Derivative", "Equation", "EverySteps", "Expression", "Field", "Grid", "Leapfrog",
+    "LeastSquares", "Periodic", "Plan", "Solver", "Storage", "Survey", "Taylor", "Thinned", "Wavelet", "derivative", "laplace", "ricker",
 ]

@@ -49,7 +49,8 @@ def discretise(equation: Equation, ndim: int, order: int, ratios: tuple[float, .
 
 
 class _Builder:
-    def __init__(self, equation: Equation, ndim: int, order: int, ratios: tuple[float, ...], boundary: Boundary, design: Taylor | LeastSquares):
+    def __init__(self, equation: Equation, ndim: int, order: int, ratios: tuple[float, ...], boundary: Boundary,
+                 design: Taylor | LeastSquares):
         self.design = design
         self.equation, self.ndim, self.order, self.ratios, self.boundary = equation, ndim, order, ratios, boundary
         self.rates, self.point = equation.rates(ndim), here(ndim)
@@ -81,7 +82,8 @@ class _Builder:
         reads = {f: {d.field for (_, d) in rate.terms if d is not None and d.order} for f, rate in self.rates.items()}
         for f, field in self.equation.fields.items():
             if field.time_order not in (1, 2):
-                raise InputError(f"{type(self.equation).__name__}.fields[{f!r}]: time order {field.time_order}; leapfrog steps orders 1 and 2")
+                raise InputError(f"{type(self.equation).__name__}.fields[{f!r}]: time order {field.time_order}; "
+                                 "leapfrog steps orders 1 and 2")
             if field.time_order == 1 and f in reads[f]:
                 raise InputError(f"{type(self.equation).__name__}.rate: {f} is advanced in place but its rate reads it at shifted points; "
                                  "leapfrog needs a second-order field or a pair of fields")
@@ -115,7 +117,8 @@ class _Builder:
         place = [d.axis - self.ndim in self.equation.fields[g].at for g in (f, d.field)]
         if d.order == 2 and place[0] != place[1]:
             raise InputError(f"{type(self.equation).__name__}.rate: the second derivative of {d.field} does not sit where {f} does")
-        request = Request(self.ndim, d.field, d.axis, d.order, int(place[0]) - int(place[1]), place[0], self.order, self.design, self.ratios[d.axis])
+        kind = int(place[0]) - int(place[1])
+        request = Request(self.ndim, d.field, d.axis, d.order, kind, place[0], self.order, self.design, self.ratios[d.axis])
         rewritten = self.boundary.rewrite(request)
         for update in rewritten.memory:
             before.setdefault(update.target, update)

@@ -64,8 +64,9 @@ def _steps(e: Experiment, values: dict[str, Tensor], shot: int) -> Iterator[dict
         for a in order:
             state[a.target] = x = _assign(a, state, coefficients, now_sent, spread, sources, size, e.periodic)
             if not devices.namespace(x.data).isfinite(x.data).all():
-                raise NonFiniteError(f"the forward wavefield of shot {shot} became NaN or infinite between steps {n} and {n + 1} ({n * e.step:.4g} "
-                                     f"to {(n + 1) * e.step:.4g} s); check the model and the wavelet for NaN, and the step for stability")
+                raise NonFiniteError(f"the forward wavefield of shot {shot} became NaN or infinite between steps {n} and {n + 1} "
+                                     f"({n * e.step:.4g} to {(n + 1) * e.step:.4g} s); check the model and the wavelet for NaN, and the "
+                                     "step for stability")
         for now, then in program.rotate.items():
             state[now], state[then] = state[then], state[now]
         yield state

@@ -87,24 +87,28 @@ class Plan:
 class Solver:
     """An equation on a grid, with an order of accuracy, a boundary, a time stepping and a storage for gradients.
 
-    order: even order of the space derivatives, 2 to 16. stencil: Taylor(), or LeastSquares(points) of the same width. boundary: CPML(width) or Periodic(). stepping: Leapfrog(...).
+    order: even order of the space derivatives, 2 to 16. stencil: Taylor(), or LeastSquares(points) of the same width.
+    boundary: CPML(width) or Periodic(). stepping: Leapfrog(...).
     storage: what a gradient keeps: Thinned(...), EverySteps(), Checkpoints(bytes). threads: of the native kernels; default
     HYPERION_THREADS, else the processors there are.
     Raises: InputError for values that cannot be.
 
+    >>> from hyperion.pde import Acoustic
     >>> Solver(Acoustic(), Grid((50, 60), 10.0), order=8, boundary=CPML(width=10))
     Solver Acoustic, order 8, CPML(width=10), on Grid 50x60, 10 m, cpu
     """
 
-    def __init__(self, equation: Equation, grid: Grid, *, order: int = 8, boundary: Boundary | None = None, stepping: Leapfrog | None = None,
-                 storage: Storage | None = None, stencil: Taylor | LeastSquares | None = None, threads: int | None = None):
+    def __init__(self, equation: Equation, grid: Grid, *, order: int = 8, boundary: Boundary | None = None,
+                 stepping: Leapfrog | None = None, storage: Storage | None = None,
+                 stencil: Taylor | LeastSquares | None = None, threads: int | None = None):
         if not is_whole(order, 2) or order not in range(2, 17, 2):
             raise InputError(f"Solver(order={order!r}): give an even order of accuracy, 2 to 16")
-        for name, value, kind in (("equation", equation, Equation), ("grid", grid, Grid), ("boundary", boundary, Boundary),
-                                  ("stepping", stepping, Leapfrog), ("storage", storage, Storage), ("stencil", stencil, Taylor | LeastSquares)):
-            if not isinstance(value, kind) and not (value is None and name not in ("equation", "grid")):
-                kinds = " or ".join(f"pde.{k.__name__}" for k in getattr(kind, "__args__", (kind,)))
-                raise InputError(f"Solver({name}={value!r}): give a {kinds} value, not a {type(value).__name__}")
+        for name, value, *kinds in (("equation", equation, Equation), ("grid", grid, Grid), ("boundary", boundary, Boundary),
+                                    ("stepping", stepping, Leapfrog), ("storage", storage, Storage),
+                                    ("stencil", stencil, Taylor, LeastSquares)):
+            if not isinstance(value, tuple(kinds)) and not (value is None and name not in ("equation", "grid")):
+                wanted = " or ".join(f"pde.{k.__name__}" for k in kinds)
+                raise InputError(f"Solver({name}={value!r}): give a {wanted} value, not a {type(value).__name__}")
         if threads is not None and not is_whole(threads, 1):
             raise InputError(f"Solver(threads={threads!r}): give a whole number of at least 1")
         self.equation, self.grid, self.order = equation, grid, int(order)
@@ -131,7 +135,7 @@ class Solver:
         Raises: ShapeError, DtypeError, InputError for parameters that do not fit; BoundaryError for positions outside the grid;
         StabilityError for fixed sub-steps that are unstable; NonFiniteError if the wavefield becomes NaN or infinite.
 
-        >>> import numpy as np
+        >>> from hyperion.pde import Acoustic, ricker
         >>> wave = Solver(Acoustic(), Grid((40, 40), 10.0), boundary=CPML(width=10))
         >>> survey = Survey([[[100.0, 200.0]]], [[[100.0, 300.0], [100.0, 350.0]]], ricker(15.0, 0.2, 2e-3))
         >>> wave.solve(survey, speed=np.full((40, 40), 2000.0)).shape
@@ -203,22 +207,24 @@ class Solver:
         fastest, slowest = float(np.max(speed)), float(np.min(speed[speed > 0])) if np.any(speed > 0) else float(np.max(speed))
         limit_speed = self.stepping.max_speed or _rounded_up(fastest)
         if fastest > limit_speed * (1 + 1e-6):
-            raise StabilityError(f"the model reaches {fastest:g} m/s, above Leapfrog(max_speed={limit_speed:g}); raise max_speed or bound the model")
+            raise StabilityError(f"the model reaches {fastest:g} m/s, above Leapfrog(max_speed={limit_speed:g}); raise max_speed or bound "
+                                 "the model")
         limit, step = self.stable_step(limit_speed), survey.wavelet.step
         if step / limit > MOST_SUBSTEPS:
-            raise StabilityError(f"the wavelet's step={step:g} s would need {step / limit:.3g} sub-steps for max speed={limit_speed:g} m/s and "
-                                 f"spacing={self.grid.spacing} m; give the model in m/s, the spacing in m and the step in s")
+            raise StabilityError(f"the wavelet's step={step:g} s would need {step / limit:.3g} sub-steps for max speed={limit_speed:g} m/s "
+                                 f"and spacing={self.grid.spacing} m; give the model in m/s, the spacing in m and the step in s")
         substeps = int(self.stepping.substeps or max(1, math.ceil(step / limit * (1 - 1e-9))))
         if step / substeps > limit * (1 + 1e-9):
-            raise StabilityError(f"step={step / substeps:g} s ({substeps} a sample) exceeds the stable {limit:g} s for max speed={limit_speed:g} m/s "
-                                 f"and spacing={self.grid.spacing} m; use substeps>={math.ceil(step / limit)}, or None to have it chosen")
+            raise StabilityError(f"step={step / substeps:g} s ({substeps} a sample) exceeds the stable {limit:g} s for max speed="
+                                 f"{limit_speed:g} m/s and spacing={self.grid.spacing} m; use substeps>={math.ceil(step / limit)}, or None "
+                                 "to have it chosen")
         highest = survey.wavelet.highest_frequency(0.1)
         points = slowest / (highest * max(self.grid.spacing)) if highest > 0 else math.inf
         needed = points_needed(self.order, self.stencil)
         if warn and points < needed:
-            warnings.warn(f"{points:.1f} points per shortest wavelength ({slowest:g} m/s at {highest:.3g} Hz, spacing {max(self.grid.spacing):g} m); "
-                          f"order {self.order} needs {needed:.1f} for 0.5 % of phase speed: expect dispersion; use a finer grid, a higher order "
-                          "or a lower frequency", SamplingWarning, stacklevel=3)
+            warnings.warn(f"{points:.1f} points per shortest wavelength ({slowest:g} m/s at {highest:.3g} Hz, spacing "
+                          f"{max(self.grid.spacing):g} m); order {self.order} needs {needed:.1f} for 0.5 % of phase speed: expect "
+                          "dispersion; use a finer grid, a higher order or a lower frequency", SamplingWarning, stacklevel=3)
         steps = (survey.wavelet.steps - 1) * substeps + 1
         steps += dispersion.margin(steps) if self.stepping.corrected else 0
         every = 1
@@ -259,7 +265,8 @@ class Solver:
             if len(self._points) > 4096:
                 self._points.clear()
             size = tuple(n + 2 * self.boundary.cells for n in self.grid.shape)
-            self._points[key] = native.Taps(positions / np.array(self.grid.spacing) - half, self.boundary.cells, size, self.boundary.periodic)
+            cells = positions / np.array(self.grid.spacing) - half
+            self._points[key] = native.Taps(cells, self.boundary.cells, size, self.boundary.periodic)
         return self._points[key]
 
 
@@ -287,7 +294,7 @@ def points_needed(order: int, design: Taylor | LeastSquares) -> float:
     """Return the points per wavelength at which the second derivative of an order has a phase speed error of 0.5 %.
 
     >>> round(points_needed(2, Taylor())), round(points_needed(8, Taylor()))
-    (18, 3)
+    (18, 4)
     """
     k = np.linspace(0.01, np.pi, 2000)
     symbol = -sum(w * np.cos(s[0] * k) for s, w in stencils.second(1, 0, order, design).taps)
@@ -380,7 +387,8 @@ class _Call:
             profiles[name] = values
         factor = discrete.source_factor(solver.equation, program.sources[0], plan.step, solver._cell) / math.prod(solver.grid.spacing)
         return native.Experiment(
-            engine, self.layout, dict(zip(program.parameters, arrays[:n], strict=True)), dict(zip(program.sources, arrays[n:], strict=True)),
+            engine, self.layout,
+            dict(zip(program.parameters, arrays[:n], strict=True)), dict(zip(program.sources, arrays[n:], strict=True)),
             dict.fromkeys(program.sources, factor), self.sources, self.receivers,
             "".join(f"d{k}." for k in range(level, 0, -1)) + self.receiver, profiles, plan.steps, plan.step, solver.boundary.periodic,
             solver.threads, plan.every, self.progress)
@@ -445,7 +453,8 @@ def _pull_forward(xp: Any, *arrays: np.ndarray, call: _Call, level: int, tape: n
     return (*(found.parameters.get(k, none) for k in e.parameters), *(found.samples[s] for s in e.samples))
 
 
-def _pull_vjp(g: tuple[Tensor | None, ...], out: Any, *inputs: Tensor, call: _Call, level: int, tape: Any, images: bool) -> tuple[Tensor, ...]:
+def _pull_vjp(g: tuple[Tensor | None, ...], out: Any, *inputs: Tensor, call: _Call, level: int, tape: Any,
+              images: bool) -> tuple[Tensor, ...]:
     *x, cotangent = inputs
     n = _count(call, level)
     joined = _joined(n, tuple(x), g)

@@ -46,8 +46,9 @@ def first_below(ndim: int, axis: int, order: int, kind: int, design: "Taylor | L
     """Return a staggered first derivative whose square is nowhere larger than the second derivative of `design`.
 
     kind: +1 at half points from nodes, -1 at nodes from half points. An absorbing layer damps the square of this pair, D- D+, out of the
-    second derivative D2; where |D- D+| > |D2| the rest has the wrong sign, and what is damped grows. The pair of the same order is larger at
-    short wavelengths (6.62 against 6.50 at order 8), that of the order below is smaller: their blend is equal at two points per wavelength.
+    second derivative D2; where |D- D+| > |D2| the rest has the wrong sign, and what is damped grows. The pair of the same order is larger
+    at short wavelengths (6.62 against 6.50 at order 8), that of the order below is smaller: their blend is equal at two points per
+    wavelength.
     """
     h = order // 2
     shifts = range(-h + 1, h + 1) if kind > 0 else range(-h, h)

@@ -77,11 +77,13 @@ class Checkpoints(Storage):
 
 
 def split(segments: int, slots: int) -> int:
-    """Return how many segments to advance before keeping the next state, with `slots` states left (binomial schedule).
+    """Return how many segments to advance before keeping the next state, with `slots` states left beside the one at the start.
 
     >>> split(10, 20), split(10, 1)
-    (1, 4)
+    (1, 6)
     """
-    repeats = next(r for r in range(1, segments + 1) if math.comb(slots + r, slots) >= segments)
-    # What follows the kept state may need comb(slots - 1 + repeats, repeats) segments; what precedes it has one repetition less.
-    return max(1, segments - math.comb(slots - 1 + repeats, repeats))
+    states = slots + 1
+    repeats = next(r for r in range(1, segments + 1) if math.comb(states + r, states) >= segments)
+    # What follows the kept state has a state less and may be repeated as often: comb(slots + repeats, slots) segments at most. What
+    # precedes it is repeated once less, and holds at least what one repetition less still would allow.
+    return max(1, segments - math.comb(slots + repeats, slots), math.comb(slots + repeats - 1, states))

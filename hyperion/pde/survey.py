@@ -108,9 +108,11 @@ class Survey:
     Survey 2 shots, 1 source and 30 receivers each, 1000 samples of 0.001 s
     """
 
-    def __init__(self, sources: Array, receivers: Array, wavelet: Wavelet, *, source_field: str | None = None, receiver_field: str | None = None):
+    def __init__(self, sources: Array, receivers: Array, wavelet: Wavelet, *, source_field: str | None = None,
+                 receiver_field: str | None = None):
         if not isinstance(wavelet, Wavelet):
-            raise InputError(f"Survey(wavelet={type(wavelet).__name__}): give a pde.Wavelet, such as pde.ricker(...) or pde.Wavelet(samples, step)")
+            raise InputError(f"Survey(wavelet={type(wavelet).__name__}): give a pde.Wavelet, such as pde.ricker(...) or "
+                             "pde.Wavelet(samples, step)")
         self.sources, self.receivers = _positions("sources", sources), _positions("receivers", receivers)
         self.wavelet, self.source_field, self.receiver_field = wavelet, source_field, receiver_field
         for name, positions in (("sources", self.sources), ("receivers", self.receivers)):
@@ -123,7 +125,8 @@ class Survey:
                              "repeat the receivers for every shot with np.broadcast_to")
         given = np.shape(wavelet.values())
         if len(given) == 3 and given[:2] != self.sources.shape[:2]:
-            raise ShapeError(f"Survey(wavelet samples {given}, sources {self.sources.shape}): give one wavelet per shot and source, or (steps,)")
+            raise ShapeError(f"Survey(wavelet samples {given}, sources {self.sources.shape}): give one wavelet per shot and source, or "
+                             "(steps,)")
 
     @property
     def shots(self) -> int:
@@ -138,11 +141,14 @@ class Survey:
         chosen = np.asarray(shots)
         if chosen.dtype == bool and chosen.shape == (self.shots,):
             chosen = np.flatnonzero(chosen)
-        if chosen.ndim != 1 or not chosen.size or chosen.dtype.kind not in "iu" or not ((chosen >= -self.shots) & (chosen < self.shots)).all():
-            raise InputError(f"Survey.subset(shots={shots!r}): give at least one whole number below {self.shots}, the number of shots, or one bool each")
+        numbers = chosen.ndim == 1 and chosen.size and chosen.dtype.kind in "iu"
+        if not numbers or not ((chosen >= -self.shots) & (chosen < self.shots)).all():
+            raise InputError(f"Survey.subset(shots={shots!r}): give at least one whole number below {self.shots}, the number of shots, or "
+                             "one bool each")
         samples = self.wavelet.samples
         wavelet = self.wavelet if len(samples.shape) == 1 else Wavelet(samples[chosen], self.wavelet.step)
-        return Survey(self.sources[chosen], self.receivers[chosen], wavelet, source_field=self.source_field, receiver_field=self.receiver_field)
+        return Survey(self.sources[chosen], self.receivers[chosen], wavelet, source_field=self.source_field,
+                      receiver_field=self.receiver_field)
 
     def with_wavelet(self, wavelet: Wavelet) -> "Survey":
         """Return the same geometry with another wavelet."""
@@ -152,7 +158,8 @@ class Survey:
         """Raise BoundaryError if a source or a receiver lies outside the grid, naming the first."""
         for name, positions in (("sources", self.sources), ("receivers", self.receivers)):
             if positions.shape[2] != grid.ndim:
-                raise ShapeError(f"{name} have {positions.shape[2]} coordinates, the grid has {grid.ndim} axes; give one per axis, in its order")
+                raise ShapeError(f"{name} have {positions.shape[2]} coordinates, the grid has {grid.ndim} axes; give one per axis, in its "
+                                 "order")
             extent = np.array(grid.extent)
             outside = ((positions < -1e-6 * extent) | (positions > extent * (1 + 1e-6))).any(axis=2)
             if outside.any():
@@ -163,8 +170,8 @@ class Survey:
 
     def __repr__(self) -> str:
         n = self.sources.shape[1]
-        return (f"Survey {self.shots} shot{'s' * (self.shots > 1)}, {n} source{'s' * (n > 1)} and {self.receivers.shape[1]} receivers each, "
-                f"{self.wavelet.steps} samples of {self.wavelet.step:g} s")
+        return (f"Survey {self.shots} shot{'s' * (self.shots > 1)}, {n} source{'s' * (n > 1)} and {self.receivers.shape[1]} receivers "
+                f"each, {self.wavelet.steps} samples of {self.wavelet.step:g} s")
 
 
 def _positions(name: str, given: Array) -> np.ndarray:

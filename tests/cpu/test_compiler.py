@@ -151,7 +151,7 @@ def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
 def test_an_unknown_compiler_is_named(variable, monkeypatch):
     monkeypatch.delenv("HYPERION_CC", raising=False)
     monkeypatch.setenv(variable, "no-such-compiler")
-    with pytest.raises(CompilerError, match="HYPERION_CC or CC='no-such-compiler': no such program; name a C compiler .* or unset"):
+    with pytest.raises(CompilerError, match=r"HYPERION_CC or CC='no-such-compiler': no such program; name a C compiler .* or unset"):
         find_compiler()
 
 

@@ -22,7 +22,7 @@ def solve(amplitude=1.0, dtype=np.float32, threads=1, steps=60, shots=1):
     samples = np.zeros(steps, dtype)
     samples[1] = amplitude
     places = np.full((shots, 1, 2), 200.0)
-    return wave.solve(pde.Survey(places, places + [[[30.0, 40.0]]], pde.Wavelet(samples, 1e-3)), speed=SPEED.astype(dtype)).numpy()
+    return wave.solve(pde.Survey(places, places + np.array([30.0, 40.0]), pde.Wavelet(samples, 1e-3)), speed=SPEED.astype(dtype)).numpy()
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the mode is set on x86-64 only")

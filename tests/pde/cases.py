@@ -1,4 +1,4 @@
-"""Random experiments that the tests of `pde` share, an equation declared outside the library, and the interpreter in place of the kernels."""
+"""Random experiments that the tests of `pde` share, equations declared outside the library, and the interpreter in place of kernels."""
 
 import warnings
 from collections.abc import Callable, Iterator

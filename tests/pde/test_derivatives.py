@@ -1,11 +1,14 @@
 """Derivatives of a simulation: the adjoint against the tangent, both against differences, what each storage may lose, and second orders."""
 
+import functools
+
 import numpy as np
 import pytest
 
 import hyperion as hp
 from hyperion import pde
 from hyperion.autograd import grad, hvp, jvp, vjp
+from hyperion.pde.storage import split
 from hyperion.testing import taylor_test
 from tests.pde.cases import Case, Damped, Dose, PressureVelocity, difference
 
@@ -83,6 +86,27 @@ def test_checkpoints_give_the_bits_of_every_step(budget, threads):
     _, gradients, weights = Case(PLANE, 4, pde.CPML(width=5), storage=pde.Checkpoints(bytes=budget), **args).with_gradients()
     _, expected, _ = Case(PLANE, 4, pde.CPML(width=5), **args).with_gradients(weights)
     assert all(np.array_equal(a, b) for a, b in zip(gradients, expected, strict=True))
+
+
+def test_the_schedule_of_checkpoints_recomputes_no_more_than_it_must():
+    """Against the least number of segments to advance, by dynamic programming over where to keep the next state."""
+
+    @functools.cache
+    def least(n, slots):
+        if n == 1 or not slots:
+            return n * (n - 1) // 2
+        return min(m + least(n - m, slots - 1) + least(m, slots) for m in range(1, n))
+
+    @functools.cache
+    def spent(n, slots):
+        if n == 1 or not slots:
+            return n * (n - 1) // 2
+        m = split(n, slots)
+        return m + spent(n - m, slots - 1) + spent(m, slots)
+
+    for slots in range(7):
+        for n in range(1, 60):
+            assert spent(n, slots) == least(n, slots), (n, slots)
 
 
 def test_thinning_to_every_step_is_exact():

@@ -210,7 +210,7 @@ def test_a_gpu_that_is_not_there(monkeypatch):
 
 def test_a_wrong_number_of_threads_in_the_environment(monkeypatch):
     monkeypatch.setenv("HYPERION_THREADS", "many")
-    with pytest.raises(InputError, match="HYPERION_THREADS='many'.*whole number"):
+    with pytest.raises(InputError, match=r"HYPERION_THREADS='many'.*whole number"):
         solver()
 
 

@@ -1,4 +1,4 @@
-"""Laws of the discrete wave field, and the accuracy that options buy: timing, reciprocity, linearity, sub-steps, stencils, points off nodes."""
+"""Laws of the discrete field, and the accuracy that options buy: timing, reciprocity, linearity, sub-steps, stencils, points off nodes."""
 
 from itertools import pairwise
 
@@ -191,10 +191,10 @@ def test_points_of_staggered_fields_are_where_they_are_asked_for(field, place, o
 
 def test_a_staggered_source_of_velocity():
     """By symmetry: a source of vx sends opposite pressures to both sides."""
-    grid, here = pde.Grid((41, 44), 10.0), np.array([200.0, 215.0])  # the middle, halfway between nodes
+    grid, here, away = pde.Grid((41, 44), 10.0), np.array([200.0, 215.0]), np.array([0.0, 55.0])  # the middle, halfway between nodes
     wave = pde.Solver(PressureVelocity(), grid, order=8, boundary=pde.CPML(width=10), threads=1)
     survey = pde.Survey(
-        [[here]], [[here + (0.0, 55.0), here - (0.0, 55.0)]], pde.ricker(12.0, 0.25, 1e-3), source_field="vx", receiver_field="p"
+        [[here]], [[here + away, here - away]], pde.ricker(12.0, 0.25, 1e-3), source_field="vx", receiver_field="p"
     )
     right, left = wave.solve(survey, buoyancy=np.full(grid.shape, 1e-3), bulk=np.full(grid.shape, 4e9)).numpy()[0]
     # Up to the outermost half points, which exist on one side only, behind the layer.
@@ -202,7 +202,7 @@ def test_a_staggered_source_of_velocity():
 
 
 def test_the_staggered_system_agrees_with_the_second_order_equation():
-    """p of the pair with an injected rate of w equals c^2 times the second-order field with the source's derivative: same medium, other scheme."""
+    """The pair's p, driven at a rate w, is the second-order field driven by the derivative of w, over c^2: other scheme, same medium."""
     shape, step, f = (60, 60), 1e-3, 10.0
     grid, places = pde.Grid(shape, 10.0), ([[[300.0, 200.0]]], [[[300.0, 450.0]]])
     # Injection of the pair happens half a step later than its sample.

@@ -81,7 +81,7 @@ def test_small_changes_of_a_model_do_not_change_the_step():
 @pytest.mark.parametrize(("ndim", "order"), [(2, 2), (2, 8), (2, 16), (3, 4)])
 @pytest.mark.parametrize("stencil", [pde.Taylor(), pde.LeastSquares(3.0)], ids=repr)
 def test_the_stated_limit_is_the_limit(ndim, order, stencil):
-    """At the stated limit the fastest mode of a periodic box stays bounded; at 1.03 of it (two per cent are kept back) the scheme is beyond."""
+    """At the stated limit the fastest mode of a periodic box stays bounded; at 1.03 of it (two per cent are kept) it does not."""
     spacing = (10.0, 12.0, 7.0)[:ndim]
     limit = pde.Solver(pde.Acoustic(), pde.Grid((20,) * ndim, spacing), order=order, stencil=stencil).stable_step(3000.0)
     largest = sum(sum(abs(w) for w in stencil.second(order)) / h**2 for h in spacing)
