@@ -233,6 +233,7 @@ _Factor = tuple[float, tuple[str, ...]]
 def _transposed_assigns(program: Program) -> tuple[_Gathers, frozenset[str], dict[str, list[tuple[float, tuple[str, ...], str]]]]:
     swap = program.rotate | {v: k for k, v in program.rotate.items()}
     point = here(program.ndim)
+    wanted = {t.array for a in program.assigns for t in a.terms if t.array != a.target or not t.stencil.is_here}
     pending: dict[str, _Factor] = {x: (1.0, ()) for x in program.arrays()}
     for _ in range(4):
         now, out = dict(pending), _Gathers()
@@ -249,7 +250,7 @@ def _transposed_assigns(program: Program) -> tuple[_Gathers, frozenset[str], dic
 
         for a in reversed(program.assigns):
             # A field that nothing reads has a cotangent all the same: data may be injected into it.
-            settle(a.target, unread=a.target not in program.memory and a.target not in swap)
+            settle(a.target, unread=a.target not in wanted and a.target not in program.memory and a.target not in swap)
             weight, c = now[a.target]
             own: _Factor = (0.0, ())
             for t in a.terms:

@@ -1,1 +1,5 @@
-"""The GPU side of the house: where arrays live, and kernels for CUDA devices."""
+"""Devices: which array library an array belongs to, and what lives on a GPU. CuPy is looked for only when a GPU is asked for."""
+
+from hyperion.gpu import device
+
+__all__ = ["device"]
