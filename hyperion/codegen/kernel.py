@@ -19,24 +19,25 @@ class Names:
 class Kernel:
     """One sweep over a box.
 
-    mask: the axes stretched there. histories: (number, terms) to evaluate and keep. rows: planes of axis 0 computed together.
+    mask: the axes stretched there. histories: (number, target, terms) to keep, evaluated as the target's assignment reads them. rows:
+    planes of axis 0 computed together.
     """
 
     def __init__(self, program: Program, name: str, assigns: list[Assign], mask: frozenset[int], names: Names,
-                 histories: Iterable[tuple[int, tuple[Term, ...]]], rows: int):
+                 histories: Iterable[tuple[int, str, tuple[Term, ...]]], rows: int):
         self.program, self.name, self.mask, self.names, self.rows = program, name, mask, names, rows
         self.ndim = program.ndim
         self.axes = AXES[3 - self.ndim:]
         self.narrow = self.ndim - 1 in mask            # a side slab: few columns
         present = [(a.target, self._alive(a.terms)) for a in assigns if a.axis is None or a.axis in mask]
-        kept = [(i, self._alive(terms)) for i, terms in histories]
+        kept = [(i, target, self._alive(terms)) for i, target, terms in histories]
         uses: dict[tuple[str, Stencil], int] = {}
         for _, terms in present:
             for t in terms:
                 uses[t.array, t.stencil] = uses.get((t.array, t.stencil), 0) + 1
         self.body = [(target, _stars(terms, uses)) for target, terms in present]
-        self.kept = [(i, _stars(terms, uses)) for i, terms in kept]
-        self.terms = [t for terms in (*(ts for _, ts in self.body), *(ts for _, ts in self.kept)) for t in terms]
+        self.kept = [(i, target, _stars(terms, uses)) for i, target, terms in kept]
+        self.terms = [t for terms in (*(ts for _, ts in self.body), *(ts for _, _, ts in self.kept)) for t in terms]
         self.pointer: dict[str, int] = {}              # arrays read or written, by number of their walking pointer
         for x in [*(target for target, _ in self.body), *(x for t in self.terms for x in (t.array, *t.coefficients))]:
             if x not in names.profile:
@@ -206,14 +207,15 @@ class _Block:
         kernel = self.kernel
         fresh: dict[str, str] = {}
         atoms: dict[tuple[str, Stencil], str] = {}
+        place = f"({kernel.axes[0]} + {row}) * c->history_stride[0]" + (" + y * c->history_stride[1]" if kernel.ndim == 3 else "")
         for k, (target, terms) in enumerate(kernel.body):
+            for i, of, kept in kernel.kept:            # before the assignment: a target advanced in place is still the old one
+                if of == target:
+                    self.stores.append(f"STORE(history + {i} * c->history_size + {place} + x, {self._value(kept, row, fresh, atoms)});")
             text = self._value(terms, row, fresh, atoms)
             self.lines.append(f"V o{k}_{row} = {text};")
             fresh[target] = f"o{k}_{row}"
             self.stores.append(f"ST({kernel.at(target, self.zero, row)}, o{k}_{row});")
-        place = f"({kernel.axes[0]} + {row}) * c->history_stride[0]" + (" + y * c->history_stride[1]" if kernel.ndim == 3 else "")
-        for i, terms in kernel.kept:
-            self.stores.append(f"STORE(history + {i} * c->history_size + {place} + x, {self._value(terms, row, fresh, atoms)});")
 
     def _value(self, terms: list[Term], row: int, fresh: dict[str, str], atoms: dict[tuple[str, Stencil], str]) -> str:
         """C text of a sum of terms, terms of equal coefficients bracketed."""

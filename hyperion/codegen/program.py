@@ -157,7 +157,7 @@ def linearise(program: Program, prefix: str) -> Program:
             for i, c in enumerate(t.coefficients):
                 if c in program.parameters:
                     tangent.append(Term(t.weight, (*t.coefficients[:i], prefix + c, *t.coefficients[i + 1:]), t.array, t.stencil))
-        assigns += [a, Assign.of(prefix + a.target, tangent, a.axis)]
+        assigns += [Assign.of(prefix + a.target, tangent, a.axis), a]      # first the tangent: it reads what `a` advances in place
 
     def both(names: tuple[str, ...]) -> tuple[str, ...]:
         return (*names, *(prefix + n for n in names))
@@ -233,36 +233,39 @@ _Factor = tuple[float, tuple[str, ...]]
 def _transposed_assigns(program: Program) -> tuple[_Gathers, frozenset[str], dict[str, list[tuple[float, tuple[str, ...], str]]]]:
     swap = program.rotate | {v: k for k, v in program.rotate.items()}
     point = here(program.ndim)
-    wanted = {t.array for a in program.assigns for t in a.terms if t.array != a.target or not t.stencil.is_here}
+    # A field that nothing else reads has a cotangent all the same: data may be injected into it.
+    unread = {a.target for a in program.assigns} - program.memory.keys() - swap.keys()
+    unread -= {t.array for a in program.assigns for t in a.terms if t.array != a.target}
     pending: dict[str, _Factor] = {x: (1.0, ()) for x in program.arrays()}
     for _ in range(4):
         now, out = dict(pending), _Gathers()
         inbox: dict[str, list[_Read]] = {}
         sources: dict[str, list[tuple[float, tuple[str, ...], str]]] = {s: [] for s in program.sources}
 
-        def settle(x: str, unread: bool = False, now: dict[str, _Factor] = now, out: _Gathers = out,
-                   inbox: dict[str, list[_Read]] = inbox) -> None:
-            if x in inbox or unread:
-                weight, c = now[x]
-                kept = [_Read(weight, (), c, x, point)] if weight else []
-                out.append((x, kept + inbox.pop(x, [])))
-                now[x] = (1.0, ())
+        early: set[str] = set()
+
+        def settle(x: str, now: dict[str, _Factor] = now, out: _Gathers = out, inbox: dict[str, list[_Read]] = inbox) -> None:
+            weight, c = now[x]
+            kept = [_Read(weight, (), c, x, point)] if weight else []
+            out.append((x, kept + inbox.pop(x, [])))
+            now[x] = (1.0, ())
 
         for a in reversed(program.assigns):
-            # A field that nothing reads has a cotangent all the same: data may be injected into it.
-            settle(a.target, unread=a.target not in wanted and a.target not in program.memory and a.target not in swap)
+            if a.target in inbox or a.target in unread:
+                settle(a.target)
+                early.add(a.target)
             weight, c = now[a.target]
             own: _Factor = (0.0, ())
             for t in a.terms:
                 if t.array in sources:
                     sources[t.array].append((t.weight * weight, t.coefficients + c, a.target))
-                elif t.array == a.target and t.stencil.is_here:
+                elif t.array == a.target and t.stencil.is_here and not own[0]:      # further ones are reads like any other
                     own = (t.weight * weight, t.coefficients + c)
                 else:
                     read = _Read(t.weight * weight, (), t.coefficients + c, a.target, t.stencil.transposed())
                     inbox.setdefault(t.array, []).append(read)
             now[a.target] = own
-        late = frozenset(inbox)
+        late = frozenset(inbox) - early
         for x in list(inbox):
             settle(x)
         after = {x: now[swap.get(x, x)] for x in now}

@@ -10,7 +10,7 @@ from itertools import product
 from .kernel import Kernel, Names
 from .program import Program, Term, sweeps
 
-History = tuple[int, tuple[Term, ...]]                 # (sweep, terms): what a gradient keeps, evaluated in that sweep
+History = tuple[int, str, tuple[Term, ...]]            # (sweep, target, terms): what a gradient keeps, read as that assignment reads
 
 
 def c_text(program: Program, histories: Iterable[History], rows: int | None = None) -> str:
@@ -36,7 +36,7 @@ def c_text(program: Program, histories: Iterable[History], rows: int | None = No
                 name = f"before{s}_{k}_{axis}"
                 kernels.append(Kernel(program, name, group, frozenset((axis,)), names, (), rows).text())
                 body.append(f"    slabs(c, {name}, {axis}, t, first, last);")
-        mine = [(i, terms) for i, (stage, terms) in enumerate(histories) if stage == s]
+        mine = [(i, target, terms) for i, (stage, target, terms) in enumerate(histories) if stage == s]
         for keep in (False, True):
             table: list[str] = []
             for mask in masks:

@@ -89,14 +89,18 @@ def load(text: str, flags: tuple[str, ...] = ()) -> ctypes.CDLL:
 def _load(text: str, flags: tuple[str, ...], compiler: Compiler, identity: str, folder: Path) -> ctypes.CDLL:
     key = hashlib.sha256("\0".join((text, *flags, identity, _processor())).encode()).hexdigest()[:32]
     library = folder / f"{key}.so"
-    if not library.exists():
+    if not _is_whole(library):
         _compile(text, flags, compiler, library)
+    return ctypes.CDLL(str(library))
+
+
+def _is_whole(library: Path) -> bool:
+    """Tell whether a library is there, with its digest at the end: mapping one that a crash cut off would kill the process."""
     try:
-        return ctypes.CDLL(str(library))
-    except OSError:                                    # truncated by a crash or a full disk: make it again, once
-        library.unlink(missing_ok=True)
-        _compile(text, flags, compiler, library)
-        return ctypes.CDLL(str(library))
+        content = library.read_bytes()
+    except OSError:
+        return False
+    return content[-32:] == hashlib.sha256(content[:-32]).digest()
 
 
 def _compile(text: str, flags: tuple[str, ...], compiler: Compiler, library: Path) -> None:
@@ -111,6 +115,8 @@ def _compile(text: str, flags: tuple[str, ...], compiler: Compiler, library: Pat
             if done.returncode:
                 message = "\n".join(done.stderr.splitlines()[:12])
                 raise CompilerError(f"{' '.join(compiler.command)} refused generated C text (exit {done.returncode}):\n{message}")
+            with built.open("r+b") as file:            # behind what the loader reads
+                file.write(hashlib.sha256(file.read()).digest())
             os.replace(built, library)
     except OSError as error:
         raise CompilerError(f"kernel cache {library.parent}: {error.strerror or error}; make it writable or set HYPERION_CACHE "

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hyperion.codegen import Adjoint, Program, adjoint, c_text, cofactors, sweeps
+from hyperion.codegen import Adjoint, Program, Term, adjoint, c_text, cofactors, sweeps
 from hyperion.codegen.render import array_names
 from hyperion.cpu.pool import POOL, Buffer
 from hyperion.cpu.timeloop import ARRAY, Context, Image, Points, TimeLoop
@@ -99,7 +99,7 @@ class Arena:
 class Engine:
     """A program and its adjoint, compiled.
 
-    histories: (sweep, terms) to keep; images: (parameter, target, history). Compiled on first use.
+    histories: (sweep, target, terms) to keep; images: (parameter, target, history). Compiled on first use.
     """
 
     program: Program
@@ -111,15 +111,15 @@ class Engine:
     loops: dict[str, TimeLoop] = field(init=False)
 
     def __post_init__(self) -> None:
-        histories: list = []
+        histories: dict[tuple[int, tuple[Term, ...]], str] = {}          # {what is kept: the first target that needs it}
         images: list[tuple[str, str, int]] = []
         stage = stages(self.program)
         for parameter, target, terms in cofactors(self.program):
             key = (stage[target], tuple(sorted(terms, key=repr)))
-            if key not in histories:
-                histories.append(key)
-            images.append((parameter, target, histories.index(key)))
-        for name, value in (("transposed", adjoint(self.program)), ("histories", histories), ("images", images), ("loops", {})):
+            histories.setdefault(key, target)
+            images.append((parameter, target, list(histories).index(key)))
+        kept = [(s, target, terms) for (s, terms), target in histories.items()]
+        for name, value in (("transposed", adjoint(self.program)), ("histories", kept), ("images", images), ("loops", {})):
             object.__setattr__(self, name, value)
 
     def loop(self, kind: str) -> TimeLoop:
@@ -132,8 +132,8 @@ class Engine:
 
 
 def stages(program: Program) -> dict[str, int]:
-    """Return which sweep writes each array that is not a memory variable updated before it."""
-    return {a.target: s for s, (_, group) in enumerate(sweeps(program)) for a in group}
+    """Return which sweep writes each array that is not a memory variable updated before it; the first, where several do."""
+    return {a.target: s for s, (_, group) in reversed(list(enumerate(sweeps(program)))) for a in group}
 
 
 class Taps:

@@ -31,12 +31,13 @@ typedef real Vhu __attribute__((vector_size(VECTOR_BYTES / 2), aligned(sizeof(re
 #if defined(__AVX512F__)
 #define CUT(low, high, n) ((V)(sizeof(real) == 4 ? _mm512_alignr_epi32((__m512i)(high), (__m512i)(low), (n) & 15) \
                                                  : _mm512_alignr_epi64((__m512i)(high), (__m512i)(low), (n) & 7)))
-#define SHIFTUP(p, now, next, n) CUT(now, next, n)
-#define SHIFTDOWN(p, before, now, n) CUT(before, now, n)
+/* A shift by a vector or more is no cut of two neighbours: high orders, and half vectors. */
+#define SHIFTUP(p, now, next, n) ((n) < VL ? CUT(now, next, n) : (V)LD(p))
+#define SHIFTDOWN(p, before, now, n) (-(n) <= VL ? CUT(before, now, n) : (V)LD(p))
 #define CUTh(low, high, n) ((Vh)(sizeof(real) == 4 ? _mm256_alignr_epi32((__m256i)(high), (__m256i)(low), (n) & 7) \
                                                   : _mm256_alignr_epi64((__m256i)(high), (__m256i)(low), (n) & 3)))
-#define SHIFTUPh(p, now, next, n) CUTh(now, next, n)
-#define SHIFTDOWNh(p, before, now, n) CUTh(before, now, n)
+#define SHIFTUPh(p, now, next, n) ((n) < VLh ? CUTh(now, next, n) : (Vh)LDh(p))
+#define SHIFTDOWNh(p, before, now, n) (-(n) <= VLh ? CUTh(before, now, n) : (Vh)LDh(p))
 #else
 #define SHIFTUP(p, now, next, n) LD(p)
 #define SHIFTDOWN(p, before, now, n) LD(p)
