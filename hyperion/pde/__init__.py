@@ -3,8 +3,9 @@ from .boundary import CPML, Boundary, Periodic
 from .equation import Derivative, Equation, Expression, Field, derivative, laplace
 from .equations import Acoustic
 from .grid import Grid
-from .solver import Leapfrog, Plan, Solver
+from .solver import Solver
 from .stencils import LeastSquares, Taylor
+from .stepping import Leapfrog, Plan
 from .storage import Checkpoints, EverySteps, Storage, Thinned
 from .survey import Survey, Wavelet, ricker
 

@@ -8,7 +8,8 @@ from hyperion.codegen import Assign, Stencil, sweeps
 from hyperion.errors import NonFiniteError
 from hyperion.gpu import device as devices
 
-from .native import Experiment, Taps
+from .layout import Taps
+from .native import Experiment
 
 
 def simulate(inputs: Sequence[Tensor], e: Experiment) -> Tensor:

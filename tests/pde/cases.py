@@ -11,7 +11,7 @@ import pytest
 from hyperion import pde
 from hyperion.autograd import vjp
 from hyperion.errors import SpeedWarning
-from hyperion.pde import solver as solver_module
+from hyperion.pde import simulation
 
 
 class PressureVelocity(pde.Equation):
@@ -126,7 +126,7 @@ def interpreter() -> Iterator[None]:
     """Run the interpreter instead of kernels, as on a machine without a C compiler."""
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("ignore", SpeedWarning)
-        patch.setattr(solver_module, "find_compiler", lambda: None)
+        patch.setattr(simulation, "find_compiler", lambda: None)
         yield
 
 

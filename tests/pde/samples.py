@@ -6,12 +6,12 @@ import numpy as np
 
 from hyperion import pde
 from hyperion.autograd import Tensor
-from hyperion.pde.solver import _Call
+from hyperion.pde.simulation import Call
 
 rng = np.random.default_rng(3)
 
 
-def call() -> tuple[_Call, list[np.ndarray]]:
+def call() -> tuple[Call, list[np.ndarray]]:
     """Return a simulation as the primitives take it, and its inputs: kernel parameters, then source samples."""
     shape, spacing = (10, 12), (5.0, 6.0)
     storage, boundary = pde.EverySteps(), pde.CPML(width=3)
@@ -19,7 +19,7 @@ def call() -> tuple[_Call, list[np.ndarray]]:
     places = [rng.uniform(0.0, 1.0, (2, n, 2)) * solver.grid.extent for n in (1, 2)]
     survey = pde.Survey(*places, pde.Wavelet(rng.standard_normal((2, 1, 7)), 1e-3))
     speed = {"speed": Tensor(rng.uniform(1500.0, 2500.0, shape))}
-    made = _Call(solver, survey, speed, solver.plan(survey, **speed), None)
+    made = Call(solver, survey, speed, solver.plan(survey, **speed), None)
     return made, [x.numpy() for x in made.inputs()]
 
 

@@ -235,9 +235,9 @@ def test_coarse_sampling_is_a_warning_with_the_figure():
 
 
 def test_the_points_needed_fall_with_the_order():
-    needed = [pde.solver.points_needed(order, pde.Taylor()) for order in range(2, 17, 2)]
+    needed = [pde.stepping.points_needed(order, pde.Taylor()) for order in range(2, 17, 2)]
     assert needed == sorted(needed, reverse=True) and 17 < needed[0] < 19 and 2.2 < needed[-1] < 3.2
-    assert pde.solver.points_needed(8, pde.LeastSquares(3.0)) < pde.solver.points_needed(8, pde.Taylor())
+    assert pde.stepping.points_needed(8, pde.LeastSquares(3.0)) < pde.stepping.points_needed(8, pde.Taylor())
 
 
 def test_planning_does_not_warn():

@@ -10,7 +10,7 @@ from hyperion import pde
 from hyperion.errors import InputError
 from hyperion.pde import stencils
 from hyperion.pde.dispersion import unwarp_gathers, warp_wavelet
-from hyperion.pde.solver import _band_limit
+from hyperion.pde.simulation import _band_limit
 from hyperion.pde.survey import taps
 from hyperion.testing import dot_test
 from tests.pde import oracles
@@ -61,11 +61,11 @@ def test_correction_is_exact_for_the_oscillator():
     source = oracles.ricker(times, 12.0, 0.25)
     fine = np.arange(0.0, times[-1], step / 200)  # exact response: convolution with sin(w t) / w
     response = fftconvolve(np.sin(w * fine) / w, oracles.ricker(fine, 12.0, 0.25))[: len(fine)] * step / 200
-    warped = warp_wavelet(pde.solver.as_tensor(source), step, 1, 2 * count).numpy()
+    warped = warp_wavelet(pde.simulation.as_tensor(source), step, 1, 2 * count).numpy()
     field = np.zeros(2 * count)
     for n in range(1, 2 * count - 1):
         field[n + 1] = 2 * field[n] - field[n - 1] + step**2 * (warped[n] - w**2 * field[n])
-    result = unwarp_gathers(pde.solver.as_tensor(field), step, 1, count).numpy()
+    result = unwarp_gathers(pde.simulation.as_tensor(field), step, 1, count).numpy()
     early = slice(0, 200)  # an undamped oscillation ends at the end of the run: a cut, felt near it
     assert np.abs(result[early] - response[::200][:200]).max() < 2e-3 * np.abs(response).max()
     assert np.abs(field[:count][early] - response[::200][:200]).max() > 0.05 * np.abs(response).max()
@@ -379,8 +379,8 @@ def test_warping_is_linear_and_its_transpose_is_exact(random):
     assert dot_test(lambda s: unwarp_gathers(s, 2e-3, 2, 50), (random.standard_normal((2, 3, 140)),)) < 1e-12
     assert (
         difference(
-            warp_wavelet(pde.solver.as_tensor(2.0 * x), 2e-3, 2, 140).numpy(),
-            2.0 * warp_wavelet(pde.solver.as_tensor(x), 2e-3, 2, 140).numpy(),
+            warp_wavelet(pde.simulation.as_tensor(2.0 * x), 2e-3, 2, 140).numpy(),
+            2.0 * warp_wavelet(pde.simulation.as_tensor(x), 2e-3, 2, 140).numpy(),
         )
         < 1e-13
     )

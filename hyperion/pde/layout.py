@@ -1,0 +1,104 @@
+"""Where cells lie in memory, and which cells stand for a point."""
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from hyperion.cpu.pool import POOL, Buffer
+from hyperion.errors import BoundaryError
+
+from .survey import taps
+
+PAGE, STAGGER = 4096, 832                              # arrays start at different offsets of a page, so that loads do not alias stores
+
+
+def _up(n: int, unit: int) -> int:
+    return -(-n // unit) * unit
+
+
+class Layout:
+    """Where cells lie in memory.
+
+    size: cells with the absorbing layer. Per axis: [0, low) and [high, cells) are the slabs, [low, high) the interior. The last axis is cut
+    into whole vectors of 64 bytes (slabs into halves); what that adds beyond `size` holds zeros, as the halos do.
+    """
+
+    def __init__(self, size: tuple[int, ...], pad: int, reach: int, dtype: np.dtype):
+        self.size, self.dtype, self.reach, self.ndim = size, np.dtype(dtype), reach, len(size)
+        rim = pad + reach if pad else 0                # a slab ends where stencils no longer see its memory variables
+        vector = 64 // self.dtype.itemsize
+        self.vector, half, last = vector, vector // 2, size[-1]
+        self.low, self.high, self.cells = [rim] * self.ndim, [n - rim for n in size], list(size)
+        self.low[-1] = _up(rim, half)
+        self.high[-1] = self.low[-1] + max(0, (last - self.low[-1] - rim) // vector * vector) if rim else _up(last, vector)
+        self.cells[-1] = self.high[-1] + _up(max(0, last - self.high[-1]), half)
+        if any(low > high or (rim and n - high < rim) for low, high, n in zip(self.low, self.high, self.cells, strict=True)):
+            raise BoundaryError(f"grid of {'x'.join(str(n - 2 * pad) for n in size)} nodes: too narrow for an absorbing layer of {pad} "
+                                f"cells with stencils that reach {reach}; use at least {2 * reach + 2 * half} nodes along every axis")
+        self.left = vector + -(vector + self.low[-1]) % vector       # aligns the first interior column
+        self.row = self.left + _up(self.cells[-1], vector) + vector
+        if self.row * self.dtype.itemsize % 2048 == 0:
+            self.row += vector
+        self.history_shape = (*size[:-1], _up(self.cells[-1], vector))
+        self.cells_count = math.prod(size)
+
+    def extent(self, axis: int | None, side: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return (shape in memory, index of cell (0, ..., 0)) of a full array, or of an array of one slab of an axis."""
+        h, shape, origin = self.reach, [n + 2 * self.reach for n in self.size], [self.reach] * self.ndim
+        shape[-1], origin[-1] = self.row, self.left
+        if axis is not None:
+            start, stop = (self.high[axis], self.cells[axis]) if side else (0, self.low[axis])
+            before = after = h
+            if axis == self.ndim - 1:                  # aligned where whole vectors are: at the interior's side of a low slab
+                before, after = self.vector + -(stop - start) % self.vector * (1 - side), self.vector
+            shape[axis], origin[axis] = before + stop - start + after, before - start
+        return tuple(shape), tuple(origin)
+
+
+class Arena:
+    """All arrays of one kind in one buffer."""
+
+    def __init__(self, layout: Layout, names: Sequence[str], memory: dict[str, int]):
+        places: list[tuple[str, int, int, tuple[int, ...], tuple[int, ...]]] = []
+        at = 0
+        for name in names:
+            for side in (0, 1) if name in memory else (0,):
+                shape, origin = layout.extent(memory.get(name), side)
+                at = _up(at, PAGE) + STAGGER * len(places) % PAGE // layout.dtype.itemsize * layout.dtype.itemsize
+                places.append((name, side, at, shape, origin))
+                at += math.prod(shape) * layout.dtype.itemsize
+        self.buffer: Buffer = POOL.take(at)
+        self.bytes = self.buffer.bytes
+        self.full: dict[str, np.ndarray] = {}          # views of the cells, without halos
+        self.whole: dict[str, np.ndarray] = {}         # and with them
+        self.entry: dict[tuple[str, int], tuple[int, tuple[int, int]]] = {}
+        item = layout.dtype.itemsize
+        for name, side, start, shape, origin in places:
+            array = self.bytes[start:start + math.prod(shape) * item].view(layout.dtype).reshape(shape)
+            stride = [s // item for s in array.strides]
+            offset = sum(o * s for o, s in zip(origin, stride, strict=True)) * item
+            self.entry[name, side] = (array.ctypes.data + offset, (stride[0], stride[1] if layout.ndim == 3 else 1))
+            if name not in memory:
+                self.whole[name] = array
+                inner = [slice(o, o + n) for o, n in zip(origin, layout.size, strict=True)]
+                self.full[name] = array[tuple(inner)]
+
+    def clear(self) -> None:
+        """Set everything to zero, halos too."""
+        self.bytes[:] = 0
+
+
+class Taps:
+    """Weighted cells that stand for a shot's points, sorted by plane of axis 0.
+
+    positions: (points, ndim) in cells of the grid. pad: cells of absorbing layer before it. What falls beyond the layer is dropped (the
+    field is zero there), or wraps around. cells: (taps, ndim); weights: (taps,); owner: (taps,), which point a tap belongs to.
+    """
+
+    def __init__(self, positions: np.ndarray, pad: int, size: tuple[int, ...], periodic: bool):
+        cells, weights, owner = taps(positions)
+        cells = cells % np.array(size) if periodic else cells + pad
+        inside = np.flatnonzero(((cells >= 0) & (cells < np.array(size))).all(axis=1))
+        order = inside[np.argsort(cells[inside, 0], kind="stable")]
+        self.points = len(positions)
+        self.cells, self.weights, self.owner = cells[order], weights[order], owner[order].astype(np.int32)

@@ -1,0 +1,204 @@
+"""A simulation as one primitive of the autograd table, differentiable to any order.
+
+`simulate` maps kernel parameters and source samples to gathers. Its tangent is `simulate` of the linearised program; its pullback is a
+primitive too, whose own derivatives are again `simulate` and `pullback` of linearised programs. So derivatives nest to any order:
+d/de <g, F(x + e h)> = <g, F'(x; h)>, hence d/dx <h, pullback(x, g)> = the x part of the pullback of F' at (x, h).
+"""
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hyperion.autograd import Tensor, as_tensor, broadcast_to, fir, general, pad_edge, zeros_like
+from hyperion.cpu import find_compiler
+from hyperion.errors import InputError, SpeedWarning, nearest
+from hyperion.gpu import device as devices
+
+from . import dispersion, interpreter, native
+from .layout import Layout
+from .stepping import Plan
+from .storage import Checkpoints
+from .survey import Survey
+
+if TYPE_CHECKING:
+    from .solver import Solver
+
+Progress = Callable[[int, int], None]
+
+
+class Call:
+    """One call of solve: static geometry and numerics, and the chain from user arrays to kernel arrays and back."""
+
+    def __init__(self, solver: "Solver", survey: Survey, tensors: dict[str, Tensor], plan: Plan, progress: Progress | None):
+        self.solver, self.survey, self.tensors, self.plan, self.progress = solver, survey, tensors, plan, progress
+        first = next(iter(solver.equation.fields))
+        self.source, self.receiver = survey.source_field or first, survey.receiver_field or first
+        for name in (self.source, self.receiver):
+            if name not in solver.equation.fields:
+                raise InputError(f"Survey(source_field or receiver_field={name!r}): {nearest(name, solver.equation.fields)}")
+        self.dtype = np.dtype(next(iter(tensors.values())).dtype)
+        self.size = tuple(n + 2 * solver.boundary.cells for n in solver.grid.shape)
+        self.layout = Layout(self.size, solver.boundary.cells, solver.engine(0, self.dtype, self.source).program.reach(), self.dtype)
+        self.sources = [solver.taps(p, self.source) for p in survey.sources]
+        self.receivers = [solver.taps(p, self.receiver) for p in survey.receivers]
+
+    def inputs(self) -> list[Tensor]:
+        """Return kernel parameters on the padded grid, then source samples at the internal step."""
+        solver, discrete = self.solver, self.solver.discrete
+        pad = solver.boundary.cells
+        padded = {k: pad_edge(t, pad) if pad else t for k, t in self.tensors.items()}
+        out: list[Tensor] = []
+        for name in discrete.program.parameters:
+            polynomial, _, _ = discrete.kernel_parameters[name]
+            factor = discrete.factor(name, self.plan.step, solver.cell)
+            total: Tensor | None = None
+            for names, weight in polynomial:
+                term = as_tensor(np.full(self.size, weight * factor, self.dtype)) if not names else padded[names[0]] * (weight * factor)
+                for n in names[1:]:
+                    term = term * padded[n]
+                total = term if total is None else total + term
+            assert total is not None
+            out.append(total)
+        return [*out, self._samples()]
+
+    def _samples(self) -> Tensor:
+        """Return (shots, sources, internal steps): the wavelet, interpolated where the step is divided."""
+        samples = as_tensor(self.survey.wavelet.samples).to(self.solver.grid.device)
+        samples = samples if samples.dtype == self.dtype else samples.astype(self.dtype)
+        shape = (*self.survey.sources.shape[:2], self.survey.wavelet.steps)
+        samples = broadcast_to(samples, shape)
+        if self.solver.stepping.corrected:
+            return dispersion.warp_wavelet(samples, self.survey.wavelet.step, self.plan.substeps, self.plan.steps)
+        if self.plan.substeps == 1:
+            return samples
+        return fir(samples, _band_limit(self.plan.substeps), axis=-1, up=self.plan.substeps, length=self.plan.steps)
+
+    def gathers(self) -> Tensor:
+        """Run and return the gathers at the wavelet's step."""
+        solver, inputs = self.solver, self.inputs()
+        if not self.compiled():
+            out = interpreter.simulate(inputs, self.experiment(0, [devices.to_numpy(x.data) for x in inputs]))
+        else:
+            keeps = any(x.tracked for x in inputs[:-1]) and not isinstance(solver.storage, Checkpoints)
+            out = simulate(*inputs, call=self, level=0, tape=native.Tape() if keeps else None)
+        if solver.stepping.corrected:
+            return dispersion.unwarp_gathers(out, self.survey.wavelet.step, self.plan.substeps, self.survey.wavelet.steps)
+        if self.plan.substeps > 1:
+            taps = _band_limit(self.plan.substeps)
+            out = fir(out, taps / taps.sum(), axis=-1, down=self.plan.substeps, length=self.survey.wavelet.steps)
+        return out
+
+    def compiled(self) -> bool:
+        """Tell whether native kernels can run; warns if only a compiler is missing."""
+        if self.solver.grid.device != "cpu":
+            return False
+        if find_compiler() is None:
+            warnings.warn("no C compiler found (gcc, clang, cc, or the ziglang wheel): the interpreter runs, hundreds of times slower; "
+                          "pip install ziglang, or set HYPERION_CC", SpeedWarning, stacklevel=5)
+            return False
+        return True
+
+    def experiment(self, level: int, arrays: list[np.ndarray]) -> native.Experiment:
+        """Return what the native run of the program linearised `level` times needs."""
+        solver, plan = self.solver, self.plan
+        engine = solver.engine(level, self.dtype, self.source)
+        program, discrete = engine.program, solver.discrete
+        n = len(program.parameters)
+        profiles: dict[str, np.ndarray] = {}
+        for name, axis in program.profiles.items():
+            values = np.zeros(self.layout.cells[axis] + self.layout.vector, self.dtype)
+            values[:self.size[axis]] = solver.boundary.profile(name, self.size[axis], solver.grid.spacing[axis], plan.step, plan.max_speed)
+            profiles[name] = values
+        factor = discrete.source_factor(solver.equation, program.sources[0], plan.step, solver.cell) / math.prod(solver.grid.spacing)
+        return native.Experiment(
+            engine, self.layout,
+            dict(zip(program.parameters, arrays[:n], strict=True)), dict(zip(program.sources, arrays[n:], strict=True)),
+            dict.fromkeys(program.sources, factor), self.sources, self.receivers,
+            "".join(f"d{k}." for k in range(level, 0, -1)) + self.receiver, profiles, plan.steps, plan.step, solver.boundary.periodic,
+            solver.threads, plan.every, self.progress)
+
+    def states(self, every: int) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+        """Yield (step, fields on the padded grid) of the first shot."""
+        inputs = self.inputs()
+        e = self.experiment(0, [devices.to_numpy(x.data) for x in inputs])
+        if self.compiled():
+            yield from native.states(e, every)
+        else:
+            yield from interpreter.states([x.detach() for x in inputs], e, every)
+
+
+def _band_limit(factor: int, half_width: int = 16, beta: float = 8.0) -> np.ndarray:
+    """Return the taps that interpolate `factor` times: a Kaiser-windowed sinc, exact at the given samples."""
+    t = np.arange(-half_width * factor, half_width * factor + 1) / factor
+    return np.sinc(t) * np.i0(beta * np.sqrt(np.maximum(0.0, 1.0 - (t / half_width) ** 2))) / np.i0(beta)
+
+
+def _joined(parameters: int, inputs: tuple[Any, ...], tangents: tuple[Any, ...]) -> list[Any]:
+    """Return the inputs of the linearised program: parameters, their tangents, samples, their tangents."""
+    filled = [zeros_like(x) if t is None else t for x, t in zip(inputs, tangents, strict=True)]
+    return [*inputs[:parameters], *filled[:parameters], *inputs[parameters:], *filled[parameters:]]
+
+
+def _split(parameters: int, count: int, values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the parts of `_joined` that belong to the inputs, not to their tangents."""
+    return (*values[:parameters], *values[2 * parameters:parameters + count])
+
+
+def _count(call: Call, level: int) -> int:
+    return len(call.solver.engine(level, call.dtype, call.source).program.parameters)
+
+
+def _forward(xp: Any, *arrays: np.ndarray, call: Call, level: int, tape: native.Tape | None) -> np.ndarray:
+    return native.forward(call.experiment(level, list(arrays)), tape)
+
+
+def _vjp(g: Tensor, out: Tensor, *inputs: Tensor, call: Call, level: int, tape: native.Tape | None) -> tuple[Tensor | None, ...]:
+    n = _count(call, level)
+    images = any(x.tracked for x in inputs[:n])
+    found = pullback(*inputs, g, call=call, level=level, tape=tape, images=images)
+    return tuple(c if x.tracked else None for c, x in zip(found, inputs, strict=True))
+
+
+def _jvp(tangents: tuple[Tensor | None, ...], out: Tensor, *inputs: Tensor, call: Call, level: int, tape: native.Tape | None) -> Tensor:
+    n = _count(call, level)
+    if all(t is None for t in tangents[:n]) and level == 0:              # linear in the samples
+        return simulate(*inputs[:n], *_joined(0, inputs[n:], tangents[n:])[len(inputs) - n:], call=call, level=0, tape=None)
+    return simulate(*_joined(n, inputs, tangents), call=call, level=level + 1, tape=None)
+
+
+simulate = general("simulate", _forward, _vjp, _jvp,
+                   doc="Gathers (shots, receivers, steps) from kernel parameters and source samples; see `Solver.solve`.")
+
+
+def _pull_forward(xp: Any, *arrays: np.ndarray, call: Call, level: int, tape: native.Tape | None, images: bool) -> tuple[np.ndarray, ...]:
+    e = call.experiment(level, list(arrays[:-1]))
+    found = native.backward(e, arrays[-1], call.solver.storage, tape, images)
+    none = np.broadcast_to(np.zeros((), call.dtype), call.size)
+    return (*(found.parameters.get(k, none) for k in e.parameters), *(found.samples[s] for s in e.samples))
+
+
+def _pull_vjp(g: tuple[Tensor | None, ...], out: Any, *inputs: Tensor, call: Call, level: int, tape: Any,
+              images: bool) -> tuple[Tensor, ...]:
+    *x, cotangent = inputs
+    n = _count(call, level)
+    joined = _joined(n, tuple(x), g)
+    onto = pullback(*joined, cotangent, call=call, level=level + 1, tape=None, images=True)
+    return (*_split(n, len(x), onto), simulate(*joined, call=call, level=level + 1, tape=None))
+
+
+def _pull_jvp(tangents: tuple[Tensor | None, ...], out: Any, *inputs: Tensor, call: Call, level: int, tape: Any,
+              images: bool) -> tuple[Tensor, ...]:
+    *x, cotangent = inputs
+    n, parts = _count(call, level), list[tuple[Tensor, ...]]()
+    if tangents[-1] is not None:
+        parts.append(pullback(*x, tangents[-1], call=call, level=level, tape=tape, images=True))
+    if any(t is not None for t in tangents[:-1]):
+        joined = _joined(n, tuple(x), tangents[:-1])
+        parts.append(_split(n, len(x), pullback(*joined, cotangent, call=call, level=level + 1, tape=None, images=True)))
+    return parts[0] if len(parts) == 1 else tuple(a + b for a, b in zip(*parts, strict=True))
+
+
+pullback = general("simulate_pullback", _pull_forward, _pull_vjp, _pull_jvp, outputs=None,
+                   doc="Cotangents of the inputs of `simulate` from those of the gathers: the exact discrete adjoint.")
