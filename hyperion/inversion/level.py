@@ -104,6 +104,13 @@ def wave_energy(wave: Any, survey: Survey, model: Any, parameter: str = "speed")
     Returns: float64 array of the model's shape. For a speed it is the sources' side of the pseudo-Hessian's diagonal; by reciprocity, the
     energy of `reciprocal(survey)` is the receivers' side.
     Source: Shin, Jang and Min, Geophysical Prospecting 49 (2001) 592.
+
+    >>> from hyperion import pde
+    >>> wave = pde.Solver(pde.Acoustic(), pde.Grid((40, 40), 10.0), boundary=pde.CPML(width=10))
+    >>> survey = Survey([[[50.0, 200.0]]], [[[50.0, 300.0]]], pde.ricker(10.0, 0.4, 2e-3))
+    >>> energy = wave_energy(wave, survey, np.full((40, 40), 2000.0))
+    >>> bool(energy[6, 20] > 10 * energy[35, 2])
+    True
     """
     plan = wave.plan(survey, **{parameter: model})  # the square has twice the frequency: sampled at its Nyquist rate, its sum is exact
     every = max(1, int(1.0 / (2.0 * survey.wavelet.highest_frequency() * plan.step)))
@@ -116,7 +123,12 @@ def wave_energy(wave: Any, survey: Survey, model: Any, parameter: str = "speed")
 
 
 def reciprocal(survey: Survey) -> Survey:
-    """Return a survey that shoots from the receivers: from as many as there are shots, evenly chosen among all positions."""
+    """Return a survey that shoots from the receivers: from as many as there are shots, evenly chosen among all positions.
+
+    >>> from hyperion.pde import ricker
+    >>> reciprocal(Survey([[[0.0, 0.0]]], [[[0.0, 10.0], [0.0, 30.0]]], ricker(5.0, 1.0, 1e-3))).sources.tolist()
+    [[[0.0, 10.0]]]
+    """
     places = np.unique(survey.receivers.reshape(-1, survey.receivers.shape[-1]), axis=0)
     chosen = places[np.linspace(0, len(places) - 1, min(survey.shots, len(places))).round().astype(int), None]
     samples = survey.wavelet.values().reshape(-1, survey.wavelet.steps)[0]

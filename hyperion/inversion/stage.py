@@ -17,6 +17,9 @@ def by_lbfgs(memory: int = 10, first_step: float | None = None) -> Method:
     """Return L-BFGS as the method of a stage.
 
     memory: pairs kept. first_step: largest change of the first iteration [unit of the model]; None: 1.5 % of the model's mean.
+
+    >>> Stage(iterations=20, method=by_lbfgs(memory=5)).iterations
+    20
     """
 
     def make(start: Any, bounds: tuple[Any, Any], preconditioner: Callable[[Any], Any]) -> Optimizer:
@@ -29,6 +32,9 @@ def by_adam(rate: float) -> Method:
     """Return Adam as the method of a stage. It scales each node by itself, so the preconditioner is not used.
 
     rate: typical change of one iteration [unit of the model].
+
+    >>> Stage(batch=4, method=by_adam(rate=20.0)).batch
+    4
     """
     return lambda start, bounds, preconditioner: Adam(start, lr=rate, bounds=bounds)
 

@@ -84,6 +84,10 @@ def derivative(f: Expression, axis: int, order: int = 1) -> Expression:
 
     f: a field as `rate` receives it. order: 1 or 2. Units of the field per m^order.
     Raises: InputError if f is not a plain field.
+
+    >>> p = Expression({((), Derivative("p", 0, 0)): 1.0}, ndim=2)
+    >>> derivative(p, -1, order=2).terms
+    {((), Derivative(field='p', axis=1, order=2)): 1.0}
     """
     keys = list(f.terms.items())
     ((parameters, d), weight) = keys[0] if len(keys) == 1 else (((), None), 0.0)
@@ -97,7 +101,14 @@ def derivative(f: Expression, axis: int, order: int = 1) -> Expression:
 
 
 def laplace(f: Expression) -> Expression:
-    """Return the Laplacian of a field: the sum of its second derivatives along all axes, units of the field per m^2."""
+    """Return the Laplacian of a field: the sum of its second derivatives along all axes, units of the field per m^2.
+
+    f: a field as `rate` receives it.
+
+    >>> p = Expression({((), Derivative("p", 0, 0)): 1.0}, ndim=3)
+    >>> [d.axis for _, d in laplace(p).terms]
+    [2, 0, 1]
+    """
     return sum((derivative(f, axis, 2) for axis in range(-f.ndim, -1)), start=derivative(f, -1, 2))
 
 
