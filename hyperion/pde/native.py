@@ -146,7 +146,7 @@ class _Run:
             setattr(c, name, (ctypes.c_long * 3)(*values))
         c.steps, c.threads, c.direction, c.every = e.steps, threads, 1 if self.kind == "forward" else -1, e.every
         c.periodic = (1 << lay.ndim) - 1 if e.periodic else 0
-        c.tile, c.block = _tiling(lay, threads, len(sweeps(self.program)), len(self.program.arrays()))
+        c.tile, c.block = _tiling(lay, threads, len(sweeps(self.program)))
         c.histories, c.history_size = len(e.engine.histories), math.prod(lay.history_shape)
         c.history_stride = (ctypes.c_long * 2)(math.prod(lay.history_shape[1:]), lay.history_shape[-1])
         c.table = (ctypes.c_void_p * 2)(self._pointer(table[0]), self._pointer(table[1]))
@@ -199,11 +199,10 @@ class _Run:
                              "and the step for stability")
 
 
-def _tiling(lay: Layout, threads: int, count: int, arrays: int) -> tuple[int, int]:
+def _tiling(lay: Layout, threads: int, count: int) -> tuple[int, int]:
     """Return (steps per tile, planes per block): blocks that stay in the cache for a few steps, where the grid is tall enough."""
-    plane = math.prod(lay.size[1:]) * lay.dtype.itemsize * min(arrays, 4)
-    block = max(4, min(32, int(1.0e6 / plane)))
-    tile = 8 if lay.ndim == 2 else 4
+    # Measured on two cores of a Zen 5: 8 steps of 32 rows in two dimensions, 6 of 8 planes in three; both are flat around there.
+    block, tile = (32, 8) if lay.ndim == 2 else (8, 6)
     while tile > 1 and lay.size[0] // threads < lay.low[0] + 2 * lay.reach * (tile * count + 1) + block:
         tile //= 2
     return tile, block

@@ -47,21 +47,24 @@ class Call:
     def inputs(self) -> list[Tensor]:
         """Return kernel parameters on the padded grid, then source samples at the internal step."""
         solver, discrete = self.solver, self.solver.discrete
-        pad = solver.boundary.cells
-        padded = {k: pad_edge(t, pad) if pad else t for k, t in self.tensors.items()}
-        out: list[Tensor] = []
+        pad, out = solver.boundary.cells, list[Tensor]()
         for name in discrete.program.parameters:
             polynomial, _, _ = discrete.kernel_parameters[name]
             factor = discrete.factor(name, self.plan.step, solver.cell)
             total: Tensor | None = None
             for names, weight in polynomial:
-                term = as_tensor(np.full(self.size, weight * factor, self.dtype)) if not names else padded[names[0]] * (weight * factor)
+                constant = weight * factor
+                term = self.tensors[names[0]] * constant if names else self._filled(constant)
                 for n in names[1:]:
-                    term = term * padded[n]
+                    term = term * self.tensors[n]
                 total = term if total is None else total + term
             assert total is not None
-            out.append(total)
+            out.append(pad_edge(total, pad) if pad else total)
         return [*out, self._samples()]
+
+    def _filled(self, value: float) -> Tensor:
+        """Return a constant parameter, where the others are."""
+        return as_tensor(np.full(self.solver.grid.shape, value, self.dtype)).to(self.solver.grid.device)
 
     def _samples(self) -> Tensor:
         """Return (shots, sources, internal steps): the wavelet, interpolated where the step is divided."""
