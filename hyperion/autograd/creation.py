@@ -18,7 +18,8 @@ def asarray(value: Any, dtype: Any = None, device: str | None = None, requires_g
 
     value: Tensor, NumPy or CuPy array, Python number, or nested lists of numbers.
     dtype, device: None keeps those of an array; "cpu" or "cuda:N".
-    requires_grad: make a new place where derivatives end; `backward` adds to its `.grad`.
+    requires_grad: make a new place where derivatives end; `backward` adds to its `.grad`. It holds a copy: writing to the array later
+        changes nothing.
     Raises: DtypeError for a dtype that is not supported, or has no derivative with requires_grad; DeviceError if the device is absent.
 
     >>> asarray([1.0, 2.0], dtype="float64")
@@ -31,7 +32,7 @@ def asarray(value: Any, dtype: Any = None, device: str | None = None, requires_g
         x = astype(x, dtype)
     if device is not None:
         x = to_device(x, device)
-    return make_leaf(x, "asarray(x, requires_grad=True): x") if requires_grad else x
+    return make_leaf(x, "asarray(x, requires_grad=True): x", own=True) if requires_grad else x
 
 
 def full(shape: Any, value: Any, dtype: Any = None, device: str = "cpu") -> Tensor:

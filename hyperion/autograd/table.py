@@ -64,7 +64,7 @@ class Primitive:
         self.transpose = transpose
         self.__name__ = name
         self.__doc__ = doc or f"The {form} operation {name!r}."
-        if name in PRIMITIVES:
+        if name in PRIMITIVES and _place(PRIMITIVES[name].forward) != _place(forward):
             raise InputError(f"name={name!r} is already in the table of primitives; choose another name")
         PRIMITIVES[name] = self
 
@@ -120,6 +120,12 @@ class Primitive:
                 f"({self.forward.__module__}), or keep its inputs out of the derivative with stop_gradient"
             )
         return found
+
+
+def _place(function: Callable[..., Any]) -> tuple[Any, ...]:
+    """Return where a function was written: a module that is imported a second time makes the same entries again."""
+    code = getattr(function, "__code__", None)
+    return (function,) if code is None else (code.co_filename, code.co_firstlineno, code.co_qualname)
 
 
 def _as_tensors(op: Primitive, inputs: tuple[Any, ...]) -> list[Tensor]:

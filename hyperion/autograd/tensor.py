@@ -323,6 +323,11 @@ def as_tensor(value: Any) -> Tensor:
     return Tensor(array if shorter is None else array.astype(shorter))
 
 
+def _writeable(array: Any) -> bool:
+    """Whether an array can be written to; CuPy's always can."""
+    return bool(getattr(array.flags, "writeable", True))
+
+
 def _rebuild(data: Any, requires_grad: bool) -> Tensor:
     return Tensor(data, Leaf() if requires_grad else None)
 
@@ -336,11 +341,15 @@ def _plain(array: Any) -> Any:
     return plain if plain.dtype.isnative else plain.astype(dtype)
 
 
-def make_leaf(value: Tensor, what: str) -> Tensor:
-    """Return a new place where derivatives end, with the value of a Tensor. `what` names it if its dtype has no derivatives."""
+def make_leaf(value: Tensor, what: str, own: bool = False) -> Tensor:
+    """Return a new place where derivatives end, with the value of a Tensor. `what` names it if its dtype has no derivatives.
+
+    own: take a copy of an array that others could write to: a graph that outlives the call would give derivatives at another point.
+    """
     if not is_inexact(value.dtype):
         raise DtypeError(f"{what} is {value.dtype}; only floating and complex dtypes have derivatives: convert it with .astype('float32')")
-    return Tensor(value.data, Leaf())
+    data = value.data
+    return Tensor(data.copy() if own and _writeable(data) else data, Leaf())
 
 
 # The methods above are the table's operations, and those are written on Tensors: hence imported when Tensor exists.

@@ -37,7 +37,8 @@ class _Run:
                     tracked = True
                     self.inputs.append(identity(x))         # inside, another place in the graph; its derivative goes on to x
                 else:
-                    self.inputs.append(make_leaf(x, f"{name}: argument {path}"))
+                    own = name == "vjp"                     # a pullback is called later, when an argument may have been written to
+                    self.inputs.append(make_leaf(x, f"{name}: argument {path}", own))
             self.tree: Any = function(*unflatten(self.structure, self.inputs))
         self.leaves: set[Node] = {x.node for x in self.inputs if x.node is not None}
         self.tracked = tracked

@@ -34,7 +34,8 @@ class Layout:
         self.cells[-1] = self.high[-1] + _up(max(0, last - self.high[-1]), half)
         if any(low > high or (rim and n - high < rim) for low, high, n in zip(self.low, self.high, self.cells, strict=True)):
             raise BoundaryError(f"grid of {'x'.join(str(n - 2 * pad) for n in size)} nodes: too narrow for an absorbing layer of {pad} "
-                                f"cells with stencils that reach {reach}; use at least {2 * reach + 2 * half} nodes along every axis")
+                                f"cells with stencils that reach {reach}; use at least {2 * reach + 2 * half} nodes along "
+                                f"the last axis and {2 * reach} along others")
         self.left = vector + -(vector + self.low[-1]) % vector       # aligns the first interior column
         self.row = self.left + _up(self.cells[-1], vector) + vector
         if self.row * self.dtype.itemsize % 2048 == 0:

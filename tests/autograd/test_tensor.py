@@ -234,3 +234,14 @@ def test_a_device_mix_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "device_of", lambda array: "cuda:0" if type(array) is Far else "cpu")
     with pytest.raises(DeviceError, match=r"add: inputs are on cpu, cuda:0; all must be on one device: use x.to\('cpu'\)"):
         asarray(B) + far
+
+
+def test_writing_to_an_array_later_changes_no_derivative() -> None:
+    array = np.array([1.0, 2.0])
+    x = hp.asarray(array, requires_grad=True)
+    loss = hp.sum(x * x)
+    _, pullback = hp.vjp(lambda y: hp.sum(y * y), array)
+    array *= 10.0
+    loss.backward()
+    np.testing.assert_array_equal(np.asarray(x.grad), [2.0, 4.0])
+    np.testing.assert_array_equal(np.asarray(pullback(1.0)[0]), [2.0, 4.0])

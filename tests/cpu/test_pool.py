@@ -32,6 +32,29 @@ def test_a_dropped_buffer_is_used_again_without_the_collector():
         gc.enable()
 
 
+def test_a_buffer_that_the_collector_drops_inside_take_does_not_deadlock():
+    pool, before = BufferPool(), gc.get_threshold()
+
+    class Cycle:
+        pass
+
+    def churn():
+        for _ in range(300):
+            knot = Cycle()
+            knot.me, knot.buffer = knot, pool.take(1000)
+            del knot
+            pool.take(2000)
+
+    gc.set_threshold(1)
+    try:
+        worker = threading.Thread(target=churn, daemon=True)
+        worker.start()
+        worker.join(60)
+        assert not worker.is_alive(), "take waits for a lock that its own thread holds"
+    finally:
+        gc.set_threshold(*before)
+
+
 def test_a_buffer_in_use_is_not_given_out_twice():
     pool = BufferPool()
     first, second = pool.take(1000), pool.take(1000)

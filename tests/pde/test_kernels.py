@@ -19,6 +19,8 @@ SAMPLED = [
     # shape, order, boundary, dtype
     *[(PLANE, order, pde.CPML(width=5), np.float64) for order in (2, 4, 6, 8, 10, 12)],
     (PLANE, 8, pde.CPML(width=5), np.float32),
+    (PLANE, 14, pde.CPML(width=5), np.float32),
+    (PLANE, 16, pde.CPML(width=5), np.float64),
     (PLANE, 2, pde.CPML(width=0), np.float32),
     (PLANE, 4, pde.Periodic(), np.float64),
     (PLANE, 12, pde.Periodic(), np.float32),

@@ -1,4 +1,4 @@
-/* Types and macros of generated stencil kernels. Compiled with -DREAL=float|double -DSTORED=float|double|short16 -DAXES=2|3. */
+/* Types and macros of generated stencil kernels. Compiled with -DREAL=float|double -DSHORT_HISTORY=0|1 -DAXES=2|3. */
 #include <pthread.h>
 #include <sched.h>
 #include <stdint.h>
