@@ -109,7 +109,7 @@ def compare(
                     except Unavailable as reason:
                         say(f"  {case.name}: {system} left out: {reason}")
                         workers.pop(system).stop()
-                    time.sleep(1.0)  # the last system's threads go to sleep, and the gigabytes it still frees are gone (JAX: 0.2 s of two cores)
+                    time.sleep(1.0)  # the last system's threads go to sleep, and the gigabytes it still frees are gone
             reference = None
             own = statistics.median(times["hyperion"]) if "hyperion" in workers else None
             for system, worker in workers.items():
