@@ -10,17 +10,33 @@ import hyperion as hp
 from hyperion import inversion, io, pde, plot
 from hyperion.errors import FileError, InputError
 
+LARGEST = 2**31      # nodes of a grid, samples of a wavelet
+
 
 def main(run, config):
     stages = stages_of(config)
     if len(config.bounds) != 2:
         raise InputError(f"bounds={config.bounds}: give two speeds, lowest and highest")
+    if not config.spacing > 0.0:
+        raise InputError(f"spacing={config.spacing:g} m: the distance of two nodes must be above 0")
+    if config.solver.absorbing < 8:
+        raise InputError(f"solver.absorbing={config.solver.absorbing}: an absorbing layer of fewer than 8 cells reflects; give at least 8")
+    for name in ("order", "coarse_order"):
+        if config.solver[name] not in range(2, 17, 2):
+            raise InputError(f"solver.{name}={config.solver[name]}: give an even order of accuracy, 2 to 16")
+    if config.observed and config.data.refine != 1:
+        raise InputError(f"data.refine={config.data.refine}: observed={config.observed!r} is not modelled; leave data.refine at 1")
+    data = io.read_gathers(config.observed) if config.observed else None
     true = read(config, config.model, "model") if config.model else None if config.observed else built_in_model(config)
     start = first_model(config, true)
     grid = pde.Grid(start.shape, config.spacing, device=run.device)
     if true is not None and true.shape != grid.shape:
         raise InputError(f"start has shape {grid.shape}, model has {true.shape}; they must agree")
-    survey, observed = recorded(config) if config.observed else modelled(config, true, grid)
+    if data is None:
+        survey, observed = modelled(config, true, grid)
+    else:
+        survey, observed = recorded(config, data)
+        run.log(f"positions are those of {config.observed}; geometry.* is not used")
 
     def solver(grid):
         ratio = grid.spacing[0] / config.spacing                  # of a coarser grid: a layer of the same width in metres, a higher order
@@ -33,6 +49,7 @@ def main(run, config):
         solver, grid, survey, observed, start, tuple(config.bounds), water, group=config.solver.shots_at_once, seed=config.seed
     )
     run.log(f"{fwi}; on the fine grid {solver(grid).plan(survey, speed=hp.asarray(start, device=grid.device))}")
+    fwi.check(stages)                                             # refuse all that can be refused before the first output
     errors = []                                                   # of the model after each iteration, if the true one is known
     if state := run.restore():
         fwi.load_state_dict(state["fwi"])
@@ -44,6 +61,7 @@ def main(run, config):
                 errors.append(relative_error(fwi.model, true))
             progress.step(stage=step.stage, misfit=step.misfit, **({"model_error": errors[-1]} if errors else {}))
             run.checkpoint({"fwi": fwi.state_dict(), "errors": errors})
+    run.checkpoint({"fwi": fwi.state_dict(), "errors": errors}, every=0.0)        # a finished run is not computed again by --resume
     run.facts["seconds of updates"] = fwi.seconds
     if true is not None:
         run.facts["model error at the start"], run.facts["model error"] = relative_error(start, true), relative_error(fwi.model, true)
@@ -63,7 +81,10 @@ def read(config, path, argument):
 
 
 def built_in_model(config):
-    grid = pde.Grid((round(2000.0 / config.spacing) + 1, round(5000.0 / config.spacing) + 1), config.spacing)
+    nodes = tuple(round(min(length / config.spacing, 1e18)) + 1 for length in (2000.0, 5000.0))
+    if nodes[0] * nodes[1] > LARGEST:
+        raise InputError(f"spacing={config.spacing:g} m: makes {nodes[0]:.3g} x {nodes[1]:.3g} nodes; give a larger one, such as 12.5")
+    grid = pde.Grid(nodes, config.spacing)
     return inversion.folded_salt_model(grid, config.water)
 
 
@@ -77,6 +98,10 @@ def first_model(config, true):
 
 def stages_of(config):
     """Return the stages; a list of one value holds for all."""
+    if not config.frequencies:
+        raise InputError("frequencies=[]: there is no stage; give at least one frequency, 0 for all of them")
+    if wrong := [length for length in config.preconditioner_length if length < 0.0]:
+        raise InputError(f"preconditioner_length={config.preconditioner_length}: {wrong[0]:g} m is negative; give 0 or more")
     names, count = ("frequencies", "coarsen", "iterations", "batch", "receivers_every", "preconditioner_length"), len(config.frequencies)
     for name in names:
         if len(config[name]) not in (1, count):
@@ -90,13 +115,24 @@ def stages_of(config):
 
 def wavelet_of(config, refine=1):
     if not config.wavelet.file:
+        wanted = config.wavelet
+        if wanted.step > 0.0 and wanted.duration / wanted.step * refine > LARGEST:
+            raise InputError(f"wavelet.duration={wanted.duration:g} s: has {wanted.duration / wanted.step * refine:.3g} samples of "
+                             f"wavelet.step={wanted.step / refine:g} s; give a shorter duration or a longer step")
         return pde.ricker(config.wavelet.peak_frequency, config.wavelet.duration, config.wavelet.step / refine)
     if refine > 1:
         raise InputError(f"data.refine={refine}: a wavelet from a file has its own step; use data.refine=1")
+    name = f"wavelet.file={config.wavelet.file!r}"
     try:
         samples = np.load(config.wavelet.file, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise FileError(f"wavelet.file={config.wavelet.file!r}: {error}; give a .npy file of samples") from error
+    except (OSError, ValueError, EOFError) as error:
+        raise FileError(f"{name}: {error}; give a .npy file of samples") from error
+    if not isinstance(samples, np.ndarray):
+        raise FileError(f"{name}: is an archive of {', '.join(samples.files)}; give a .npy file of samples, as numpy.save writes it")
+    if samples.dtype.kind not in "iuf" or samples.ndim != 1:
+        raise FileError(f"{name}: holds {samples.dtype} values of shape {samples.shape}; give real numbers of shape (steps,)")
+    if not np.isfinite(samples).all() or not samples.any():
+        raise FileError(f"{name}: is zero everywhere, or holds NaN or infinite samples; mend the file")
     return pde.Wavelet(samples.astype(np.float32), config.wavelet.step)
 
 
@@ -117,9 +153,9 @@ def modelled(config, true, grid):
     return survey, gathers[..., ::refine]
 
 
-def recorded(config):
-    """Return the survey and the gathers of a file."""
-    data, wavelet = io.read_gathers(config.observed), wavelet_of(config)
+def recorded(config, data):
+    """Return the survey and the values of gathers from a file."""
+    wavelet = wavelet_of(config)
     if abs(wavelet.step / data.step - 1.0) > 1e-6 or wavelet.steps != data.values.shape[2]:
         raise InputError(
             f"wavelet: has {wavelet.steps} steps of {wavelet.step:g} s, the observed data {data.values.shape[2]} of {data.step:g} s; "
@@ -154,7 +190,7 @@ def write_results(run, config, fwi, models, survey, observed, predicted, errors)
 
 
 def draw(run, config, fwi, models, survey, observed, predicted, errors):
-    spacing, width = (config.spacing, config.spacing), models["start"].shape[1] * config.spacing
+    spacing, width = (config.spacing, config.spacing), (models["start"].shape[1] - 1) * config.spacing
     run.figure(plot.models(models, spacing, sources=survey.sources, receivers=survey.receivers), "models")
     staged = {f"stage {n}": model for n, model in enumerate(fwi.models, 1)}
     run.figure(plot.models(staged, spacing), "stages")

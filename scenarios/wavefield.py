@@ -3,12 +3,15 @@
 `hyperion run wavefield` and `hyperion export fields` are this script.
 """
 
+import itertools
 import math
 
 import numpy as np
 
 from hyperion import io, pde, plot
 from hyperion.errors import InputError
+
+LARGEST = 2**31      # nodes of the grid, steps of the wavelet
 
 
 def layered_model(shape, spacing):
@@ -25,21 +28,31 @@ def layered_model(shape, spacing):
 def main(run, config):
     """Model one shot, keep its snapshots and its gather, draw both."""
     spacing = tuple(config.spacing)
+    if len(spacing) != 2 or min(spacing) <= 0.0:
+        raise InputError(f"--spacing {list(spacing)}: give two distances of nodes above 0, along depth and distance: --spacing 10,10")
+    if len(config.source) != 2:
+        raise InputError(f"--source {config.source}: give depth and distance [m]: --source 20,1000; or -1,-1 for the middle")
     if config.model:
         files = config.files
         shape = files.shape if any(files.shape) else ()
         model = io.read_model(
             config.model, shape=shape, fastest=files.fastest, dtype=files.type, unit=files.unit, byte_order=files.byte_order)
     else:
+        if len(config.nodes) != 2 or min(config.nodes) < 2 or math.prod(config.nodes) > LARGEST:
+            raise InputError(f"--nodes {config.nodes}: give two whole numbers of at least 2, along depth and distance, at most {LARGEST} "
+                             "nodes in all: --nodes 121,201")
         model = layered_model(config.nodes, spacing)
-    if model.ndim != 2 or len(spacing) != 2:
-        raise InputError(f"--model {config.model}: has {model.ndim} axes and --spacing {len(spacing)}; this scenario is two-dimensional")
+    if model.ndim != 2:
+        raise InputError(f"--model {config.model}: has {model.ndim} axes; this scenario is two-dimensional")
     if config.snapshot_every <= 0:
         raise InputError(f"--snapshot_every {config.snapshot_every:g} s: must be positive")
 
     nz, nx = map(int, model.shape)
     grid = pde.Grid(shape=(nz, nx), spacing=spacing, device=run.device)
     wave = pde.Solver(pde.Acoustic(), grid, order=config.order, boundary=pde.CPML(width=config.boundary_width))
+    if config.step > 0.0 and config.duration / config.step > LARGEST:
+        raise InputError(f"--duration {config.duration:g} s: has {config.duration / config.step:.3g} steps of --step {config.step:g} s; "
+                         "give a shorter duration or a longer step")
     wavelet = pde.ricker(config.frequency, duration=config.duration, step=config.step)
     width = (nx - 1) * spacing[1]
     source = np.array(config.source) if config.source != [-1.0, -1.0] else np.array([2 * spacing[0], width / 2])
@@ -50,10 +63,12 @@ def main(run, config):
     plan = wave.plan(survey, speed=model)
     run.log(str(plan))
     every = max(1, round(config.snapshot_every / plan.step))
+    states = wave.snapshots(survey, every, speed=model)
+    states = itertools.chain([next(states)], states)              # the first one refuses what cannot be run, before anything is written
     shown = {}
     with run.progress(math.ceil(plan.steps / every), "snapshots") as progress:
         series = io.FieldSeries(run.path("fields"), (nz, nx), spacing, units={"p": "Pa"}, replace=True)
-        for step, time, fields in wave.snapshots(survey, every, speed=model):
+        for step, time, fields in states:
             series.append(step, time, fields)
             shown[f"{time:.2f} s"] = fields["p"]
             progress.step(largest=float(np.abs(fields["p"]).max()))

@@ -59,6 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except HyperionError as error:
         print(f"hyperion: {error}", file=sys.stderr)
         return 2
+    except MemoryError as error:
+        print(f"hyperion: not enough memory ({error or 'no size given'}); lower what makes the arrays large: a finer spacing or step, a "
+              "longer duration, more nodes, more shots at once", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("hyperion: interrupted", file=sys.stderr)
         return 130
@@ -71,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 class Request:
     """What a line `run ...` asks for: the command's own options, and the scenario's as text."""
 
-    out: str = ""
+    out: str | None = None
     config: str = ""
     device: str = "cpu"
     switches: set[str] = field(default_factory=set)
@@ -125,6 +129,8 @@ def run_scenario(scenario: Scenario, words: list[str]) -> int:
         print(f"{scenario.name}: {scenario.summary}\n\nOptions and their defaults:\n\n{scenario.options_text}", end="")
         return 0
     check(request.device)
+    if request.out is not None and not request.out.strip():
+        raise InputError(f"--out {request.out!r}: is empty; give a folder, or leave --out out for {Path('runs') / scenario.name}")
     directory = Path(request.out or Path("runs") / scenario.name)
     resume, smoke = "resume" in request.switches, "smoke" in request.switches
     options = merge(scenario, stored_options(scenario, directory) if resume else {}, *given_options(scenario, request, smoke))

@@ -1,6 +1,8 @@
 """A run: its directory, its log, its checkpoints, its results, its figures, and how it stops."""
 
 import contextlib
+import hashlib
+import importlib
 import importlib.metadata
 import os
 import platform
@@ -17,7 +19,7 @@ from hyperion.cli.report import report_html
 from hyperion.cli.scenarios import Config
 from hyperion.errors import FileError, InputError
 from hyperion.io.checkpoint import load_tree, save_tree
-from hyperion.io.files import write_bytes
+from hyperion.io.files import split_dataset, write_bytes
 from hyperion.io.results import Results
 from hyperion.io.toml import flatten_table, read_toml, toml_text
 
@@ -66,8 +68,10 @@ class Run:
     written again: the last one stays.
 
     Files: config.toml (as run), versions.toml, log.txt, result.h5, report.html, checkpoint.h5 and checkpoint-previous.h5, figures/*.png.
+    versions.toml also holds the SHA-256 of every file that an option names: a run is not resumed with other input than it began with.
+    While a run is active, log.txt is locked: another process cannot use the directory.
     Raises: FileError if the directory exists and neither resume nor overwrite is set, if it is no run directory, or cannot be written;
-        InputError if a resumed run is of another scenario or was given another configuration.
+        InputError if a resumed run is of another scenario, was given another configuration, or one of its input files has changed.
     """
 
     def __init__(
@@ -90,6 +94,7 @@ class Run:
         self.facts: dict[str, Any] = {}
         self.results = Results(self.directory / "result.h5")
         self.results.facts = self.facts
+        self._resume = resume
         self._overwrite = overwrite
         self._claimed = False
         self._waiting: list[str] = []                              # log lines from before the directory is touched
@@ -99,8 +104,11 @@ class Run:
         self._stops_at_checkpoint = False
         self._stop_asked = False
         self._bar: Any = None
+        self._active = False
+        self._lock: Any = None                                     # log.txt, locked while the run is active
         refuse_directory(self.directory, resume, overwrite)
         self.resuming = resume and is_run(self.directory)
+        self._inputs = input_files(config)
         if self.resuming:
             self._refuse_other_run()
             self._figures = [path.stem for path in sorted(self.directory.glob("figures/*.png"), key=lambda path: path.stat().st_mtime_ns)]
@@ -199,7 +207,10 @@ class Run:
         with contextlib.suppress(ValueError):                     # not in the main thread: signals stay with whoever runs us
             for number in (signal.SIGINT, signal.SIGTERM):
                 previous[number] = signal.signal(number, stop)
+        self._active = True
         try:
+            if (self._resume or self._overwrite) and (self.directory / "log.txt").is_file():
+                self._take_lock()
             with warnings.catch_warnings():
                 warnings.showwarning = lambda message, category, *rest: self.log(f"warning: {message}")
                 yield self
@@ -210,6 +221,10 @@ class Run:
                     self._finish("interrupted" if isinstance(error, KeyboardInterrupt) else f"stopped by an error: {error}")
             raise
         finally:
+            self._active = False
+            if self._lock is not None:
+                self._lock.close()
+                self._lock = None
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
@@ -225,15 +240,22 @@ class Run:
         """Touch the directory for the first time: make it, drop what --overwrite replaces, write the configuration and the log so far."""
         if self._claimed:
             return
-        self._claimed = True
         with writing(self.directory):
             self.directory.mkdir(parents=True, exist_ok=True)
+        if self._active and self._lock is None:
+            refuse_directory(self.directory, self._resume, self._overwrite)      # it may have been used since this run began
+            self._take_lock()
+        self._claimed = True
+        with writing(self.directory):
             if self._overwrite:
                 for pattern in (*OWN_FILES, *OWN_PATTERNS):
                     for path in self.directory.glob(pattern):
-                        path.unlink()
+                        if self._lock is not None and path.name == "log.txt":
+                            os.truncate(path, 0)                   # the lock is on this file
+                        else:
+                            path.unlink()
         if not self.resuming:
-            described = {"scenario": self.scenario, "device": self.device, "versions": versions()}
+            described = {"scenario": self.scenario, "device": self.device, "versions": versions(), "files": self._inputs}
             write_bytes(self.directory / "versions.toml", toml_text(described).encode())
             write_bytes(self.directory / "config.toml", toml_text(self.config).encode())
         for line in self._waiting:
@@ -244,6 +266,11 @@ class Run:
         if described.get("scenario") != self.scenario:
             raise InputError(f"--resume: {self.directory} holds a run of {described.get('scenario')!r}, not of {self.scenario!r}; give "
                              "its --out")
+        for name, digest in (files.items() if isinstance(files := described.get("files"), dict) else ()):
+            if self._inputs.get(name) != digest:
+                what = "has changed" if name in self._inputs else "is gone"
+                raise InputError(f"--resume: the file of --{name} {flatten_table(self.config).get(name)!r} {what} since the run in "
+                                 f"{self.directory} began; put it back as it was, or start a new run with another --out")
         before, now = flatten_table(read_toml(self.directory / "config.toml", "resume")), flatten_table(self.config)
         differ = [f"{key} was {before[key]!r}, now {value!r}" for key, value in now.items() if key in before and before[key] != value]
         if differ:
@@ -251,6 +278,23 @@ class Run:
                              "leave those options out, or start a new run with another --out")
         if described.get("device") != self.device:
             self.log(f"warning: the run was on {described.get('device')} and goes on on {self.device}: the last digits may differ")
+
+    def _take_lock(self) -> None:
+        """Lock log.txt for this process; the kernel lets go of it when the process ends, however it ends."""
+        path = self.directory / "log.txt"
+        with writing(path):
+            file = open(path, "ab")                                # it stays open as long as the run is active
+        try:
+            with contextlib.suppress(ImportError):                # a system without flock: two runs are the user's to avoid
+                fcntl = importlib.import_module("fcntl")
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise InputError(f"--out {self.directory}: another process is running in it; wait for it to end, or give another --out"
+                             ) from None
+        except OSError as error:                                  # a file system without locks
+            self._to_console(f"warning: {path} cannot be locked ({error.strerror}); do not start a second run in this directory")
+        self._lock = file
 
     def _to_console(self, text: str) -> None:
         if self._bar is not None:
@@ -334,6 +378,18 @@ def writing(path: Path) -> Iterator[None]:
         if isinstance(error, FileError):
             raise
         raise FileError(f"{path}: cannot be written ({error.strerror or error}); give another --out, or free some space") from error
+
+
+def input_files(config: Config) -> dict[str, str]:
+    """Return the SHA-256 of every file that an option names, by the name of the option."""
+    digests: dict[str, str] = {}
+    for name, value in flatten_table(config).items():
+        path = split_dataset(value)[0] if isinstance(value, str) and value and "\0" not in value else None
+        with contextlib.suppress(OSError):                        # what cannot be read is the scenario's to refuse
+            if path is not None and path.is_file():
+                with open(path, "rb") as file:
+                    digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
 
 
 def is_run(directory: Path) -> bool:

@@ -6,6 +6,7 @@ its default. The type of an option is that of its default. A table `[smoke]` hol
 
 import ast
 import importlib.util
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,16 +146,23 @@ def kind(value: Any) -> str:
     return {bool: "true or false", int: "whole number", float: "number", str: "text"}.get(type(value), type(value).__name__)
 
 
+def fits(value: float) -> bool:
+    """Tell whether a number is finite, and if it is whole, has at most 63 bits."""
+    return abs(value) < 2**63 if isinstance(value, int) else math.isfinite(value)
+
+
 def typed(value: Any, default: Any, name: str) -> Any:
     """Return a value as the type of a default: whole numbers pass as numbers, nothing else is converted."""
     if isinstance(default, list) and isinstance(value, list):
         return [typed(item, default[0], f"{name}[{i}]") for i, item in enumerate(value)] if default else value
-    if isinstance(default, float) and type(value) in (int, float) and value == value:
+    number = type(value) in (int, float)
+    if number and not fits(value):
+        what = "not a number (NaN)" if value != value else "infinite, or has more than 63 bits"
+        raise InputError(f"{name}={value!r} is {what}; it must be a {kind(default)} and finite, as the default {default!r} is")
+    if isinstance(default, float) and number:
         return float(value)
-    if type(value) is not type(default) or value != value:        # NaN is the only number that differs from itself
-        raise InputError(f"{name}={value!r} is {'not a number (NaN)' if value != value else f'a {kind(value)}'}; it must be a "
-                         f"{kind(default)}, "
-                         f"as the default {default!r} is")
+    if type(value) is not type(default):
+        raise InputError(f"{name}={value!r} is a {kind(value)}; it must be a {kind(default)}, as the default {default!r} is")
     return value
 
 
@@ -178,8 +186,9 @@ def parse(text: str, default: Any, name: str) -> Any:
             value = {"true": True, "false": False}[text.strip().lower()]
         else:
             value = type(default)(text)
-        if value != value:
+        if not fits(value):
             raise ValueError
     except (KeyError, ValueError):
-        raise InputError(f"{name}={text!r}: it must be a {kind(default)}, as the default {default!r} is") from None
+        finite = " and finite" if isinstance(default, float) else ""
+        raise InputError(f"{name}={text!r}: it must be a {kind(default)}{finite}, as the default {default!r} is") from None
     return value

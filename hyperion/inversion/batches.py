@@ -1,6 +1,9 @@
 """Shots in batches: each pass over the data visits every shot once, in a random order that a seed fixes."""
 
+import math
 from dataclasses import dataclass
+from numbers import Real
+from typing import Any
 
 import numpy as np
 
@@ -28,12 +31,12 @@ class Batches:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.shots < 1:
-            raise InputError(f"shots={self.shots}: must be at least 1")
-        if self.size is not None and not 1 <= self.size <= self.shots:
-            raise InputError(f"batch={self.size}: must be between 1 and the number of shots, {self.shots}, or None for all")
-        if self.seed < 0:
-            raise InputError(f"seed={self.seed}: must not be negative")
+        if not is_whole(self.shots):
+            raise InputError(f"shots={self.shots!r}: must be a whole number of at least 1")
+        if self.size is not None and not (is_whole(self.size) and self.size <= self.shots):
+            raise InputError(f"batch={self.size!r}: must be a whole number from 1 to the number of shots, {self.shots}, or None")
+        if not is_whole(self.seed, least=0):
+            raise InputError(f"seed={self.seed!r}: must be a whole number that is not negative")
 
     def __len__(self) -> int:
         """Return the number of batches in one pass."""
@@ -48,3 +51,13 @@ class Batches:
         lap, within = divmod(number, len(self))
         order = np.random.default_rng([self.seed, lap]).permutation(self.shots)
         return np.sort(np.array_split(order, len(self))[within])
+
+
+def is_number(value: Any) -> bool:
+    """Tell whether a value is a finite number; True and False are none."""
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_whole(value: Any, least: int = 1) -> bool:
+    """Tell whether a value is a whole number, of Python or NumPy, of at least `least`."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and int(value) >= least

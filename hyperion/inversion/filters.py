@@ -9,6 +9,7 @@ import scipy.fft
 import scipy.signal
 
 from hyperion.errors import InputError
+from hyperion.inversion.batches import is_number, is_whole
 
 __all__ = ["Butterworth", "Gaussian", "Lowpass"]
 
@@ -20,7 +21,7 @@ class Lowpass(ABC):
     frequency: float
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.frequency) and self.frequency > 0.0):
+        if not (is_number(self.frequency) and self.frequency > 0.0):
             raise InputError(f"frequency={self.frequency!r} Hz: a low-pass needs a finite frequency above 0")
 
     def __call__(self, samples: np.ndarray, step: float, axis: int = -1) -> np.ndarray:
@@ -85,8 +86,8 @@ class Butterworth(Lowpass):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.order < 1:
-            raise InputError(f"order={self.order}: must be at least 1")
+        if not is_whole(self.order):
+            raise InputError(f"order={self.order!r}: must be a whole number of at least 1")
 
     def response(self, frequency: np.ndarray) -> np.ndarray:
         return 1.0 / np.sqrt(1.0 + (np.asarray(frequency) / self.frequency) ** (2 * self.order))

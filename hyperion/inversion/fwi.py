@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from hyperion.errors import InputError, ShapeError
+from hyperion.errors import BoundaryError, HyperionError, InputError, ShapeError
 from hyperion.gpu import device
-from hyperion.inversion.batches import Batches
-from hyperion.inversion.level import Level, Problem
+from hyperion.inversion.batches import Batches, is_number, is_whole
+from hyperion.inversion.level import Level, Problem, Setup
 from hyperion.inversion.stage import Stage
 from hyperion.pde import Grid, Survey
 
@@ -71,6 +71,8 @@ class FWI:
         seed: int = 0,
     ):
         observed, start = np.asarray(observed), np.asarray(start)
+        if not isinstance(bounds, Sequence | np.ndarray) or len(bounds) != 2 or not all(is_number(bound) for bound in bounds):
+            raise InputError(f"FWI(bounds={bounds!r}): give two numbers, (lower, upper), in the unit of the model")
         fixed = np.zeros(grid.shape, bool) if fixed is None else np.asarray(fixed)
         self.problem = Problem(solver, grid, survey, observed, (float(bounds[0]), float(bounds[1])), fixed, parameter, group)
         refuse_unfit(self.problem, start)
@@ -96,11 +98,27 @@ class FWI:
     def run(self, stages: Sequence[Stage]) -> Iterator[Progress]:
         """Return an iterator that makes the iterations of all stages; after load_state_dict, from where that state was taken.
 
-        Raises: InputError at once for a batch larger than the survey.
+        Raises: at once what `check` raises.
         """
-        for stage in stages:
-            Batches(self.problem.survey.shots, stage.batch, self.seed)
+        self.check(stages)
         return self._steps(stages)
+
+    def check(self, stages: Sequence[Stage]) -> None:
+        """Refuse stages that cannot be run, before anything is simulated: batches, grids, solvers, time steps, filters, smoothing.
+
+        Raises: a HyperionError that names the stage, such as InputError for a batch larger than the survey.
+        """
+        if not stages:
+            raise InputError("stages=[]: there is nothing to run; give at least one Stage")
+        for number, stage in enumerate(stages, 1):
+            if not isinstance(stage, Stage):
+                raise InputError(f"stages: number {number} is a {type(stage).__name__}; give inversion.Stage values")
+            try:
+                Batches(self.problem.survey.shots, stage.batch, self.seed)
+                Setup(self.problem, stage, self._base).try_out(self.problem.parameter, self._base)
+            except HyperionError as error:
+                way_out = "; or coarsen less" if isinstance(error, BoundaryError) and stage.coarsen > 1 else ""
+                raise type(error)(f"stage {number} of {len(stages)} (coarsen={stage.coarsen}): {error}{way_out}") from error
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the next iteration depends on, as a tree of arrays and numbers."""
@@ -190,5 +208,8 @@ def refuse_unfit(problem: Problem, start: np.ndarray) -> None:
     free = start[~fixed]
     if free.min() < lower or free.max() > upper:
         raise InputError(f"start: values {free.min():g} to {free.max():g} leave bounds={problem.bounds}; widen them or clip the start")
-    if problem.group < 1:
-        raise InputError(f"group={problem.group}: must be at least 1 shot per call")
+    if not is_whole(problem.group):
+        raise InputError(f"group={problem.group!r}: must be a whole number of at least 1 shot per call")
+    samples = survey.wavelet.values()
+    if not np.isfinite(samples).all() or not samples.any():
+        raise InputError("wavelet: is zero everywhere, or holds NaN or infinite samples; give finite samples that are not all zero")

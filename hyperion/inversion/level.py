@@ -1,6 +1,7 @@
 """One stage of an inversion bound to its grid: data, wavelet, bounds, preconditioner, misfit and gradient."""
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import hyperion.autograd as hp
-from hyperion.errors import InputError
+from hyperion.errors import InputError, SamplingWarning
 from hyperion.gpu import device
 from hyperion.inversion.gradient import Chain, Illumination, Mask, Smooth
 from hyperion.inversion.levels import coarse_grid, coarsen, refine, sample
@@ -16,7 +17,7 @@ from hyperion.inversion.misfit import l2
 from hyperion.inversion.stage import Stage
 from hyperion.pde import Grid, Survey, Wavelet
 
-__all__ = ["Level", "Problem", "reciprocal", "wave_energy"]
+__all__ = ["Level", "Problem", "Setup", "reciprocal", "wave_energy"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,41 @@ class Problem:
         return np.where(self.fixed, base, changed).astype(base.dtype)
 
 
+class Setup:
+    """One stage bound to its grid before anything is simulated: what can be refused about it is refused here, in milliseconds.
+
+    grid, wave: of the stage. start: `base` on that grid. mask: of the free nodes. bounds: (lower, upper) arrays. lead: steps of silence in
+    front. fine_survey: the stage's, at the step of the data; survey: at the step of the stage, every `stride`-th of them.
+    smooth: of the preconditioner.
+    Raises: whatever HyperionError the grid, the solver, the filter or the smoothing has to say.
+    """
+
+    def __init__(self, problem: Problem, stage: Stage, base: np.ndarray):
+        self.grid = coarse_grid(problem.grid, stage.coarsen)
+        self.wave, self.fine_wave = problem.solver(self.grid), problem.solver(problem.grid)
+        self.start = coarsen(base, stage.coarsen)
+        fixed = sample(problem.fixed, stage.coarsen)
+        self.mask = Mask(self._on_device(~fixed))
+        lower, upper = (self._on_device(np.where(fixed, self.start, self.start.dtype.type(bound))) for bound in problem.bounds)
+        self.bounds = (lower, upper)
+        self.smooth = Smooth(stage.smoothing, self.grid.spacing)
+        self.lead = lead_in(problem.survey.wavelet, stage)
+        self.fine_survey = filtered(problem.survey, stage, self.lead)
+        wavelet = self.fine_survey.wavelet
+        self.stride = time_stride(wavelet, stage.coarsen)
+        self.survey = self.fine_survey.with_wavelet(Wavelet(wavelet.values()[..., :: self.stride], wavelet.step * self.stride))
+
+    def try_out(self, parameter: str, base: np.ndarray) -> None:
+        """Make the first step of the first shot, on both grids: only then a solver finds its absorbing layer too wide for the grid."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SamplingWarning)  # it is for the stage to give
+            for wave, survey, model in ((self.fine_wave, self.fine_survey, base), (self.wave, self.survey, self.start)):
+                next(wave.snapshots(survey.subset([0]), 1, **{parameter: self._on_device(model)}))
+
+    def _on_device(self, array: np.ndarray) -> Any:
+        return device.to_device(array, self.grid.device)
+
+
 class Level:
     """The problem of one stage, from its first fine model `base`.
 
@@ -46,25 +82,16 @@ class Level:
     """
 
     def __init__(self, problem: Problem, stage: Stage, base: np.ndarray):
-        self.problem, self.grid, self.evaluations = problem, coarse_grid(problem.grid, stage.coarsen), 0
-        self.wave = problem.solver(self.grid)
-        self.start = coarsen(base, stage.coarsen)
-        fixed = sample(problem.fixed, stage.coarsen)
-        self._mask = Mask(self._on_device(~fixed))
-        lower, upper = (self._on_device(np.where(fixed, self.start, self.start.dtype.type(bound))) for bound in problem.bounds)
-        self.bounds = (lower, upper)
-        lead = lead_in(problem.survey.wavelet, stage)
-        fine_survey = filtered(problem.survey, stage, lead)
-        stride = time_stride(fine_survey.wavelet, stage.coarsen)
-        self.survey = fine_survey.with_wavelet(Wavelet(fine_survey.wavelet.values()[..., ::stride], fine_survey.wavelet.step * stride))
-        self.observed = filtered_data(problem, stage, lead)[..., ::stride].astype(base.dtype)
+        setup = Setup(problem, stage, base)
+        self.problem, self.grid, self.wave, self.survey, self.evaluations = problem, setup.grid, setup.wave, setup.survey, 0
+        self.start, self.bounds, self._mask = setup.start, setup.bounds, setup.mask
+        self.observed = filtered_data(problem, stage, setup.lead)[..., :: setup.stride].astype(base.dtype)
         if stage.coarsen > 1:
-            fine_wave = problem.solver(problem.grid)
             for shots in groups(np.arange(problem.survey.shots), problem.group):
-                fine = self._predict(fine_wave, fine_survey.subset(shots), base)[..., ::stride]
+                fine = self._predict(setup.fine_wave, setup.fine_survey.subset(shots), base)[..., :: setup.stride]
                 self.observed[shots] += self._predict(self.wave, self.survey.subset(shots), self.start) - fine
         self._energy = float((self.observed.astype(np.float64) ** 2).sum())
-        self.preconditioner = self._precondition(stage)
+        self.preconditioner = self._precondition(setup.smooth)
 
     def value_and_grad(self, model: Any, shots: np.ndarray) -> tuple[float, Any]:
         """Return the misfit of some shots and its gradient, both scaled as if all shots were there, relative to the energy of the data."""
@@ -88,13 +115,13 @@ class Level:
     def _on_device(self, array: np.ndarray) -> Any:
         return device.to_device(array, self.grid.device)
 
-    def _precondition(self, stage: Stage) -> Chain:
+    def _precondition(self, smooth: Smooth) -> Chain:
         """Return a symmetric guess of the inverse Hessian: free nodes only, divided by illumination from both sides, smoothed."""
         start, name = self._on_device(self.start), self.problem.parameter
         energy = wave_energy(self.wave, self.survey, start, name) * wave_energy(self.wave, reciprocal(self.survey), start, name)
         energy = Smooth(tuple(2.0 * step for step in self.grid.spacing), self.grid.spacing)(energy)
         spread = Illumination((energy / energy[self._mask.free].mean()).astype(start.dtype), floor=0.002, power=0.5)
-        return Chain(self._mask, spread, Smooth(stage.smoothing, self.grid.spacing), spread, self._mask)
+        return Chain(self._mask, spread, smooth, spread, self._mask)
 
 
 def wave_energy(wave: Any, survey: Survey, model: Any, parameter: str = "speed") -> Any:

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any, TypeAlias
 
 from hyperion.errors import InputError
+from hyperion.inversion.batches import is_number, is_whole
 from hyperion.inversion.filters import Lowpass
 from hyperion.optim import LBFGS, Adam, Optimizer
 
@@ -22,6 +24,11 @@ def by_lbfgs(memory: int = 10, first_step: float | None = None) -> Method:
     20
     """
 
+    if not is_whole(memory):
+        raise InputError(f"by_lbfgs(memory={memory!r}): must be a whole number of at least 1, the pairs kept")
+    if first_step is not None and not (is_number(first_step) and first_step > 0.0):
+        raise InputError(f"by_lbfgs(first_step={first_step!r}): must be above 0 [unit of the model], or None")
+
     def make(start: Any, bounds: tuple[Any, Any], preconditioner: Callable[[Any], Any]) -> Optimizer:
         return LBFGS(start, bounds, memory, first_step or 0.015 * float(start.mean()), preconditioner)
 
@@ -36,6 +43,8 @@ def by_adam(rate: float) -> Method:
     >>> Stage(batch=4, method=by_adam(rate=20.0)).batch
     4
     """
+    if not (is_number(rate) and rate > 0.0):
+        raise InputError(f"by_adam(rate={rate!r}): must be above 0 [unit of the model]")
     return lambda start, bounds, preconditioner: Adam(start, lr=rate, bounds=bounds)
 
 
@@ -65,9 +74,17 @@ class Stage:
     method: Method = field(default_factory=by_lbfgs)
 
     def __post_init__(self) -> None:
+        if self.lowpass is not None and not isinstance(self.lowpass, Lowpass):
+            raise InputError(f"Stage(lowpass={self.lowpass!r}): give a filter such as Gaussian(5.0), or None for all frequencies")
         for name in ("coarsen", "iterations", "repeats", "receivers"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise InputError(f"Stage({name}={value!r}): must be a whole number of at least 1")
-        if self.seconds is not None and not self.seconds > 0.0:
+            if not is_whole(getattr(self, name)):
+                raise InputError(f"Stage({name}={getattr(self, name)!r}): must be a whole number of at least 1")
+        if self.seconds is not None and not (isinstance(self.seconds, Real) and self.seconds > 0.0):
             raise InputError(f"Stage(seconds={self.seconds!r}): must be above 0, or None")
+        if self.batch is not None and not is_whole(self.batch):
+            raise InputError(f"Stage(batch={self.batch!r}): must be a whole number of at least 1, or None for all shots")
+        lengths: Sequence[Any] = self.smoothing if isinstance(self.smoothing, list | tuple) else [self.smoothing]
+        if not lengths or not all(is_number(length) and length >= 0.0 for length in lengths):
+            raise InputError(f"Stage(smoothing={self.smoothing!r}): must be a length [m] of at least 0, or one for each axis")
+        if not callable(self.method):
+            raise InputError(f"Stage(method={self.method!r}): give by_lbfgs(...), by_adam(rate), or a function that makes an optimiser")

@@ -1,5 +1,7 @@
 """Shot gathers with their geometry, to and from HDF5."""
 
+import contextlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,11 +75,23 @@ def write_gathers(path: str | Path, gathers: Gathers) -> None:
     ...     read_gathers(f"{folder}/observed.h5")
     Gathers 1 shots, 3 receivers, 9 steps of 0.004 s
     """
-    results = Results(path)
-    if results.path.exists():
-        results.path.unlink()
-    gathers.write(results)
-    results.save()
+    path = Path(path)
+    if path.is_dir() or not path.parent.is_dir():
+        what = "is a folder" if path.is_dir() else f"there is no folder {path.parent}"
+        raise FileError(f"write_gathers(path={str(path)!r}): {what}; give the name of a file in a folder that exists, such as observed.h5")
+    beside = Results(path.with_name(f"{path.name}.new"))
+    try:
+        beside.path.unlink(missing_ok=True)
+        gathers.write(beside)
+        beside.save()
+        os.replace(beside.path, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            beside.path.unlink()
+        if isinstance(error, FileError):
+            raise
+        raise FileError(f"write_gathers(path={str(path)!r}): could not be written ({error.strerror or error}); free some space, or give "
+                        "a folder that can be written") from error
 
 
 def read_gathers(path: str | Path, argument: str = "observed") -> Gathers:

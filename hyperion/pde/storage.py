@@ -49,7 +49,7 @@ class Thinned(Storage):
         """Return k for a time step [s] and the highest frequency of the fields [Hz]."""
         if self.every is not None:
             return int(self.every)
-        return max(1, math.floor(1.0 / (4.4 * highest_frequency * step))) if highest_frequency > 0 else 1
+        return max(1, math.floor(1.0 / (4.2 * highest_frequency * step))) if highest_frequency > 0 else 1
 
     def __repr__(self) -> str:
         return f"Thinned(every={self.every}, bits={self.bits or 32})"

@@ -110,12 +110,12 @@ def profiles(
     figure = Figure(figsize=(0.6 + 2.1 * len(columns), 4.4), layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, len(columns), sharey=True, sharex=True))
     scale, unit = length_scale(nz * spacing[0])
-    across, across_unit = length_scale(nx * spacing[1])
+    across, across_unit = length_scale((nx - 1) * spacing[1])
     depth = (origin[0] + spacing[0] * np.arange(nz)) * scale
     for panel, x, column in zip(panels, positions, columns, strict=True):
         for name, values in arrays.items():
             panel.plot(values[:, column], depth, label=name)
-        panel.set_title(f"{x * across:g} {across_unit}")
+        panel.set_title(f"{round(x * across, 2 if across < 1.0 else 0):g} {across_unit}")
         panel.set_ylim(depth[-1], depth[0])
         panel.grid(color="#e3e6ea", linewidth=0.6)
         panel.locator_params(axis="x", nbins=4)

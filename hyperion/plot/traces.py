@@ -1,7 +1,6 @@
 """Figures of data and of the course of an inversion: shot gathers side by side, the misfit curve."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -27,21 +26,27 @@ def gathers(
 
     gathers: arrays (receivers, steps) by title, such as observed and predicted. step: [s]. positions: distance of each receiver [m];
         default: its number. clip: amplitude that is black or white; default: the 98th percentile of the first gather. residual: with
-        exactly two gathers, add second - first.
+        exactly two gathers, add second - first, at a scale of its own: its title says how many times it is magnified.
     Raises: ShapeError if the shapes disagree; InputError if there is none or the step is not positive.
 
     >>> data = np.random.default_rng(0).standard_normal((12, 50))
     >>> [panel.get_title(loc="left") for panel in gathers({"observed": data, "predicted": data}, 4e-3).axes[:3]]
     ['observed', 'predicted', 'predicted - observed']
+    >>> gathers({"observed": data, "predicted": 1.04 * data}, 4e-3).axes[2].get_title(loc="left")
+    'predicted - observed, x20'
     """
     arrays = same_shape(gathers)
     if not step > 0:
         raise InputError(f"step={step!r} s: it must be positive")
-    if residual and len(arrays) == 2:
-        (first, observed), (second, predicted) = arrays.items()
-        arrays[f"{second} - {first}"] = np.asarray(predicted, float) - observed
     receivers, steps = next(iter(arrays.values())).shape
     clip = clip or clip_of(next(iter(arrays.values())), 98)
+    clips = dict.fromkeys(arrays, clip)
+    if residual and len(arrays) == 2:
+        (first, observed), (second, predicted) = arrays.items()
+        difference = np.asarray(predicted, float) - observed
+        factor = magnification(difference, clip)
+        title = f"{second} - {first}" + (f", x{factor:g}" if factor > 1.0 else "")
+        arrays[title], clips[title] = difference, clip / factor
     if positions is None:
         left, right, name = -0.5, receivers - 0.5, "Receiver"
     else:
@@ -53,16 +58,30 @@ def gathers(
         left, right, name = (float(x[0]) - half) * scale, (float(x[-1]) + half) * scale, f"Distance ({unit})"
     figure = Figure(figsize=(1.0 + 2.7 * len(arrays), 4.2), layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, len(arrays), sharex=True, sharey=True))
-    image: Any = None
+    image = bar = None
     for panel, (title, values) in zip(panels, arrays.items(), strict=True):
-        image = panel.imshow(values.T, cmap="gray", vmin=-clip, vmax=clip, extent=(left, right, (steps - 0.5) * step, -0.5 * step),
-                             aspect="auto", interpolation="antialiased")
+        image = panel.imshow(values.T, cmap="gray", vmin=-clips[title], vmax=clips[title], aspect="auto", interpolation="antialiased",
+                             extent=(left, right, (steps - 0.5) * step, -0.5 * step))
+        bar = bar or image                                        # the scale shown is that of the gathers
         panel.set_title(title)
         panel.set_xlabel(name)
         panel.spines[["top", "right"]].set_visible(True)
     panels[0].set_ylabel("Time (s)")
-    figure.colorbar(image, ax=list(panels), label=label, pad=0.02, aspect=32, extend="both")
+    assert bar is not None
+    figure.colorbar(bar, ax=list(panels), label=label, pad=0.02, aspect=32, extend="both")
     return figure
+
+
+def magnification(residual: np.ndarray, clip: float) -> float:
+    """Return the largest of 1, 2, 5, 10, 20, ... up to a million by which a residual can be multiplied with 98 % of it inside the clip.
+
+    >>> magnification(np.full((3, 4), 0.04), 1.0), magnification(np.zeros((3, 4)), 1.0)
+    (20.0, 1.0)
+    """
+    if not residual.any():
+        return 1.0
+    room = clip / clip_of(residual, 98)
+    return max((m * 10.0**n for n in range(6) for m in (1.0, 2.0, 5.0) if m * 10.0**n <= room * (1 + 1e-9)), default=1.0)
 
 
 @styled

@@ -1,11 +1,12 @@
 """Options: what wins over what, which types pass, and what is refused with the nearest valid name."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
-from hyperion.cli import Config, main
-from hyperion.cli.scenarios import checked, find_scenario, merge, parse, scenario_folder, scenario_names
+from hyperion.cli import Config, commands, main
+from hyperion.cli.scenarios import checked, find_scenario, merge, parse, scenario_folder, scenario_names, typed
 from hyperion.errors import FileError, InputError
 from hyperion.io import read_toml
 
@@ -72,6 +73,8 @@ def test_whole_numbers_pass_as_numbers():
     (["run", str(WALK), "--steps", "many"], ["--steps='many'", "whole number"]),
     (["run", str(WALK), "--steps=0"], ["--steps 0", "at least 1"]),
     (["run", str(WALK), "--weights", "1", "2"], ["unexpected '2'", "commas"]),
+    (["run", str(WALK), "--pause.seconds", "inf"], ["--pause.seconds='inf'", "finite"]),
+    (["run", str(WALK), "--out", ""], ["--out ''", "give a folder"]),
     (["run", str(WALK), "--smoke=yes"], ["--smoke takes no value"]),
     (["run", str(WALK), "--resume", "--overwrite"], ["exclude each other"]),
     (["run", str(WALK), "--config", "none.toml"], ["--config='none.toml'", "cannot be read"]),
@@ -171,3 +174,34 @@ def test_the_configuration_as_run_can_be_given_again(tmp_path, monkeypatch):
         "steps": 2, "size": 4, "seed": 1, "label": 'a "label" \\ ü', "weights": [3.0, 4.0], "loud": True, "pause": {"seconds": 0.001}}
     assert main(["run", str(WALK), "--config", "runs/walk/config.toml", "--out", "again"]) == 0
     assert Path("again/config.toml").read_bytes() == Path("runs/walk/config.toml").read_bytes()
+
+
+def test_infinite_numbers_of_a_file_are_refused():
+    with pytest.raises(InputError, match=r"infinite.* and finite"):
+        typed(float("inf"), 1.0, "x")
+    with pytest.raises(InputError, match="63 bits"):
+        typed(10**400, 1.0, "x")
+    with pytest.raises(InputError, match="whole number"):
+        parse("9" * 400, 1, "--x")
+
+
+def test_too_little_memory_is_told(capsys, monkeypatch):
+    def fill(words):
+        raise MemoryError("Unable to allocate 7.3 TiB for an array with shape (1000000, 1000000)")
+
+    monkeypatch.setitem(commands.COMMANDS, "list", fill)
+    assert main(["list"]) == 2
+    told = capsys.readouterr().err
+    assert "7.3 TiB" in told and "finer spacing" in told and "Traceback" not in told
+
+
+def test_ctrl_c_while_the_commands_are_imported(capsys, monkeypatch):
+    class Interrupted:
+        """Stands for the module that was being imported."""
+
+        def __getattr__(self, name):
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "hyperion.cli.commands", Interrupted())
+    assert main(["list"]) == 130
+    assert capsys.readouterr().err == "hyperion: interrupted\n"

@@ -204,6 +204,46 @@ def test_a_full_disk_stops_with_2_and_keeps_the_checkpoint(here, capsys, monkeyp
     assert result(here / "out") == result(here / "whole")
 
 
+def test_a_changed_input_file_is_refused(here, capsys):
+    (here / "model.npy").write_bytes(b"one")
+    words = ["run", str(WALK), "--steps", "3", "--out", "out"]
+    assert main([*words, "--label", "model.npy"]) == 0
+    assert main(["run", str(WALK), "--out", "out", "--resume"]) == 0
+    before = content(here / "out")
+    (here / "model.npy").write_bytes(b"two")
+    assert main(["run", str(WALK), "--out", "out", "--resume"]) == 2
+    assert "--label 'model.npy' has changed" in capsys.readouterr().err
+    (here / "model.npy").unlink()
+    assert main(["run", str(WALK), "--out", "out", "--resume"]) == 2
+    assert "--label 'model.npy' is gone" in capsys.readouterr().err
+    assert content(here / "out") == before
+
+
+@pytest.mark.parametrize("words", [["--resume"], ["--overwrite", "--steps", 3]])
+def test_two_processes_do_not_share_a_directory(here, start_hyperion, hyperion, words):
+    pytest.importorskip("fcntl", reason="needs the locks of POSIX")
+    process = start_hyperion("run", WALK, "--steps", 400, "--pause.seconds", 0.05, "--out", "out")
+    wait_for(here / "out/log.txt", "walk: 2/400")
+    try:
+        code, _, err = hyperion("run", WALK, "--out", "out", *words)
+        assert code == 2 and "another process is running in it" in err and "Traceback" not in err
+    finally:
+        process.kill()                                                               # SIGKILL: nothing is left that locks
+        process.communicate()
+    assert tomllib.loads((here / "out/config.toml").read_text())["steps"] == 400
+    assert hyperion("run", WALK, "--out", "out", "--overwrite", "--steps", 3)[0] == 0
+    assert (here / "out/log.txt").read_text().count("walk: 1/") == 1
+
+
+def test_a_directory_used_in_the_meantime_is_refused(here):
+    waiting = Run("out", Config({"a": 1}))
+    Run("out", Config({"a": 2})).checkpoint({"x": 2}, every=0.0)
+    before = content(here / "out")
+    with pytest.raises(FileError, match="exists"), waiting.active():
+        waiting.checkpoint({"x": 1}, every=0.0)
+    assert content(here / "out") == before
+
+
 @pytest.fixture
 def run(here):
     return Run("out", Config({"a": 1}))

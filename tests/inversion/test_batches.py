@@ -43,3 +43,9 @@ def test_no_size_means_all():
 def test_wrong_input_is_refused(match, call):
     with pytest.raises(InputError, match=match):
         call()
+
+
+def test_parts_of_a_shot_are_refused():
+    for call in (lambda: Batches(2.5, 1), lambda: Batches(5, 1.5), lambda: Batches(5, seed=0.5)):
+        with pytest.raises(InputError, match="whole number"):
+            call()

@@ -92,3 +92,10 @@ def test_filtered_data_are_the_data_of_the_filtered_wavelet(lowpass):
 def test_wrong_input_is_refused(match, call):
     with pytest.raises(InputError, match=match):
         call()
+
+
+def test_a_frequency_as_text_is_refused():
+    with pytest.raises(InputError, match="frequency='5' Hz"):
+        Gaussian("5")
+    with pytest.raises(InputError, match=r"order=2\.5"):
+        Butterworth(5.0, order=2.5)

@@ -171,6 +171,8 @@ def spoiled(array, value):
         (ShapeError, "boolean", lambda a: {"fixed": WATER.astype(int)}),
         (InputError, "True everywhere", lambda a: {"fixed": np.ones(GRID.shape, bool)}),
         (InputError, "group=0", lambda a: {"group": 0}),
+        (InputError, "bounds=1500", lambda a: {"bounds": 1500}),
+        (InputError, "wavelet: is zero", lambda a: {"survey": a["survey"].with_wavelet(pde.Wavelet(np.zeros(250), 4e-3))}),
         (BoundaryError, "outside the grid", lambda a: {"grid": pde.Grid(GRID.shape, 10.0)}),
     ],
 )
@@ -190,6 +192,16 @@ def test_wrong_input_is_refused(problem, error, match, change):
         ("repeats=0", lambda: Stage(repeats=0)),
         ("receivers=0", lambda: Stage(receivers=0)),
         ("seconds=-1", lambda: Stage(seconds=-1)),
+        ("seconds='1'", lambda: Stage(seconds="1")),
+        ("smoothing=-1", lambda: Stage(smoothing=-1)),
+        ("smoothing='5'", lambda: Stage(smoothing="5")),
+        ("batch=0", lambda: Stage(batch=0)),
+        ("batch=2.5", lambda: Stage(batch=2.5)),
+        ("method='adam'", lambda: Stage(method="adam")),
+        ("lowpass=5.0", lambda: Stage(lowpass=5.0)),
+        (r"by_lbfgs\(memory=0", lambda: by_lbfgs(memory=0)),
+        (r"by_lbfgs\(first_step=-1", lambda: by_lbfgs(first_step=-1)),
+        (r"by_adam\(rate=0", lambda: by_adam(0)),
     ],
 )
 def test_wrong_stage_is_refused(match, stage):
@@ -204,9 +216,26 @@ def test_too_large_a_batch_is_refused_before_anything_runs(problem):
     assert fwi.seconds == 0.0
 
 
-def test_too_low_a_frequency_is_refused(problem):
-    with pytest.raises(InputError, match="longer records"):
-        next(make(problem).run([Stage(Gaussian(1.0))]))
+@pytest.mark.parametrize(
+    ("error", "match", "stage"),
+    [
+        (InputError, "stage 2 of 2.*longer records", lambda: Stage(Gaussian(1.0))),
+        (InputError, "Nyquist", lambda: Stage(Gaussian(200.0))),
+        (InputError, "smoothing", lambda: Stage(smoothing=(1.0, 2.0, 3.0))),
+        (BoundaryError, "coarsen less", lambda: Stage(coarsen=40)),
+        (InputError, "is a str", lambda: "all"),
+    ],
+)
+def test_wrong_stages_are_refused_before_the_first_one_runs(problem, error, match, stage):
+    fwi = make(problem)
+    with pytest.raises(error, match=match):
+        fwi.run([Stage(), stage()])
+    assert not fwi.log
+
+
+def test_no_stages_are_refused(problem):
+    with pytest.raises(InputError, match="at least one Stage"):
+        make(problem).check([])
 
 
 def test_a_state_of_another_grid_is_refused(problem):

@@ -86,6 +86,7 @@ def test_observed_gathers_from_a_file(finished, tmp_path):
     words = ["--observed", f"{finished / 'result.h5'}:/observed", "--start", str(tmp_path / "start.npy")]
     assert main(["run", "fwi", *TINY, *words, "--out", str(tmp_path / "run")]) == 0
     found = models_of(tmp_path / "run")
+    assert "geometry.* is not used" in (tmp_path / "run" / "log.txt").read_text()
     assert "true" not in found
     np.testing.assert_array_equal(found["inverted"], models["inverted"])
 
@@ -163,12 +164,24 @@ def files(tmp_path):
     good.astype(">f4").tofile(tmp_path / "big_endian.f32")
     (tmp_path / "truncated.f32").write_bytes(good.tobytes()[:-100])
     (tmp_path / "truncated.npy").write_bytes((tmp_path / "good.npy").read_bytes()[:-100])
+    np.savez(tmp_path / "wavelet.npz", a=np.ones(3))
+    np.save(tmp_path / "text.npy", np.array(["a", "b"]))
+    (tmp_path / "empty.npy").touch()
+    np.save(tmp_path / "silence.npy", np.zeros(500))
     data = io.Gathers(np.ones((1, 2, 50), np.float32), 1e-3, np.full((1, 1, 2), 50.0), np.full((1, 2, 2), 50.0))
     io.write_gathers(tmp_path / "observed.h5", data)
     return tmp_path
 
 
 SHAPE = ["--files.shape", "41,101"]
+STAGES = {
+    "odd order on coarse grids": (["--solver.coarse_order", "7"], "solver.coarse_order=7"),
+    "negative length": (["--preconditioner_length", "-5"], "preconditioner_length=[-5.0]"),
+    "negative length of the second stage": (["--preconditioner_length", "0,-5"], "preconditioner_length=[0.0, -5.0]"),
+    "frequency above Nyquist's": (["--frequencies", "2,100000"], "stage 2 of 2"),
+    "frequency too low": (["--frequencies", "2,0.01"], "longer records"),
+    "nothing left of the grid": (["--coarsen", "1,1000"], "coarsen less"),
+}
 REFUSED = {
     "missing model": (["--model", "{files}/none.npy"], "no such file"),
     "truncated raw model": (["--model", "{files}/truncated.f32", *SHAPE], "bytes"),
@@ -185,11 +198,14 @@ REFUSED = {
     "bounds crossed": (["--bounds", "4800,1400"], "bounds"),
     "one bound": (["--bounds", "1400"], "bounds"),
     "observed without a start": (["--observed", "{files}/observed.h5"], "--start"),
+    "missing observed, no start": (["--observed", "{files}/none.h5"], "no such file"),
+    "refined observed data": (["--observed", "{files}/observed.h5", "--start", "{files}/good.npy", "--data.refine", "2"], "data.refine=2"),
     "missing observed": (["--observed", "{files}/none.h5", "--start", "{files}/good.npy"], "no such file"),
     "step differs from the data": (["--observed", "{files}/observed.h5", "--start", "{files}/good.npy"], "wavelet"),
     "shots too deep": (["--geometry.shot_depth", "99999"], "outside the grid"),
     "no shots": (["--geometry.shots", "0"], "shots=0"),
     "stages of different length": (["--frequencies", "2,3,0"], "give one for each"),
+    "no frequencies": (["--frequencies", ""], "frequencies=[]"),
     "negative frequency": (["--frequencies", "-2,0"], "frequency=-2"),
     "no iterations": (["--iterations", "0"], "iterations=0"),
     "batch too large": (["--batch", "99"], "batch=99"),
@@ -198,7 +214,17 @@ REFUSED = {
     "step too coarse for the wavelet": (["--wavelet.step", "0.5"], "step"),
     "missing wavelet": (["--wavelet.file", "{files}/none.npy"], "wavelet.file"),
     "refine of zero": (["--data.refine", "0"], "refine=0"),
+    "wavelet in an archive": (["--wavelet.file", "{files}/wavelet.npz"], "archive of a"),
+    "wavelet of text": (["--wavelet.file", "{files}/text.npy"], "real numbers"),
+    "empty wavelet file": (["--wavelet.file", "{files}/empty.npy"], "wavelet.file"),
+    "wavelet of zeros": (["--wavelet.file", "{files}/silence.npy"], "zero everywhere"),
+    "record too long": (["--wavelet.duration", "1e12"], "wavelet.duration=1e+12"),
+    "spacing of zero": (["--spacing", "0"], "spacing=0 m"),
+    "spacing too small": (["--spacing", "1e-9"], "spacing=1e-09 m"),
+    "infinite smoothing": (["--smoothing", "inf"], "--smoothing='inf'"),
+    "thin absorbing layer": (["--solver.absorbing", "7"], "solver.absorbing=7"),
     "odd order": (["--solver.order", "7"], "order=7"),
+    **STAGES,
     "unknown option": (["--frequncies", "2"], "frequencies"),
     "wrong type": (["--geometry.shots", "many"], "whole number"),
     "no GPU": (["--device", "cuda:7"], "cuda:7"),
@@ -214,6 +240,47 @@ def test_wrong_input_is_refused(case, files, capsys):
     assert code == 2, told
     assert message in told and "Traceback" not in told
     assert not out.exists()
+
+
+@pytest.mark.parametrize("case", STAGES)
+def test_overwrite_keeps_a_run_when_a_stage_is_refused(case, finished):
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+    assert main(["run", "fwi", "--smoke", "--out", str(finished), "--overwrite", *STAGES[case][0]]) == 2
+    assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
+
+
+def test_a_finished_run_is_not_computed_again(finished):
+    with h5py.File(finished / "result.h5") as file:
+        seconds, inverted = np.asarray(file["iterations/seconds"]), np.asarray(file["models/inverted"])
+    assert len(io.load_tree(finished / "checkpoint.h5")["fwi"]["models"]) == 2
+    assert main(["run", "fwi", "--out", str(finished), "--resume"]) == 0
+    with h5py.File(finished / "result.h5") as file:
+        np.testing.assert_array_equal(np.asarray(file["iterations/seconds"]), seconds)  # of the updates made then, not of new ones
+        np.testing.assert_array_equal(np.asarray(file["models/inverted"]), inverted)
+
+
+WAVEFIELD = {
+    "narrow grid": ["--nodes", "5,5"],
+    "one axis": ["--nodes", "41"],
+    "negative nodes": ["--nodes", "-5,41"],
+    "too many nodes": ["--nodes", "1000000,1000000"],
+    "one spacing": ["--spacing", "10"],
+    "spacing of zero": ["--spacing", "0,10"],
+    "no snapshots": ["--snapshot_every", "inf"],
+    "half a source": ["--source", "5"],
+    "record too long": ["--duration", "1e12"],
+}
+
+
+def test_refused_exports_keep_the_run(tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["export", "fields", "--smoke", "--out", str(out)]) == 0
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    for words in WAVEFIELD.values():
+        capsys.readouterr()
+        assert main(["export", "fields", "--smoke", "--out", str(out), "--overwrite", *words]) == 2
+        assert words[0].strip("-") in capsys.readouterr().err
+        assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
 def test_an_existing_run_is_not_touched(finished, capsys):

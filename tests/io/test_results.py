@@ -1,5 +1,8 @@
 """Result files describe themselves to plain h5py, grow by names, and refuse what they cannot hold."""
 
+import errno
+import os
+
 import h5py
 import numpy as np
 import pytest
@@ -142,3 +145,24 @@ def test_absent_gathers(tmp_path, gathers):
 def test_gathers_of_other_shapes_are_refused():
     with pytest.raises(ShapeError, match="3 axes"):
         io.Gathers(np.zeros((3, 50)), 1e-3, np.zeros((1, 1, 2)), np.zeros((1, 3, 2)))
+
+
+def test_gathers_that_cannot_be_written_leave_the_old_file(tmp_path, gathers, monkeypatch):
+    path = tmp_path / "g.h5"
+    io.write_gathers(path, gathers)
+    before = path.read_bytes()
+
+    def full(*words):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(FileError, match="No space left"):
+        io.write_gathers(path, gathers)
+    assert path.read_bytes() == before and [file.name for file in tmp_path.iterdir()] == ["g.h5"]
+
+
+def test_gathers_in_the_place_of_a_folder(tmp_path, gathers):
+    with pytest.raises(FileError, match="is a folder"):
+        io.write_gathers(tmp_path, gathers)
+    with pytest.raises(FileError, match="there is no folder"):
+        io.write_gathers(tmp_path / "none" / "g.h5", gathers)

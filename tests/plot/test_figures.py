@@ -92,6 +92,22 @@ def test_gathers_share_the_clip_and_show_the_residual(random):
     assert len(plot.gathers({"a": observed, "b": observed}, 0.01, residual=False).axes) == 3
 
 
+def test_a_small_residual_is_magnified(random):
+    observed = random.standard_normal((40, 100))
+    figure = plot.gathers({"observed": observed, "predicted": 1.01 * observed}, 0.01, clip=1.5)
+    first, second, residual, bar = figure.axes
+    assert residual.get_title(loc="left") == "predicted - observed, x50"
+    assert residual.images[0].get_clim() == (-0.03, 0.03) and first.images[0].get_clim() == second.images[0].get_clim() == (-1.5, 1.5)
+    assert bar.get_ylim() == (-1.5, 1.5)                           # the scale of the data
+
+
+def test_profiles_have_round_titles():
+    figure = plot.profiles({"a": np.ones((9, 402))}, (12.5, 12.5), [0.2 * 5012.5, 401 * 12.5])
+    assert [panel.get_title(loc="left") for panel in figure.axes] == ["1 km", "5.01 km"]
+    assert plot.profiles({"a": np.ones((9, 161))}, (12.5, 12.5), [1000.4]).axes[0].get_title(loc="left") == "1 km"
+    assert plot.profiles({"a": np.ones((9, 160))}, (12.5, 12.5), [1000.4]).axes[0].get_title(loc="left") == "1000 m"
+
+
 def test_misfit_is_relative_to_each_stage():
     figure = plot.misfit([4.0, 2.0, 9.0, 3.0], stages={"3 Hz": 0, "6 Hz": 2}, model_errors=[0.4, 0.3, 0.2, 0.1])
     lines = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 2 and line.get_marker() == "o"]
