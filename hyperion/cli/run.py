@@ -138,15 +138,17 @@ class Run:
         self._claim()
         return Progress(self, total, label, start)
 
-    def checkpoint(self, state: Any, every: float = 30.0) -> None:
+    def checkpoint(self, state: Any, every: float | None = None) -> None:
         """Keep the state if `every` seconds have passed since the last time, or if Ctrl-C asked to stop: then the run ends here, with exit
         code 130.
 
-        The results staged so far are saved first; the checkpoint before stays as checkpoint-previous.h5. every=0 always writes.
+        every: [s]; default 30, in a smoke run 0; 0 always writes. The results staged so far are saved first; the checkpoint before stays
+        as checkpoint-previous.h5.
         Raises: FileError if the disk is full (the earlier checkpoint stays valid); KeyboardInterrupt after Ctrl-C.
         """
         self._stops_at_checkpoint = True
-        if not self._stop_asked and time.monotonic() - self._checkpointed < every:
+        seconds = (0.0 if self.smoke else 30.0) if every is None else every
+        if not self._stop_asked and time.monotonic() - self._checkpointed < seconds:
             return
         self._claim()
         self.results.save()

@@ -120,9 +120,11 @@ def test_killed_and_resumed_equals_undisturbed(tmp_path):
         process.kill()
         process.wait()
         process.stderr.close()
+        assert (broken / "checkpoint.h5").is_file()  # a smoke run writes one after every iteration: the next goes on from it
     process = start_process("--out", broken, "--resume")
     assert process.wait(timeout=300) == 0, process.stderr.read()
     process.stderr.close()
+    assert "resumes from checkpoint" in (broken / "log.txt").read_text()
     a, b = models_of(whole), models_of(broken)
     assert set(a) == set(b)
     for name in a:
