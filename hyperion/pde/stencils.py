@@ -1,4 +1,5 @@
 """Finite-difference stencils of any even order, on nodes and between nodes and half nodes, in units of cells."""
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -106,6 +107,7 @@ class LeastSquares:
         return [*one_side[::-1], -2.0 * sum(one_side), *one_side]
 
 
+@functools.cache
 def second(ndim: int, axis: int, order: int, design: Taylor | LeastSquares) -> Stencil:
     """Return the second derivative along an axis at the field's own points, of the width of an even order."""
     return _along(ndim, axis, range(-(order // 2), order // 2 + 1), design.second(order))

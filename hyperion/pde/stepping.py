@@ -1,4 +1,5 @@
 """Time stepping: what is asked for, what a solve will do, and what it needs of step and grid."""
+import functools
 import math
 from dataclasses import dataclass
 
@@ -70,6 +71,7 @@ def rounded_up(value: float) -> float:
     return math.ceil(value / unit * (1 - 1e-9)) * unit
 
 
+@functools.cache
 def points_needed(order: int, design: Taylor | LeastSquares) -> float:
     """Return the points per wavelength at which the second derivative of an order has a phase speed error of 0.5 %.
 
