@@ -10,16 +10,19 @@ from collections.abc import Iterable
 __all__ = [
     "BoundaryError",
     "CompilerError",
+    "ConvergenceError",
     "DeviceError",
     "DtypeError",
     "FileError",
     "GraphError",
     "HyperionError",
     "HyperionWarning",
+    "IndexingError",
     "InputError",
     "NonFiniteError",
     "SamplingWarning",
     "ShapeError",
+    "SingularError",
     "SpeedWarning",
     "StabilityError",
     "TreeError",
@@ -33,6 +36,10 @@ class HyperionError(Exception):
 
 class ShapeError(HyperionError, ValueError):
     """Shapes that must agree do not."""
+
+
+class IndexingError(ShapeError, IndexError):
+    """An axis or an index lies outside an array."""
 
 
 class DtypeError(HyperionError, TypeError):
@@ -55,8 +62,16 @@ class InputError(HyperionError, ValueError):
     """Any other argument, option or key that is refused."""
 
 
+class SingularError(HyperionError, ValueError):
+    """A matrix is singular, not positive definite, or has no unique factorisation, where one is needed."""
+
+
 class FileError(HyperionError, OSError):
     """A file is missing, truncated, malformed or cannot be written (a full disk)."""
+
+
+class ConvergenceError(HyperionError, RuntimeError):
+    """An iterative method did not reach its tolerance."""
 
 
 class CompilerError(HyperionError, RuntimeError):

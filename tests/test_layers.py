@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS = {
     "cli": 6, "__main__": 6, "__init__": 6,
     "operators": 5, "inversion": 5,
-    "nn": 4, "pde": 4, "optim": 4, "testing": 4,
+    "nn": 4, "pde": 4, "optim": 4, "probability": 4, "testing": 4,
     "autograd": 3,
     "codegen": 2, "cpu": 2, "gpu": 2, "io": 2, "plot": 2, "parallel": 2,
     "config": 1, "errors": 1,

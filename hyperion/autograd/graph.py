@@ -7,6 +7,7 @@ clock: in the order of creation every node comes after its inputs, and sweeps ar
 
 import itertools
 import threading
+from collections.abc import Callable
 from contextlib import ContextDecorator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from hyperion.autograd.table import Primitive
     from hyperion.autograd.tensor import Tensor
 
-__all__ = ["Leaf", "Node", "changes", "no_grad", "recording", "state", "tick"]
+__all__ = ["Anchor", "Hook", "Leaf", "Node", "changes", "no_grad", "recording", "state", "tick"]
 
 tick = itertools.count().__next__
 
@@ -30,7 +31,7 @@ changes = _Changes()
 class Node:
     """One recorded call of a primitive. `inputs` is None once the graph has been freed by a backward sweep."""
 
-    __slots__ = ("inputs", "op", "order", "output", "params")
+    __slots__ = ("inputs", "op", "order", "output", "params", "site")        # site: set by debug() only
 
     def __init__(self, op: "Primitive | None", inputs: "tuple[Tensor, ...] | None", params: dict[str, Any], output: Any) -> None:
         self.op = op
@@ -45,19 +46,29 @@ class Node:
         self.params = {}
 
 
+Hook = Callable[["Tensor"], "Tensor | None"]
+
+
 class Leaf(Node):
     """Where derivatives end: a Tensor made by the user or by a transform, not computed."""
 
-    __slots__ = ("changed", "grad")
+    __slots__ = ("changed", "grad", "hooks")
 
     def __init__(self) -> None:
         super().__init__(None, (), {}, None)
         self.grad: Tensor | None = None
+        self.hooks: list[Hook] | None = None
         self.changed = self.order
 
     def mark_changed(self) -> None:
         """Note that the value was assigned: nodes recorded before used another one."""
         self.changed = changes.last = tick()
+
+
+class Anchor(Leaf):
+    """Where a rule that is recorded for its structure ends (see jet). To any other sweep it is a constant."""
+
+    __slots__ = ()
 
 
 class _State(threading.local):

@@ -4,12 +4,15 @@ from collections.abc import Iterable
 from operator import attrgetter
 from typing import Any, NoReturn
 
-from hyperion.autograd.graph import Leaf, Node, changes, recording, state
+from hyperion.autograd.graph import Anchor, Hook, Leaf, Node, changes, recording, state
 from hyperion.autograd.tensor import Tensor, as_tensor
 from hyperion.errors import GraphError, ShapeError
 from hyperion.gpu import device
 
-__all__ = ["Trace", "accumulate", "backward", "match", "ones_like", "sweep_backward", "sweep_forward", "tangent_of", "zeros_like"]
+__all__ = [
+    "Trace", "accumulate", "backward", "match", "ones_like", "outputs_at", "sweep_backward", "sweep_forward", "tangent_of", "through",
+    "zeros_like",
+]
 
 
 class Trace:
@@ -31,8 +34,8 @@ class Trace:
         first = -1 if leaves is None else min((leaf.order for leaf in leaves), default=0)
         ends: set[Node] = set() if leaves is None else leaves
         nodes: list[Node] = []
-        stack = [x.node for x in outputs if x.node is not None]
-        seen = set(stack)
+        seen = {x.node for x in outputs if x.node is not None}
+        stack = list(seen)
         self.outside = False
         while stack:
             node = stack.pop()
@@ -42,7 +45,7 @@ class Trace:
                 ends.add(node)
                 continue
             if node.op is None or node.order < first:
-                self.outside = True
+                self.outside = self.outside or type(node) is not Anchor
                 continue
             nodes.append(node)
             for x in node.inputs if node.inputs is not None else _refuse_freed(node):
@@ -91,10 +94,10 @@ def name_of(node: Node) -> str:
     return "leaf" if node.op is None else repr(node.op.name)
 
 
-def _outputs(node: Node, op: Any) -> Any:
+def outputs_at(node: Node) -> Any:
     """Return a node's outputs as Tensors, for its rules."""
     values: Any = node.output
-    return Tensor(values, node) if op.outputs == 1 else tuple([Tensor(value, node, i) for i, value in enumerate(values)])
+    return tuple([Tensor(value, node, i) for i, value in enumerate(values)]) if type(values) is tuple else Tensor(values, node)
 
 
 def sweep_backward(nodes: list[Node], cotangents: dict[Node, Any], leaves: set[Node], free: bool = False) -> dict[Node, Any]:
@@ -116,7 +119,7 @@ def sweep_backward(nodes: list[Node], cotangents: dict[Node, Any], leaves: set[N
             op: Any = node.op
             inputs: Any = node.inputs
             rule = op.vjp or op.need("vjp")
-            results = rule(g, _outputs(node, op), *inputs, **node.params)
+            results = rule(g, outputs_at(node), *inputs, **node.params)
             if len(results) != len(inputs):
                 raise GraphError(f"operation {op.name!r}: its vjp returned {len(results)} results for {len(inputs)} inputs; give one each")
             for x, cotangent in zip(inputs, results, strict=True):
@@ -157,7 +160,7 @@ def sweep_forward(nodes: list[Node], tangents: dict[Node, Any]) -> dict[Node, An
         incoming = [None if x.node is None else tangent_of(x, tangents) for x in inputs]
         if all(tangent is None for tangent in incoming):
             continue
-        out = _outputs(node, op)
+        out = outputs_at(node)
         rule = op.jvp or op.need("jvp")
         tangent = rule(incoming, out, *inputs, **node.params)
         if tangent is None:
@@ -175,17 +178,17 @@ def tangent_of(x: Tensor, tangents: dict[Node, Any]) -> Tensor | None:
     """Return the tangent of x, or None."""
     node: Any = x.node
     found = None if node is None else tangents.get(node)
-    return found[x.index] if type(found) is not Tensor and found is not None else found
+    return found[x.index] if isinstance(found, tuple | list) else found
 
 
 def zeros_like(x: Tensor) -> Tensor:
     """Return a constant of zeros like x."""
-    return Tensor(device.namespace(x.data).zeros_like(x.data))
+    return Tensor(device.namespace_of(x.device).zeros(x.shape, dtype=x.dtype))
 
 
 def ones_like(x: Tensor) -> Tensor:
     """Return a constant of ones like x."""
-    return Tensor(device.namespace(x.data).ones_like(x.data))
+    return Tensor(device.namespace_of(x.device).ones(x.shape, dtype=x.dtype))
 
 
 def match(value: Any, like: Tensor, name: str) -> Tensor:
@@ -197,6 +200,15 @@ def match(value: Any, like: Tensor, name: str) -> Tensor:
     if tensor.shape != like.shape:
         raise ShapeError(f"{name} has shape {tensor.shape}, but belongs to a Tensor of shape {like.shape}; they must agree")
     return tensor if tensor.dtype == like.dtype else tensor.astype(like.dtype)
+
+
+def through(hook: Hook, g: Tensor) -> Tensor:
+    """Return what a hook makes of a gradient: its result, or the gradient itself if it returns None.
+
+    Raises: ShapeError if the result has another shape.
+    """
+    changed = hook(g)
+    return g if changed is None else match(changed, g, "the result of a hook")
 
 
 def backward(loss: Tensor, gradient: Any, retain_graph: bool, create_graph: bool) -> None:
@@ -219,5 +231,7 @@ def backward(loss: Tensor, gradient: Any, retain_graph: bool, create_graph: bool
         for leaf in trace.leaves:
             g = cotangents.get(leaf)
             if g is not None and isinstance(leaf, Leaf):
+                for hook in leaf.hooks or ():
+                    g = through(hook, g)
                 total = g if leaf.grad is None else leaf.grad + g
-                leaf.grad = total if create_graph else Tensor(total.data)
+                leaf.grad = total if create_graph else total.detach()

@@ -1,8 +1,13 @@
-"""The table of primitives: each operation is one stanza in one of three forms.
+"""The table of primitives: each operation is one stanza in one of four forms.
 
 elementwise   give the partial derivatives: vjp and jvp follow, so they cannot disagree; broadcasting and promotion are handled here, once
 linear        give the transpose: the jvp is the operation itself
+bilinear      linear in each of two inputs (a product): give the transpose in each; the jvp is the product rule
 general       give the vjp and the jvp
+
+Arrays are inputs, never parameters: integer and bool inputs have no derivative and are passed on as they are. Parameters are plain Python
+values. Complex derivatives follow JAX's convention: cotangents are paired with tangents by Re(sum(w * z)), so holomorphic rules multiply
+by f'(z), transposes do not conjugate, and the gradient of a real loss is dL/dx - i dL/dy.
 
 Every rule is written on Tensors, so every transform nests to any order. `forward(xp, *arrays, **params)` works on raw arrays; that of an
 elementwise operation uses only functions of `xp` and operators, so that a compiler may call it with a namespace of its own.
@@ -13,13 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from hyperion.autograd.dtypes import FLOAT, SCALARS, result_dtype, weak_dtype
+from hyperion.autograd.batching import Batched, BatchRule, call_batched
+from hyperion.autograd.dtypes import FLOAT, SCALARS, is_inexact, result_dtype, weak_dtype
 from hyperion.autograd.graph import Node, state
 from hyperion.autograd.tensor import Tensor, as_tensor
 from hyperion.errors import DeviceError, DtypeError, GraphError, HyperionError, InputError, ShapeError
 from hyperion.gpu import device
 
-__all__ = ["PRIMITIVES", "Primitive", "Rule", "elementwise", "general", "linear"]
+__all__ = ["PRIMITIVES", "Primitive", "Rule", "bilinear", "elementwise", "general", "linear"]
 
 PRIMITIVES: "dict[str, Primitive]" = {}
 
@@ -42,14 +48,18 @@ class Primitive:
 
     Call it with Tensors, arrays or numbers; parameters by keyword go to `forward` and to the rules unchanged.
 
-    name: key in PRIMITIVES.  form: "elementwise", "linear" or "general".  outputs: number of outputs; None: a tuple of any length.
+    name: key in PRIMITIVES.  form: "elementwise", "linear", "bilinear" or "general".
+    outputs: number of outputs; None: a tuple of any length.
     forward, vjp, jvp: the rules (vjp or jvp None: none is known).  partials, transpose: what the first two forms were given.
+    degree: 1 if linear in its floating inputs together, 2 if bilinear in two; None otherwise. Taylor coefficients follow directly.
+    batch: how it works on batches (see batching); None: a loop over the examples.
     """
 
     def __init__(
         self, name: str, form: str, forward: Callable[..., Any], vjp: Callable[..., Any] | None, jvp: Callable[..., Any] | None, *,
         outputs: int | None = 1, promotes: bool = False, floating: bool = False, differentiable: bool = True,
-        partials: tuple[Any, ...] = (), transpose: Callable[..., Any] | None = None, doc: str = "",
+        partials: tuple[Any, ...] = (), transpose: Callable[..., Any] | None = None, degree: int | None = None,
+        batch: BatchRule | None = None, doc: str = "", register: bool = True,
     ) -> None:
         self.name = name
         self.form = form
@@ -62,8 +72,12 @@ class Primitive:
         self.differentiable = differentiable
         self.partials = partials
         self.transpose = transpose
+        self.degree = degree
+        self.batch = batch
         self.__name__ = name
         self.__doc__ = doc or f"The {form} operation {name!r}."
+        if not register:
+            return
         if name in PRIMITIVES and _place(PRIMITIVES[name].forward) != _place(forward):
             raise InputError(f"name={name!r} is already in the table of primitives; choose another name")
         PRIMITIVES[name] = self
@@ -77,7 +91,8 @@ class Primitive:
         tracked = mixed = foreign = False
         for x in inputs:
             if type(x) is not Tensor:
-                return self(*_as_tensors(self, inputs), **params)
+                tensors = _as_tensors(self, inputs)
+                return call_batched(self, tensors, params) if Batched in map(type, tensors) else self(*tensors, **params)
             array = x.data
             arrays.append(array)
             if x.node is not None:
@@ -87,7 +102,7 @@ class Primitive:
             if array.dtype is not dtype:
                 mixed = dtype is not None
                 dtype = array.dtype
-        if self.promotes and (mixed or (self.floating and dtype.kind not in "fc")):       # pyright: ignore[reportOptionalMemberAccess]
+        if self.promotes and (mixed or (self.floating and not is_inexact(dtype))):       # pyright: ignore[reportArgumentType]
             inputs = _promote(self, inputs)
             arrays = [x.data for x in inputs]
         xp = _common_namespace(self, inputs) if foreign else np
@@ -140,7 +155,7 @@ def _as_tensors(op: Primitive, inputs: tuple[Any, ...]) -> list[Tensor]:
     strong = [x for x in tensors if x is not None]
     dtypes = [x.dtype for x in strong if x.dtype.kind != "b"] or [x.dtype for x in strong]
     beside = result_dtype(dtypes) if dtypes else None
-    if op.floating and beside is not None and beside.kind not in "fc":
+    if op.floating and beside is not None and not is_inexact(beside):
         beside = FLOAT
     xp = _common_namespace(op, strong) if strong else np
     return [Tensor(xp.asarray(x, dtype=weak_dtype(x, beside))) if t is None else t for x, t in zip(inputs, tensors, strict=True)]
@@ -149,7 +164,7 @@ def _as_tensors(op: Primitive, inputs: tuple[Any, ...]) -> list[Tensor]:
 def _promote(op: Primitive, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Convert inputs to the dtype in which they combine, by recorded operations: derivatives come back in each input's own dtype."""
     dtype = result_dtype(x.dtype for x in inputs)
-    if op.floating and dtype.kind not in "fc":
+    if op.floating and not is_inexact(dtype):
         dtype = FLOAT
     convert = PRIMITIVES["astype"]
     return tuple(x if x.dtype == dtype or (x.dtype.kind == "b" and not op.floating) else convert(x, dtype=dtype) for x in inputs)
@@ -159,7 +174,7 @@ def _common_namespace(op: Primitive, inputs: "tuple[Tensor, ...] | list[Tensor]"
     places = [x.device for x in inputs]
     if len(set(places)) > 1:
         raise DeviceError(f"{op.name}: inputs are on {', '.join(places)}; all must be on one device: use x.to({places[0]!r})")
-    return device.namespace(inputs[0].data)
+    return device.namespace_of(places[0])
 
 
 def _refusal(op: Primitive, inputs: tuple[Tensor, ...], error: Exception) -> Exception:
@@ -174,12 +189,21 @@ def _refusal(op: Primitive, inputs: tuple[Tensor, ...], error: Exception) -> Exc
     return error
 
 
-def elementwise(name: str, forward: Rule, *partials: Rule | float | None, floating: bool = False, doc: str = "") -> Primitive:
+def _real_like(x: Tensor, like: Tensor) -> Tensor:
+    """Return the real part where a complex derivative belongs to a real value."""
+    return PRIMITIVES["real"](x) if x.data.dtype.kind == "c" and like.data.dtype.kind != "c" else x
+
+
+def elementwise(
+    name: str, forward: Rule, *partials: Rule | float | None, floating: bool = False, degree: int | None = None, doc: str = ""
+) -> Primitive:
     """Add an elementwise operation to the table, given its partial derivatives.
 
     forward(xp, *arrays, **params): uses only functions of xp and operators.
     partials: one per input: a function (out, *inputs, **params) -> Tensor; a number if it is constant; None if there is no derivative.
         A partial of dtype bool selects instead of multiplying, so an infinite cotangent does not turn into NaN where it is False.
+        With complex inputs and a real result it is conj(dout/dz) * 2 (for abs: conj(z)/|z|), of which the form takes the real part.
+    degree: as in Primitive; known by itself if all partials are numbers.
     floating: integer inputs are computed in float32 (sin, divide); otherwise they stay integers (add, negative).
 
     >>> from hyperion.autograd import cos, grad, sin
@@ -191,7 +215,7 @@ def elementwise(name: str, forward: Rule, *partials: Rule | float | None, floati
 
     def weigh(g: Tensor, partial: Any, out: Tensor, inputs: tuple[Tensor, ...], params: dict[str, Any]) -> Any:
         factor = partial if type(partial) in REALS else partial(out, *inputs, **params)
-        if type(factor) is not Tensor:
+        if not isinstance(factor, Tensor):
             return g if factor == 1 else -g if factor == -1 else g * factor
         return PRIMITIVES["where"](factor, g, 0.0) if factor.data.dtype.kind == "b" else g * factor
 
@@ -201,7 +225,7 @@ def elementwise(name: str, forward: Rule, *partials: Rule | float | None, floati
             if x.node is None or partial is None:
                 cotangents.append(None)
                 continue
-            cotangent = weigh(g, partial, out, inputs, params)
+            cotangent = _real_like(weigh(g, partial, out, inputs, params), x)
             if cotangent.data.shape != x.data.shape:
                 cotangent = PRIMITIVES["sum_to"](cotangent, shape=x.data.shape)
             cotangents.append(cotangent)
@@ -212,23 +236,31 @@ def elementwise(name: str, forward: Rule, *partials: Rule | float | None, floati
         for tangent, partial in zip(tangents, rules, strict=True):
             if tangent is None or partial is None:
                 continue
-            term = weigh(tangent, partial, out, inputs, params)
+            term = _real_like(weigh(tangent, partial, out, inputs, params), out)
             total = term if total is None else total + term
         if total is not None and total.shape != out.shape:
             total = PRIMITIVES["broadcast_to"](total, shape=out.shape)
         return total
 
     rules = [None if partial == 0 else partial for partial in partials]
+    if all(type(rule) in REALS for rule in rules):
+        degree = 1
     return Primitive(
         name, "elementwise", forward, vjp, jvp, promotes=True, floating=floating, differentiable=any(rule is not None for rule in rules),
-        partials=partials, doc=doc,
+        partials=partials, degree=degree, doc=doc,
     )
 
 
-def linear(name: str, forward: Rule, transpose: Rule, *, promotes: bool = False, doc: str = "") -> Primitive:
+def _zeros_like(x: Tensor) -> Tensor:
+    return Tensor(device.namespace_of(x.device).zeros(x.shape, dtype=x.dtype))
+
+
+def linear(
+    name: str, forward: Rule, transpose: Rule, *, promotes: bool = False, batch: BatchRule | None = None, doc: str = ""
+) -> Primitive:
     """Add a linear operation to the table, given its transpose.
 
-    forward(xp, *arrays, **params): linear in all arrays together.
+    forward(xp, *arrays, **params): linear in all floating arrays together.
     transpose(g, *inputs, **params) -> Tensor, or a tuple of one Tensor or None per input. Only shapes and dtypes of the inputs may be used.
     promotes: inputs of several dtypes are converted to a common one first.
 
@@ -241,19 +273,55 @@ def linear(name: str, forward: Rule, transpose: Rule, *, promotes: bool = False,
 
     def vjp(g: Tensor, out: Tensor, *inputs: Tensor, **params: Any) -> Any:
         result = transpose(g, *inputs, **params)
-        return (result,) if type(result) is Tensor else result
+        return (result,) if isinstance(result, Tensor) else result
 
     def jvp(tangents: list[Tensor | None], out: Tensor, *inputs: Tensor, **params: Any) -> Tensor:
-        present = (Tensor(device.namespace(x.data).zeros_like(x.data)) if t is None else t for t, x in zip(tangents, inputs, strict=True))
+        present = [
+            t if t is not None else _zeros_like(x) if is_inexact(x.data.dtype) else x for t, x in zip(tangents, inputs, strict=True)
+        ]
         return op(*present, **params)
 
-    op = Primitive(name, "linear", forward, vjp, jvp, promotes=promotes, transpose=transpose, doc=doc)
+    op = Primitive(name, "linear", forward, vjp, jvp, promotes=promotes, transpose=transpose, degree=1, batch=batch, doc=doc)
+    return op
+
+
+def bilinear(
+    name: str, forward: Rule, left: Rule, right: Rule, *, promotes: bool = True, batch: BatchRule | None = None, doc: str = ""
+) -> Primitive:
+    """Add an operation to the table that is linear in each of its two inputs: a product of some kind.
+
+    forward(xp, x, y, **params) -> array.
+    left(g, x, y, **params), right(g, x, y, **params): the cotangent of x (of y), linear in g and in y (in x).
+    promotes: inputs of several dtypes are converted to a common one first.
+
+    >>> from hyperion.autograd import asarray, grad
+    >>> pair = bilinear("pair", lambda xp, x, y: xp.outer(x, y), lambda g, x, y: g @ y, lambda g, x, y: x @ g)
+    >>> grad(lambda x: pair(x, [1.0, 2.0]).sum())(asarray([0.5, 1.0]))
+    Tensor (2,) float32, cpu: [3. 3.]
+    >>> del PRIMITIVES["pair"]
+    """
+
+    def vjp(g: Tensor, out: Tensor, x: Tensor, y: Tensor, **params: Any) -> tuple[Tensor | None, Tensor | None]:
+        return (
+            None if x.node is None else _real_like(left(g, x, y, **params), x),
+            None if y.node is None else _real_like(right(g, x, y, **params), y),
+        )
+
+    def jvp(tangents: list[Tensor | None], out: Tensor, x: Tensor, y: Tensor, **params: Any) -> Tensor:
+        before, after = tangents
+        if before is None:
+            return op(x, after, **params)
+        first = op(before, y, **params)
+        return first if after is None else first + op(x, after, **params)
+
+    op = Primitive(name, "bilinear", forward, vjp, jvp, promotes=promotes, degree=2, batch=batch, doc=doc)
     return op
 
 
 def general(
     name: str, forward: Rule, vjp: Rule | None = None, jvp: Rule | None = None, *,
-    outputs: int | None = 1, promotes: bool = False, doc: str = "",
+    outputs: int | None = 1, promotes: bool = False, floating: bool = False, differentiable: bool = True,
+    batch: BatchRule | None = None, doc: str = "",
 ) -> Primitive:
     """Add an operation to the table, given both of its rules.
 
@@ -262,6 +330,7 @@ def general(
     jvp(tangents, out, *inputs, **params) -> Tensor; tangents are None where there is none.
     outputs: their number; None: known at the call. Unless it is 1, forward returns a tuple, the call returns a tuple of Tensors,
         `out` and `g` are sequences (None in g where nothing came in), and jvp returns a tuple.
+    differentiable: False for an operation whose result does not change with its inputs (argmax); it is never recorded.
 
     >>> from hyperion.autograd import grad
     >>> product = general("product", lambda xp, x, y: x * y, lambda g, out, x, y: (g * y, g * x),
@@ -270,4 +339,7 @@ def general(
     Tensor () float32, cpu: 3.
     >>> del PRIMITIVES["product"]
     """
-    return Primitive(name, "general", forward, vjp, jvp, outputs=outputs, promotes=promotes, doc=doc)
+    return Primitive(
+        name, "general", forward, vjp, jvp, outputs=outputs, promotes=promotes, floating=floating, differentiable=differentiable,
+        batch=batch, doc=doc,
+    )

@@ -1,16 +1,19 @@
 """Tensor: an immutable array value that remembers how it was made."""
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from hyperion.autograd.dtypes import KNOWN, SCALARS, as_dtype, default_dtype, is_inexact
-from hyperion.autograd.graph import Leaf, Node
+from hyperion.autograd.graph import Hook, Leaf, Node
 from hyperion.errors import DtypeError, GraphError, InputError, ShapeError
 from hyperion.gpu import device as devices
 
 __all__ = ["Tensor", "as_tensor"]
+
+STANDARDS = ("2021.12", "2022.12", "2023.12", "2024.12")        # versions of the array API that the namespace follows
 
 
 class Tensor:
@@ -75,6 +78,26 @@ class Tensor:
         return permute_dims(self, (1, 0))
 
     @property
+    def mT(self) -> "Tensor":
+        """The transposes of a stack of matrices: the last two axes swapped.
+
+        Raises: ShapeError if it has fewer than two axes.
+        """
+        if self.ndim < 2:
+            raise ShapeError(f"x.mT: x has shape {self.shape}; .mT needs at least two axes")
+        return self.transpose(-2, -1)
+
+    @property
+    def real(self) -> "Tensor":
+        """The real part; x itself if it is real."""
+        return real(self)
+
+    @property
+    def imag(self) -> "Tensor":
+        """The imaginary part; zeros if it is real."""
+        return imag(self)
+
+    @property
     def tracked(self) -> bool:
         """Whether operations on it are recorded: it requires a gradient, or was computed from something that does."""
         return self.node is not None
@@ -111,6 +134,31 @@ class Tensor:
         Raises: GraphError if nothing tracked was used or the graph was freed; ShapeError if it is no scalar and gradient is missing.
         """
         backward(self, gradient, create_graph if retain_graph is None else retain_graph, create_graph)
+
+    def register_hook(self, hook: "Hook") -> Callable[[], None]:
+        """Call a function with the gradient that arrives here in a backward sweep; what it returns, if not None, goes on instead.
+
+        On a Tensor made with requires_grad=True it sees what one `backward` adds to `.grad`; on a computed one it sees the cotangent of all
+        uses that come after this call. Returns: a function that removes the hook.
+        Raises: GraphError if nothing is recorded here.
+
+        >>> from hyperion.autograd import asarray
+        >>> x = asarray(3.0, requires_grad=True)
+        >>> remove = x.register_hook(lambda g: 10.0 * g)
+        >>> (x * x).backward()
+        >>> x.grad
+        Tensor () float32, cpu: 60.
+        """
+        if self.node is None:
+            raise GraphError("x.register_hook(hook): x is not tracked, so no gradient arrives; make it with requires_grad=True")
+        if isinstance(self.node, Leaf):
+            hooks = self.node.hooks = self.node.hooks if self.node.hooks is not None else []
+        else:
+            hooks: list[Hook] = []
+            hooked = hook_on(Tensor(self.data, self.node, self.index), hooks=hooks)
+            self.node, self.index = hooked.node, hooked.index
+        hooks.append(hook)
+        return lambda: hooks.remove(hook) if hook in hooks else None
 
     def detach(self) -> "Tensor":
         """Return the same value as a constant: no derivative flows through it. The array is shared."""
@@ -153,6 +201,24 @@ class Tensor:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         return np.array(self.numpy(), dtype=dtype, copy=copy)
 
+    def __array_namespace__(self, /, *, api_version: str | None = None) -> Any:
+        """Return the namespace of functions that work on it: hyperion.
+
+        Raises: InputError for an unknown version of the array API standard.
+        """
+        if api_version is not None and api_version not in STANDARDS:
+            raise InputError(f"x.__array_namespace__(api_version={api_version!r}): use one of {', '.join(STANDARDS)}")
+        return sys.modules[__package__.partition(".")[0]]
+
+    def __dlpack__(
+        self, /, *, stream: Any = None, max_version: tuple[int, int] | None = None, dl_device: tuple[Any, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        return export(self, stream=stream, max_version=max_version, dl_device=dl_device, copy=copy)
+
+    def __dlpack_device__(self, /) -> tuple[int, int]:
+        return export_device(self)
+
     def item(self) -> Any:
         """Return the only element as a Python number.
 
@@ -170,6 +236,9 @@ class Tensor:
 
     def __bool__(self) -> bool:
         return bool(self.item())
+
+    def __complex__(self) -> complex:
+        return complex(self.item())
 
     def __index__(self) -> int:
         if self.dtype.kind not in "iu":
@@ -205,6 +274,21 @@ class Tensor:
         """Return it on another device; see `hyperion.to_device`."""
         return to_device(self, device)
 
+    def to_device(self, device: str, /, *, stream: Any = None) -> "Tensor":
+        """Return it on another device, as the array API standard names it; `stream` must be None."""
+        if stream is not None:
+            raise InputError("x.to_device(device, stream=...): streams are not taken here; leave stream out")
+        return to_device(self, device)
+
+    def transpose(self, first: int, second: int) -> "Tensor":
+        """Return it with two axes swapped; for any order of axes see `hyperion.permute_dims`."""
+        ndim = self.ndim
+        if not (-ndim <= first < ndim and -ndim <= second < ndim):
+            raise ShapeError(f"x.transpose({first}, {second}): x has {ndim} axes; use -{ndim} to {ndim - 1}")
+        axes = list(range(ndim))
+        axes[first], axes[second] = axes[second], axes[first]
+        return permute_dims(self, axes)
+
     def reshape(self, *shape: Any) -> "Tensor":
         """Return it in another shape, given as numbers or one tuple; see `hyperion.reshape`."""
         return reshape(self, shape[0] if len(shape) == 1 else shape)
@@ -217,8 +301,11 @@ class Tensor:
         """Return the mean over axes (None: all); see `hyperion.mean`."""
         return mean(self, axis=axis, keepdims=keepdims)
 
-    def __getitem__(self, index: Any) -> "Tensor":
-        return getitem(self, index)
+    def __getitem__(self, key: Any, /) -> "Tensor":
+        return getitem(self, key)
+
+    def __setitem__(self, key: Any, value: Any, /) -> None:
+        raise InputError("x[key] = value: Tensors do not change; use x = x.at[key].set(value), which gives a new one")
 
     def __neg__(self) -> "Tensor":
         return negative(self)
@@ -230,7 +317,7 @@ class Tensor:
         return abs(self)
 
     def __invert__(self) -> "Tensor":
-        return logical_not(self)
+        return bitwise_invert(self)
 
     def __add__(self, other: Any) -> "Tensor":
         return add(self, other) if type(other) is Tensor or is_operand(other) else NotImplemented
@@ -268,13 +355,47 @@ class Tensor:
     def __rmatmul__(self, other: Any) -> "Tensor":
         return matmul(other, self) if is_operand(other) else NotImplemented
 
+    def __floordiv__(self, other: Any) -> "Tensor":
+        return floor_divide(self, other) if is_operand(other) else NotImplemented
+
+    def __rfloordiv__(self, other: Any) -> "Tensor":
+        return floor_divide(other, self) if is_operand(other) else NotImplemented
+
+    def __mod__(self, other: Any) -> "Tensor":
+        return remainder(self, other) if is_operand(other) else NotImplemented
+
+    def __rmod__(self, other: Any) -> "Tensor":
+        return remainder(other, self) if is_operand(other) else NotImplemented
+
     def __and__(self, other: Any) -> "Tensor":
-        return logical_and(self, other) if is_operand(other) else NotImplemented
+        return bitwise_and(self, other) if is_operand(other) else NotImplemented
+
+    def __rand__(self, other: Any) -> "Tensor":
+        return bitwise_and(other, self) if is_operand(other) else NotImplemented
 
     def __or__(self, other: Any) -> "Tensor":
-        return logical_or(self, other) if is_operand(other) else NotImplemented
+        return bitwise_or(self, other) if is_operand(other) else NotImplemented
 
-    __rand__, __ror__ = __and__, __or__
+    def __ror__(self, other: Any) -> "Tensor":
+        return bitwise_or(other, self) if is_operand(other) else NotImplemented
+
+    def __xor__(self, other: Any) -> "Tensor":
+        return bitwise_xor(self, other) if is_operand(other) else NotImplemented
+
+    def __rxor__(self, other: Any) -> "Tensor":
+        return bitwise_xor(other, self) if is_operand(other) else NotImplemented
+
+    def __lshift__(self, other: Any) -> "Tensor":
+        return bitwise_left_shift(self, other) if is_operand(other) else NotImplemented
+
+    def __rlshift__(self, other: Any) -> "Tensor":
+        return bitwise_left_shift(other, self) if is_operand(other) else NotImplemented
+
+    def __rshift__(self, other: Any) -> "Tensor":
+        return bitwise_right_shift(self, other) if is_operand(other) else NotImplemented
+
+    def __rrshift__(self, other: Any) -> "Tensor":
+        return bitwise_right_shift(other, self) if is_operand(other) else NotImplemented
 
     def __eq__(self, other: object) -> "Tensor":      # pyright: ignore[reportIncompatibleMethodOverride]
         return equal(self, other) if is_operand(other) else NotImplemented
@@ -297,7 +418,7 @@ class Tensor:
 
 def is_operand(value: Any) -> bool:
     """Tell whether a value combines with a Tensor in an operator: a Tensor, a Python number or an array."""
-    return type(value) in SCALARS or type(value) is Tensor or devices.is_array(value)
+    return type(value) in SCALARS or isinstance(value, Tensor) or devices.is_array(value)
 
 
 def as_tensor(value: Any) -> Tensor:
@@ -307,7 +428,7 @@ def as_tensor(value: Any) -> Tensor:
     Python numbers and lists of floats become float32, of integers int64; arrays keep their dtype.
     Raises: DtypeError if there is no supported dtype for it.
     """
-    if type(value) is Tensor:
+    if isinstance(value, Tensor):
         return value
     if type(value) in SCALARS:
         return Tensor(np.asarray(value, default_dtype(value)))
@@ -353,20 +474,28 @@ def make_leaf(value: Tensor, what: str, own: bool = False) -> Tensor:
 
 
 # The methods above are the table's operations, and those are written on Tensors: hence imported when Tensor exists.
+from hyperion.autograd.exchange import export, export_device  # noqa: E402
 from hyperion.autograd.ops.arithmetic import abs, add, divide, multiply, negative, power, subtract  # noqa: E402
+from hyperion.autograd.ops.bitwise import (  # noqa: E402
+    bitwise_and,
+    bitwise_invert,
+    bitwise_left_shift,
+    bitwise_or,
+    bitwise_right_shift,
+    bitwise_xor,
+)
 from hyperion.autograd.ops.comparison import (  # noqa: E402
     equal,
     greater,
     greater_equal,
     less,
     less_equal,
-    logical_and,
-    logical_not,
-    logical_or,
     not_equal,
 )
+from hyperion.autograd.ops.complexes import imag, real  # noqa: E402
+from hyperion.autograd.ops.elementary import floor_divide, remainder  # noqa: E402
 from hyperion.autograd.ops.indexing import getitem  # noqa: E402
 from hyperion.autograd.ops.products import matmul  # noqa: E402
 from hyperion.autograd.ops.reductions import mean, sum  # noqa: E402
-from hyperion.autograd.ops.shaping import astype, permute_dims, reshape, to_device  # noqa: E402
+from hyperion.autograd.ops.shaping import astype, hook_on, permute_dims, reshape, to_device  # noqa: E402
 from hyperion.autograd.sweeps import backward  # noqa: E402

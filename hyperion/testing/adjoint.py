@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 
 from hyperion.autograd import Tensor, as_tensor, flatten, jvp, unflatten, vjp
+from hyperion.autograd.dtypes import is_complex
 from hyperion.errors import InputError, TreeError
 from hyperion.gpu import device
 
-__all__ = ["dot", "dot_test", "random_like"]
+__all__ = ["dot", "dot_test", "norm", "random_like"]
 
 
 def random_like(tree: Any, generator: np.random.Generator) -> Any:
@@ -17,22 +18,37 @@ def random_like(tree: Any, generator: np.random.Generator) -> Any:
     leaves, structure = flatten(tree)
     tensors = [as_tensor(leaf) for leaf in leaves]
     return unflatten(structure, [
-        Tensor(device.to_device(generator.standard_normal(x.shape).astype(x.dtype, copy=False), x.device)) for x in tensors
+        Tensor(device.to_device(_normal(generator, x).astype(x.dtype, copy=False), x.device)) for x in tensors
     ])
 
 
+def _normal(generator: np.random.Generator, x: Tensor) -> Any:
+    values = generator.standard_normal(x.shape)
+    return values + 1j * generator.standard_normal(x.shape) if is_complex(x.dtype) else np.asarray(values)
+
+
 def dot(x: Any, y: Any) -> float:
-    """Return the sum of products of all elements of two trees, computed in float64."""
+    """Return the sum of products of all elements of two trees, computed in float64; of complex ones the real part, without conjugation."""
     left, right = flatten(x)[0], flatten(y)[0]
     if len(left) != len(right):
         raise TreeError(f"dot(x, y): x has {len(left)} leaves, y has {len(right)}; they must agree")
     total = 0.0
     for a, b in zip(left, right, strict=True):
-        first, second = (device.to_numpy(as_tensor(part).data).astype(np.float64) for part in (a, b))
+        first, second = (_wide(device.to_numpy(as_tensor(part).data)) for part in (a, b))
         if first.shape != second.shape:
             raise InputError(f"dot(x, y): leaves have shapes {first.shape} and {second.shape}; they must agree")
-        total += float(np.sum(first * second))
+        total += float(np.sum(first * second).real)
     return total
+
+
+def _wide(array: Any) -> Any:
+    return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
+
+
+def norm(x: Any) -> float:
+    """Return the square root of the sum of squared absolute values of all elements of a tree, computed in float64."""
+    arrays = [np.abs(_wide(device.to_numpy(as_tensor(leaf).data))) for leaf in flatten(x)[0]]
+    return float(np.sqrt(sum(np.sum(array * array) for array in arrays)))
 
 
 def dot_test(

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from hyperion.autograd import Primitive, Tensor, as_tensor, jvp, vjp
+from hyperion.autograd.dtypes import is_inexact
 from hyperion.errors import DtypeError, InputError
 from hyperion.gpu import device
-from hyperion.testing.adjoint import dot, random_like
+from hyperion.testing.adjoint import dot, norm, random_like
 
 __all__ = ["check_rules"]
 
@@ -28,7 +29,7 @@ def check_rules(
     tangents apart.
 
     primitive: an entry of the table.
-    samples: pairs (inputs, params); inputs that are floating must be float64, others (bool, integer) are held fixed.
+    samples: pairs (inputs, params); inputs that are floating must be float64 or complex128, others (bool, integer) are held fixed.
     order: highest order of derivative.  tolerance: of <J u, w> = <u, J' w>, relative to the norms of both sides.
     Raises: AssertionError that names the primitive, the sample, the mix and the size of the mismatch; InputError if there is no sample.
 
@@ -39,10 +40,10 @@ def check_rules(
     count = 0
     for count, (inputs, params) in enumerate(samples, start=1):
         given = [as_tensor(x) for x in inputs]
-        active = [i for i, x in enumerate(given) if x.dtype.kind in "fc"]
-        if any(given[i].dtype != np.float64 for i in active):
+        active = [i for i, x in enumerate(given) if is_inexact(x.dtype)]
+        if any(given[i].dtype not in (np.float64, np.complex128) for i in active):
             dtypes = ", ".join(str(x.dtype) for x in given)
-            raise InputError(f"check_rules({primitive.name}): sample {count} has dtypes {dtypes}; floating ones must be float64")
+            raise InputError(f"check_rules({primitive.name}): sample {count} has dtypes {dtypes}; floating ones must be float64 or complex128")
         name = f"{primitive.name}, sample {count}"
         whole = Restricted(primitive, given, params, active)
         if not active or not primitive.differentiable:
@@ -70,7 +71,7 @@ class Restricted:
         for i, x in zip(self.active, xs, strict=True):
             inputs[i] = x
         out = self.primitive(*inputs, **self.params)
-        return tuple(x for x in (out if isinstance(out, tuple) else (out,)) if x.dtype.kind in "fc")
+        return tuple(x for x in (out if isinstance(out, tuple) else (out,)) if is_inexact(x.dtype))
 
 
 def _check_constant(function: Restricted, xs: list[Tensor], name: str) -> None:
@@ -92,7 +93,7 @@ def _check(function: Callable[..., Any], xs: list[Tensor], order: int, tolerance
         if g.dtype != x.dtype or g.shape != x.shape:
             raise DtypeError(f"{mix}: the cotangent of an input {x.dtype} {x.shape} is {g.dtype} {g.shape}; they must agree")
     forward, reverse = dot(moved, ws), dot(us, back)
-    size = 1e-3 + np.sqrt(dot(moved, moved) * dot(ws, ws)) + np.sqrt(dot(us, us) * dot(back, back))
+    size = 1e-3 + norm(moved) * norm(ws) + norm(us) * norm(back)
     if not abs(forward - reverse) <= tolerance * size:
         raise AssertionError(f"{mix}: vjp and jvp disagree: <J u, w> = {forward!r}, <u, J' w> = {reverse!r}")
     if order > 1:

@@ -3,9 +3,13 @@
 Inputs are float64 and stay clear of points where a derivative does not exist; shapes differ so that broadcasting is part of the check.
 """
 
+import importlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from hyperion.autograd.ops.indexing import ARRAY
 
 Sample = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -31,36 +35,11 @@ index = np.array([[2, 0, 2], [1, 2, 2]])
 taps = np.array([0.5, -1.0, 2.0, 0.25, 0.75])
 
 SAMPLES: dict[str, list[Sample]] = {
-    # arithmetic
-    "add": [((normal(2, 3), normal(3)), {}), ((normal(2, 1), normal(1, 3)), {}), ((normal(3), normal()), {})],
-    "subtract": [((normal(2, 3), normal(3)), {}), ((normal(), normal(2, 2)), {})],
-    "multiply": [((normal(2, 3), normal(3)), {}), ((normal(2, 1), normal(1, 3)), {}), ((normal(2, 3), mask), {})],
-    "divide": [((normal(2, 3), positive(3)), {}), ((normal(3), -positive(2, 1)), {})],
-    "negative": [((normal(3),), {})],
-    "sign": [((apart(4),), {})],
-    "abs": [((apart(5),), {})],
-    "square": [((normal(3),), {})],
-    "sqrt": [((positive(3),), {})],
-    "exp": [((normal(3),), {})],
-    "log": [((positive(3),), {})],
-    "sin": [((normal(3),), {})],
-    "cos": [((normal(3),), {})],
-    "tanh": [((normal(3),), {})],
-    "maximum": [((apart(2, 3), apart(3) + 0.15), {})],
-    "minimum": [((apart(2, 3), apart(3) + 0.15), {})],
-    "power": [((positive(2, 3), normal(3)), {}), ((positive(2), normal(2, 2)), {})],
-    "power_number": [((normal(3),), {"exponent": 3}), ((-positive(3),), {"exponent": -2}), ((positive(3),), {"exponent": 1.5})],
-    "clip": [((apart(6) / 3.0,), {"lower": -1.02, "upper": 0.97})],
-    # comparison
-    **{name: [((normal(2, 3), normal(3)), {})] for name in ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal")},
-    "logical_and": [((mask, ~mask), {})],
-    "logical_or": [((mask, ~mask), {})],
-    "logical_not": [((mask,), {})],
-    "isfinite": [((normal(3),), {})],
-    "where": [((mask, normal(2, 3), normal(3)), {}), ((mask, normal(), normal(2, 1)), {})],
     # shaping
     "identity": [((normal(3),), {})],
-    "astype": [((normal(3),), {"dtype": np.dtype(np.float64)})],
+    "hook_on": [((normal(3),), {"hooks": []})],
+    "astype": [((normal(3),), {"dtype": np.dtype(np.float64)}), ((normal(3),), {"dtype": np.dtype(np.complex128)})],
+    "cast": [((normal(3),), {"dtype": np.dtype(np.int64)})],
     "to_device": [((normal(3),), {"device": "cpu"})],
     "reshape": [((normal(2, 3),), {"shape": (3, 2)}), ((normal(1),), {"shape": ()})],
     "permute_dims": [((normal(2, 3, 4),), {"axes": (2, 0, 1)})],
@@ -74,11 +53,13 @@ SAMPLES: dict[str, list[Sample]] = {
     "cumsum": [((normal(2, 3),), {"axis": 1})],
     "matmul": [((normal(2, 3), normal(3, 4)), {}), ((normal(5, 1, 2, 3), normal(4, 3, 2)), {})],
     # indexing
-    "getitem": [((normal(4, 5),), {"index": (slice(None, None, -2), 1)}), ((normal(4, 2),), {"index": (index,)}),
-                ((normal(2, 3),), {"index": (mask,)}), ((normal(2, 3),), {"index": (Ellipsis, None, 2)}),
-                ((normal(3, 4),), {"index": (index, index)})],
-    "scatter": [((normal(2, 3, 2),), {"index": (index,), "shape": (4, 2)}), ((normal(2),), {"index": (slice(1, 3),), "shape": (4,)}),
-                ((normal(3),), {"index": (mask,), "shape": (2, 3)})],
+    "getitem": [((normal(4, 5),), {"index": (slice(None, None, -2), 1)}), ((normal(4, 2), index), {"index": (ARRAY,)}),
+                ((normal(2, 3), mask), {"index": (ARRAY,)}), ((normal(2, 3),), {"index": (Ellipsis, None, 2)}),
+                ((normal(3, 4), index, index), {"index": (ARRAY, ARRAY)}), ((normal(4, 2, 3), index), {"index": (ARRAY, slice(None), 1)})],
+    "scatter": [((normal(2, 3, 2), index), {"index": (ARRAY,), "shape": (4, 2)}),
+                ((normal(2),), {"index": (slice(1, 3),), "shape": (4,)}),
+                ((normal(3), mask), {"index": (ARRAY,), "shape": (2, 3)}),
+                ((normal(2, 3, 2), index), {"index": (ARRAY, slice(None), 1), "shape": (4, 2, 3)})],
     # stencils
     "pad": [((normal(2, 3),), {"widths": ((1, 2), (0, 3))})],
     "pad_edge": [((normal(2, 3),), {"widths": ((1, 2), (0, 3))}), ((normal(1, 2),), {"widths": ((2, 3), (0, 0))})],
@@ -87,3 +68,6 @@ SAMPLES: dict[str, list[Sample]] = {
     "fir": [((normal(2, 7),), {"taps": taps, "axis": 1, "up": up, "down": down, "length": length})
             for up, down, length in ((1, 1, 7), (3, 1, 20), (1, 2, 4), (3, 2, 13), (2, 3, 9), (1, 4, 2))],
 }
+
+for path in sorted(Path(__file__).parent.glob("samples_*.py")):
+    SAMPLES |= importlib.import_module(f"{__package__}.{path.stem}").SAMPLES

@@ -41,7 +41,7 @@ def test_clip_with_numbers_and_arrays() -> None:
     same(hp.clip(A, -W, W), np.clip(A, -W, W))
     same(hp.clip(A), A)
     same(hp.clip(np.array([1, 5, 9]), 2, 6), np.array([2, 5, 6]))
-    with pytest.raises(InputError, match=r"lower=1\.0 exceeds upper=0\.0"):
+    with pytest.raises(InputError, match=r"min=1\.0 exceeds max=0\.0"):
         hp.clip(A, 1.0, 0.0)
 
 

@@ -13,7 +13,7 @@ import pytest
 import hyperion
 from hyperion.autograd import PRIMITIVES, Tensor, elementwise
 from hyperion.gpu import device
-from hyperion.testing import check_rules
+from hyperion.testing import check_batching, check_rules, check_taylor
 from tests.autograd.samples import SAMPLES as CORE
 
 SAMPLES = dict(CORE)
@@ -22,6 +22,7 @@ for room in ("pde", "nn", "operators"):
         SAMPLES |= importlib.import_module(f"tests.{room}.samples").SAMPLES
 NAMES = sorted(name for name, op in PRIMITIVES.items() if op.forward.__module__.startswith("hyperion."))
 CASES = [pytest.param(name, i, id=f"{name}-{i}") for name in NAMES for i in range(len(SAMPLES.get(name, ())))]
+NARROW = {np.dtype(np.float64): np.dtype(np.float32), np.dtype(np.complex128): np.dtype(np.complex64)}
 # Samples of the core are plain arrays, which may be converted; those of the floors above are bound to a precision and a device.
 CORE_CASES = [case for case in CASES if case.values[0] in CORE]
 
@@ -36,14 +37,25 @@ def test_rules_to_third_order(name: str, i: int) -> None:
     check_rules(PRIMITIVES[name], [SAMPLES[name][i]], order=3, tolerance=1e-10)
 
 
+@pytest.mark.parametrize(("name", "i"), CASES)
+def test_taylor_mode_equals_nested_jvp_to_fourth_order(name: str, i: int) -> None:
+    check_taylor(PRIMITIVES[name], [SAMPLES[name][i]], order=4)
+
+
+@pytest.mark.parametrize(("name", "i"), CORE_CASES)
+def test_a_batch_equals_a_loop_over_its_examples(name: str, i: int) -> None:
+    check_batching(PRIMITIVES[name], [SAMPLES[name][i]])
+
+
 @pytest.mark.parametrize(("name", "i"), CORE_CASES)
 def test_float32_stays_float32(name: str, i: int) -> None:
     inputs, params = SAMPLES[name][i]
     if name == "astype":
-        params = {"dtype": np.dtype(np.float32)}
-    narrow = [x.astype(np.float32) if x.dtype.kind == "f" else x for x in inputs]
-    out = PRIMITIVES[name](*narrow, **params)
-    assert out.dtype == (np.bool_ if PRIMITIVES[name](*inputs, **params).dtype == np.bool_ else np.float32)
+        params = {"dtype": NARROW[params["dtype"]]}
+    narrow = [x.astype(NARROW.get(x.dtype, x.dtype)) for x in map(np.asarray, inputs)]
+    wide, out = PRIMITIVES[name](*inputs, **SAMPLES[name][i][1]), PRIMITIVES[name](*narrow, **params)
+    for x, y in zip(wide, out, strict=True) if isinstance(out, tuple) else ((wide, out),):
+        assert y.dtype == NARROW.get(x.dtype, x.dtype)
 
 
 @pytest.mark.gpu
@@ -71,15 +83,24 @@ class Text:
         return Text(f"(-{self.text})")
 
 
-def _operator(sign: str) -> Any:
-    return lambda x, y: Text(f"({x.text} {sign} {getattr(y, 'text', y)})")
+    def __invert__(self) -> "Text":
+        return Text(f"(~{self.text})")
 
 
-SIGNS = {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "pow": "**"} | {
-    "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!=",
-}
+def _operator(sign: str, reflected: bool) -> Any:
+    def combine(x: Any, y: Any) -> Text:
+        left, right = (getattr(value, "text", value) for value in ((y, x) if reflected else (x, y)))
+        return Text(f"({left} {sign} {right})")
+
+    return combine
+
+
+SIGNS = {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "pow": "**", "floordiv": "//", "mod": "%", "and": "&", "or": "|", "xor": "^"}
+COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
+for method, sign in SIGNS.items() | COMPARISONS.items():
+    setattr(Text, f"__{method}__", _operator(sign, False))
 for method, sign in SIGNS.items():
-    setattr(Text, f"__{method}__", _operator(sign))
+    setattr(Text, f"__r{method}__", _operator(sign, True))
 
 
 class Namespace:

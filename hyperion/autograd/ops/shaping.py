@@ -5,10 +5,13 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
+from hyperion.autograd.batching import by_axes
 from hyperion.autograd.dtypes import as_dtype, is_inexact
-from hyperion.autograd.table import linear
+from hyperion.autograd.graph import Hook
+from hyperion.autograd.sweeps import through
+from hyperion.autograd.table import PRIMITIVES, Primitive, general, linear
 from hyperion.autograd.tensor import Tensor, as_tensor
-from hyperion.errors import DtypeError, InputError, ShapeError
+from hyperion.errors import DtypeError, IndexingError, InputError, ShapeError
 from hyperion.gpu import device as devices
 
 __all__ = [
@@ -37,18 +40,57 @@ def _split(g: Tensor, *inputs: Tensor, axis: int) -> tuple[Tensor | None, ...]:
     return tuple(parts)
 
 
-identity = linear("identity", lambda xp, x: x, lambda g, x: g, doc="Return x; the new Tensor is another place in the graph.")
-_astype = linear("astype", lambda xp, x, dtype: x.astype(dtype), lambda g, x, dtype: _astype(g, dtype=x.dtype))
-_reshape = linear("reshape", lambda xp, x, shape: x.reshape(shape), lambda g, x, shape: _reshape(g, shape=x.shape))
+def _astype_back(g: Tensor, x: Tensor, dtype: Any) -> Tensor:
+    """Return a cotangent in the dtype of x: of a real x that became complex, the real part."""
+    if g.dtype.kind == "c" and x.dtype.kind != "c":
+        g = PRIMITIVES["real"](g)
+    return g if g.dtype == x.dtype else _astype(g, dtype=x.dtype)
+
+
+def _batched_shape(op: Primitive, batched: tuple[bool, ...], inputs: list[Tensor], params: dict[str, Any]) -> Tensor:
+    """Work on a batch: the first axis stays, the shape is that of one example."""
+    (x,), shape = inputs, params["shape"]
+    size = x.shape[0]
+    if op is _broadcast_to:
+        x = reshape(x, (size, *(1,) * (len(shape) - x.ndim + 1), *x.shape[1:]))
+    elif op is _sums:
+        kept = op(x, shape=(size, *(1,) * (x.ndim - 1 - len(shape)), *shape))
+        return reshape(kept, (size, *shape))
+    return op(x, shape=(size, *shape))
+
+
+def _batched_order(op: Primitive, batched: tuple[bool, ...], inputs: list[Tensor], params: dict[str, Any]) -> Tensor:
+    return op(*inputs, axes=(0, *(axis + 1 for axis in params["axes"])))
+
+
+def _hooked(g: Tensor, x: Tensor, hooks: list[Hook]) -> Tensor:
+    for hook in hooks:
+        g = through(hook, g)
+    return g
+
+
+hook_on = linear("hook_on", lambda xp, x, hooks: x, _hooked, batch=by_axes(), doc="Return x; hooks see the cotangent that passes.")
+identity = linear(
+    "identity", lambda xp, x: x, lambda g, x: g, batch=by_axes(), doc="Return x; the new Tensor is another place in the graph."
+)
+_astype = linear("astype", lambda xp, x, dtype: x.astype(dtype), _astype_back, batch=by_axes())
+_cast = general("cast", lambda xp, x, dtype: x.astype(dtype), differentiable=False, batch=by_axes())    # to or from integers and bools
+_reshape = linear(
+    "reshape", lambda xp, x, shape: x.reshape(shape), lambda g, x, shape: _reshape(g, shape=x.shape), batch=_batched_shape
+)
 _permute_dims = linear(
     "permute_dims", lambda xp, x, axes: x.transpose(axes),
-    lambda g, x, axes: _permute_dims(g, axes=tuple(sorted(range(len(axes)), key=axes.__getitem__))),
+    lambda g, x, axes: _permute_dims(g, axes=tuple(sorted(range(len(axes)), key=axes.__getitem__))), batch=_batched_order,
 )
-_broadcast_to = linear("broadcast_to", lambda xp, x, shape: xp.broadcast_to(x, shape), lambda g, x, shape: _sums(g, shape=x.shape))
-_sums = linear("sum_to", _sum_to, lambda g, x, shape: _broadcast_to(g, shape=x.shape))
-_flip = linear("flip", lambda xp, x, axis: xp.flip(x, axis), lambda g, x, axis: _flip(g, axis=axis))
-_concat = linear("concat", _join, _split, promotes=True)
-_to_device = linear("to_device", lambda xp, x, device: devices.to_device(x, device), lambda g, x, device: _to_device(g, device=x.device))
+_broadcast_to = linear(
+    "broadcast_to", lambda xp, x, shape: xp.broadcast_to(x, shape), lambda g, x, shape: _sums(g, shape=x.shape), batch=_batched_shape
+)
+_sums = linear("sum_to", _sum_to, lambda g, x, shape: _broadcast_to(g, shape=x.shape), batch=_batched_shape)
+_flip = linear("flip", lambda xp, x, axis: xp.flip(x, axis), lambda g, x, axis: _flip(g, axis=axis), batch=by_axes("axis"))
+_concat = linear("concat", _join, _split, promotes=True, batch=by_axes("axis"))
+_to_device = linear(
+    "to_device", lambda xp, x, device: devices.to_device(x, device), lambda g, x, device: _to_device(g, device=x.device), batch=by_axes()
+)
 
 
 def normalize_axis(axis: Any, ndim: int, name: str) -> int:
@@ -63,7 +105,7 @@ def normalize_axis(axis: Any, ndim: int, name: str) -> int:
         raise InputError(f"{name}: axis={axis!r} must be an integer") from error
     if not -ndim <= place < ndim:
         valid = f"use {-ndim} to {ndim - 1}" if ndim else "it has none"
-        raise ShapeError(f"{name}: axis={axis} is outside an array of {ndim} axes; {valid}")
+        raise IndexingError(f"{name}: axis={axis} is outside an array of {ndim} axes; {valid}")
     return place % ndim
 
 
@@ -89,20 +131,23 @@ def as_shape(shape: Any, name: str) -> tuple[int, ...]:
         raise InputError(f"{name}: shape={shape!r} must be one or several integers") from error
 
 
-def astype(x: Any, dtype: Any) -> Tensor:
+def astype(x: Any, dtype: Any, copy: bool = True, device: str | None = None) -> Tensor:
     """Return x in another dtype; x itself if it has it already. The derivative comes back in the dtype of x.
 
+    copy: accepted for the standard's sake; Tensors do not change, so they may share memory.  device: None keeps that of x.
     Raises: DtypeError if the dtype is unknown, or would drop an imaginary part.
 
     >>> astype([1.5, 2.5], "float64")
     Tensor (2,) float64, cpu: [1.5 2.5]
     """
     x, dtype = as_tensor(x), as_dtype(dtype)
+    if device is not None:
+        x = to_device(x, device)
     if x.dtype == dtype:
         return x
     if x.dtype.kind == "c" and dtype.kind != "c":
         raise DtypeError(f"astype(x, dtype): {x.dtype} to {dtype} drops the imaginary part; take the real part first")
-    return _astype(x, dtype=dtype) if is_inexact(dtype) else Tensor(x.data.astype(dtype))
+    return _astype(x, dtype=dtype) if is_inexact(dtype) and is_inexact(x.dtype) else _cast(x, dtype=dtype)
 
 
 def to_device(x: Any, device: str) -> Tensor:
@@ -117,10 +162,11 @@ def to_device(x: Any, device: str) -> Tensor:
     return x if x.device == device else _to_device(x, device=device)
 
 
-def reshape(x: Any, shape: Any) -> Tensor:
+def reshape(x: Any, shape: Any, copy: bool | None = None) -> Tensor:
     """Return x in another shape with the elements in the same order; one length may be -1, the rest is computed.
 
-    Raises: ShapeError if the number of elements differs.
+    copy: False refuses where memory would have to be copied; otherwise it is when it must be, since Tensors do not change.
+    Raises: ShapeError if the number of elements differs; InputError if a copy is needed and refused.
 
     >>> reshape([1.0, 2.0, 3.0, 4.0], (2, -1)).shape
     (2, 2)
@@ -131,7 +177,12 @@ def reshape(x: Any, shape: Any) -> Tensor:
         wanted = tuple(x.size // rest if n == -1 else n for n in wanted)
     if math.prod(wanted) != x.size or min(wanted, default=0) < 0:
         raise ShapeError(f"reshape(x, shape): x has shape {x.shape}, {x.size} elements, and shape={shape} does not hold as many")
-    return x if wanted == x.shape else _reshape(x, shape=wanted)
+    if wanted == x.shape:
+        return x
+    out = _reshape(x, shape=wanted)
+    if copy is False and x.size and not devices.namespace_of(x.device).shares_memory(x.data, out.data):
+        raise InputError(f"reshape(x, shape={wanted}, copy=False): the elements of x do not lie in this order in memory; use copy=None")
+    return out
 
 
 def permute_dims(x: Any, axes: Sequence[int]) -> Tensor:
@@ -149,8 +200,8 @@ def permute_dims(x: Any, axes: Sequence[int]) -> Tensor:
     return _permute_dims(x, axes=order)
 
 
-def expand_dims(x: Any, axis: int) -> Tensor:
-    """Return x with an axis of length 1 inserted before `axis`.
+def expand_dims(x: Any, axis: Any = 0) -> Tensor:
+    """Return x with an axis of length 1 inserted before `axis`, or several: their places in the result.
 
     Raises: ShapeError if the axis is outside the result.
 
@@ -158,6 +209,10 @@ def expand_dims(x: Any, axis: int) -> Tensor:
     (1, 2)
     """
     x = as_tensor(x)
+    if isinstance(axis, tuple | list):
+        places = normalize_axes(axis, x.ndim + len(axis), "expand_dims")      # pyright: ignore[reportUnknownArgumentType]
+        lengths = iter(x.shape)
+        return reshape(x, tuple([1 if i in places else next(lengths) for i in range(x.ndim + len(places))]))
     place = normalize_axis(axis, x.ndim + 1, "expand_dims")
     return reshape(x, (*x.shape[:place], 1, *x.shape[place:]))
 
@@ -217,8 +272,8 @@ def flip(x: Any, axis: Any = None) -> Tensor:
     return _flip(x, axis=normalize_axes(axis, x.ndim, "flip"))
 
 
-def concat(tensors: Sequence[Any], axis: int = 0) -> Tensor:
-    """Return Tensors joined along an existing axis.
+def concat(tensors: Sequence[Any], axis: int | None = 0) -> Tensor:
+    """Return Tensors joined along an existing axis; None joins them flattened.
 
     Raises: InputError if there are none; ShapeError if their other axes differ.
 
@@ -228,6 +283,8 @@ def concat(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     parts = [as_tensor(x) for x in tensors]
     if not parts:
         raise InputError("concat(tensors): the list is empty; give at least one Tensor")
+    if axis is None:
+        parts, axis = [reshape(x, (x.size,)) for x in parts], 0
     place = normalize_axis(axis, parts[0].ndim, "concat")
     rests = {(*x.shape[:place], *x.shape[place + 1:]) for x in parts}
     if len(rests) != 1 or any(x.ndim != parts[0].ndim for x in parts):

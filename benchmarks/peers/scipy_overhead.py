@@ -1,0 +1,30 @@
+"""SciPy's worker for the FFT cases."""
+
+from collections.abc import Callable
+
+import numpy as np
+import scipy
+import scipy.fft
+from overhead_cases import Case
+
+
+def version() -> str:
+    return scipy.__version__
+
+
+def note(case: Case) -> str:
+    return "pocketfft, workers=threads"
+
+
+def prepare(case: Case, threads: int) -> Callable[[], np.ndarray]:
+    library = scipy.fft
+    transform = {"fft": library.fft, "fft2": library.fft2, "rfft2": library.rfft2}[case.kind]
+    options = {"workers": threads}
+    signal = case.signal()
+
+    def transforms() -> np.ndarray:
+        for _ in range(case.loops):
+            result = transform(signal, **options)
+        return result
+
+    return transforms

@@ -1,0 +1,62 @@
+"""The namespace of functions of Tensors, which `hyperion` shows as its own. Each family of operations says what it adds."""
+
+from hyperion.autograd import creation, inspection
+from hyperion.autograd.creation import *
+from hyperion.autograd.inspection import *
+from hyperion.autograd.ops import (
+    activations,
+    arithmetic,
+    bitwise,
+    comparison,
+    complexes,
+    elementary,
+    gathering,
+    indexing,
+    manipulation,
+    products,
+    reductions,
+    scans,
+    shaping,
+    sorting,
+    special,
+    statistics,
+    stencils,
+)
+from hyperion.autograd.ops.activations import *
+from hyperion.autograd.ops.arithmetic import *
+from hyperion.autograd.ops.bitwise import *
+from hyperion.autograd.ops.comparison import *
+from hyperion.autograd.ops.complexes import *
+from hyperion.autograd.ops.elementary import *
+from hyperion.autograd.ops.gathering import *
+from hyperion.autograd.ops.indexing import *
+from hyperion.autograd.ops.manipulation import *
+from hyperion.autograd.ops.products import *
+from hyperion.autograd.ops.reductions import *
+from hyperion.autograd.ops.scans import *
+from hyperion.autograd.ops.shaping import *
+from hyperion.autograd.ops.sorting import *
+from hyperion.autograd.ops.special import *
+from hyperion.autograd.ops.statistics import *
+from hyperion.autograd.ops.stencils import *
+
+__all__: list[str] = []
+__all__ += creation.__all__
+__all__ += arithmetic.__all__
+__all__ += comparison.__all__
+__all__ += indexing.__all__
+__all__ += products.__all__
+__all__ += reductions.__all__
+__all__ += shaping.__all__
+__all__ += stencils.__all__
+__all__ += activations.__all__
+__all__ += bitwise.__all__
+__all__ += complexes.__all__
+__all__ += elementary.__all__
+__all__ += special.__all__
+__all__ += inspection.__all__
+__all__ += gathering.__all__
+__all__ += manipulation.__all__
+__all__ += scans.__all__
+__all__ += sorting.__all__
+__all__ += statistics.__all__

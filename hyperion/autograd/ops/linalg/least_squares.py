@@ -1,0 +1,146 @@
+"""Rectangular and singular matrices: the pseudo-inverse, least squares, rank, condition."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hyperion.autograd.batching import over_leading
+from hyperion.autograd.dtypes import is_complex
+from hyperion.autograd.ops.complexes import conj, real
+from hyperion.autograd.ops.linalg.factorisations import svdvals
+from hyperion.autograd.ops.linalg.norms import Order, matrix_norm
+from hyperion.autograd.ops.linalg.rules import adjoint, as_matrix, lapack
+from hyperion.autograd.ops.linalg.solving import inv, right_hand_side
+from hyperion.autograd.ops.products import matmul, matrix_transpose
+from hyperion.autograd.ops.reductions import sum
+from hyperion.autograd.ops.shaping import squeeze
+from hyperion.autograd.table import general
+from hyperion.autograd.tensor import Tensor
+from hyperion.errors import InputError, ShapeError
+
+__all__ = ["LeastSquares", "cond", "lstsq", "matrix_rank", "pinv"]
+
+
+class LeastSquares(NamedTuple):
+    """What `lstsq` returns."""
+
+    solution: Tensor
+    residuals: Tensor
+    rank: Tensor
+    singular_values: Tensor
+
+
+def cutoff(x: Any) -> float:
+    """Return the size, relative to the largest, below which singular values of matrices like x count as zero."""
+    return max(x.shape[-2:]) * float(np.finfo(x.dtype).eps)
+
+
+def _pinv_forward(xp: Any, x: Any, rtol: Any) -> Any:
+    if not x.size:
+        return xp.zeros((*x.shape[:-2], x.shape[-1], x.shape[-2]), dtype=x.dtype)
+    u, s, vh = lapack(xp, f"pinv(x): x, shape {x.shape}, must be finite", xp.linalg.svd, x, full_matrices=False)
+    kept = s > (cutoff(x) if rtol is None else rtol) * s[..., :1]
+    inverse = xp.where(kept, 1.0 / xp.where(kept, s, 1), 0).astype(s.dtype)
+    return xp.matmul(vh.conj().swapaxes(-1, -2) * inverse[..., None, :], u.conj().swapaxes(-1, -2))
+
+
+def _pinv_vjp(g: Tensor, out: Tensor, x: Tensor, rtol: Any) -> tuple[Tensor]:
+    turned, weights = matrix_transpose(out), matrix_transpose(g)
+    outside = weights - x @ (out @ weights)         # (I - x out) g^T
+    above = weights - (weights @ out) @ x           # g^T (I - out x)
+    return (conj(outside @ out @ adjoint(out) + adjoint(out) @ out @ above) - turned @ g @ turned,)
+
+
+def _pinv_jvp(tangents: list[Tensor], out: Tensor, x: Tensor, rtol: Any) -> Tensor:
+    moved, turned = tangents[0], adjoint(tangents[0])
+    beside = turned - (turned @ x) @ out            # dx^H (I - x out)
+    above = turned - out @ (x @ turned)             # (I - out x) dx^H
+    return out @ adjoint(out) @ beside + above @ adjoint(out) @ out - out @ moved @ out
+
+
+# Golub and Pereyra, SIAM J. Numer. Anal. 10 (1973) 413, eq. 4.12: where the rank does not change.
+_pinv = general("pinv", _pinv_forward, _pinv_vjp, _pinv_jvp, batch=over_leading(2))
+
+
+def pinv(x: Any, rtol: float | None = None) -> Tensor:
+    """Return the Moore-Penrose pseudo-inverse of matrices, shape (..., n, m) to (..., m, n).
+
+    rtol: singular values below rtol times the largest count as zero; by default max(n, m) times the rounding error of the dtype.
+    The derivative is that among matrices of the same rank: where a rank is about to change, the pseudo-inverse is not continuous.
+    Raises: ShapeError or DtypeError if x is no stack of floating or complex matrices; InputError for a negative rtol.
+    Source: Golub and Pereyra, SIAM Journal on Numerical Analysis 10 (1973) 413, for the derivative.
+
+    >>> pinv([[2.0, 0.0], [0.0, 0.0]])[0]
+    Tensor (2,) float32, cpu: [0.5 0. ]
+    """
+    return _pinv(as_matrix(x, "pinv(x)"), rtol=as_rtol(rtol, "pinv"))
+
+
+def as_rtol(rtol: Any, name: str) -> float | None:
+    """Return a relative tolerance as a number, or refuse it."""
+    if rtol is None:
+        return None
+    value = float(rtol)
+    if not value >= 0:
+        raise InputError(f"{name}(x, rtol={value}): rtol must be 0 or more")
+    return value
+
+
+def lstsq(a: Any, b: Any, rtol: float | None = None) -> LeastSquares:
+    """Return the least-squares solution x of a x = b; of several, the shortest one.
+
+    a: shape (..., m, n).  b: shape (m,) or (..., m, k).  rtol: as `pinv`.
+    Returns: solution, as b with n for m; residuals, the sums of |b - a x|^2 over m; rank of a, int64; singular values of a.
+    Raises: ShapeError or DtypeError if shapes or dtypes do not fit.
+
+    >>> lstsq([[1.0], [1.0]], [1.0, 3.0]).solution
+    Tensor (1,) float32, cpu: [2.]
+    """
+    name = "lstsq(a, b)"
+    a = as_matrix(a, name, "a")
+    b, vector = right_hand_side(name, a, b)
+    values = svdvals(a)
+    tolerance = cutoff(a) if rtol is None else as_rtol(rtol, "lstsq")
+    solution = matmul(pinv(a, rtol), b)
+    missed = b - a @ solution
+    residuals = sum(real(missed * conj(missed)) if is_complex(missed.dtype) else missed * missed, axis=-2)
+    rank = _rank(values.detach(), tolerance)
+    return LeastSquares(squeeze(solution, -1) if vector else solution, squeeze(residuals, -1) if vector else residuals, rank, values)
+
+
+def matrix_rank(x: Any, rtol: float | None = None) -> Tensor:
+    """Return the number of singular values above rtol times the largest, int64; it has no derivative.
+
+    x: shape (..., n, m).  rtol: as `pinv`.
+    Raises: ShapeError or DtypeError if x is no stack of matrices; InputError for a negative rtol.
+
+    >>> matrix_rank([[1.0, 2.0], [2.0, 4.0]])
+    Tensor () int64, cpu: 1
+    """
+    x = as_matrix(x, "matrix_rank(x)")
+    tolerance = cutoff(x) if rtol is None else as_rtol(rtol, "matrix_rank")
+    return _rank(svdvals(x.detach()), tolerance)
+
+
+def _rank(values: Tensor, tolerance: Any) -> Tensor:
+    return sum((values > values[..., :1] * tolerance).astype("int64"), axis=-1)
+
+
+def cond(x: Any, ord: Order = None) -> Tensor:
+    """Return the condition number of matrices: the norm of x times that of its inverse.
+
+    x: shape (..., n, m); square unless ord is None, 2 or -2.
+    ord: None or 2: largest over smallest singular value; -2: the reverse; others as `matrix_norm`.
+    Raises: ShapeError if x is not square where it must be, or empty; SingularError if it is singular, for the other norms.
+
+    >>> cond([[4.0, 0.0], [0.0, 2.0]])
+    Tensor () float32, cpu: 2.
+    """
+    if ord in (None, 2, -2):
+        x = as_matrix(x, "cond(x)")
+        if not min(x.shape[-2:]):
+            raise ShapeError(f"cond(x): x has shape {x.shape}; its matrices must not be empty")
+        values = svdvals(x)
+        return values[..., -1] / values[..., 0] if ord == -2 else values[..., 0] / values[..., -1]
+    x = as_matrix(x, "cond(x)", square=True)
+    return matrix_norm(x, ord=ord) * matrix_norm(inv(x), ord=ord)
