@@ -23,7 +23,10 @@ def gpu_absence() -> str:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     absence = gpu_absence()
+    no_torch = importlib.util.find_spec("torch") is None
     for item in items:
+        if no_torch and isinstance(item, pytest.DoctestItem) and item.path.parent.name == "interop":
+            item.add_marker(pytest.mark.skip(reason="PyTorch is not installed (extra interop)"))
         if item.get_closest_marker("gpu") and absence:
             item.add_marker(pytest.mark.skip(reason=absence))
         if item.get_closest_marker("full") and not config.getoption("--full"):

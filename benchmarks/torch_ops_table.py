@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 import hyperion as hp
 
 FOUND: set[str] = set()      # names of the functions that were looked up since it was last cleared: they go into the result
@@ -59,7 +61,7 @@ class Entry:
 
     run: the adapter.  process: makes outputs unique that are free up to a phase or sign, in both libraries alike.
     wrapped: PyTorch's side is called through op_db's `gradcheck_wrapper` (it symmetrises Hermitian inputs, say); the adapter does the same.
-    value_only: derivatives are not compared, for the reason in `note`.
+    value_only, second: derivatives, or only the second ones, are not compared, for the reason in `note`.
     tolerance, reason: instead of 1e-10, where the samples' condition asks for it.
     """
 
@@ -67,6 +69,7 @@ class Entry:
     process: Callable[[Any], Any] = staticmethod(lambda outputs: outputs)
     wrapped: bool = False
     value_only: bool = False
+    second: bool = True
     tolerance: float | None = None
     reason: str = ""
     note: str = ""
@@ -106,11 +109,16 @@ def size_of(shape: tuple[Any, ...]) -> tuple[int, ...]:
     return tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else tuple(shape)
 
 
+def first_of(found: Any) -> Any:
+    """Return the first output of PyTorch's functions that return several."""
+    return found[0] if isinstance(found, tuple) else found
+
+
 def conjugate_transpose(x: Any) -> Any:
     return N.conj(N.matrix_transpose(x))
 
 
-def hermitian(x: Any) -> Any:
+def symmetrised(x: Any) -> Any:
     """Return x plus its conjugate transpose, as op_db's gradcheck_wrapper_hermitian_input."""
     return x + conjugate_transpose(x)
 
@@ -345,27 +353,38 @@ add("cumprod", running("cumprod", "cumulative_prod"))
 add("cummax", running("cummax"))
 add("cummin", running("cummin"))
 add("logcumsumexp", running("logcumsumexp"))
-add("median", lambda x, dim=None, keepdim=False: lower_median(x, dim, keepdim))
+add("median", lambda x, dim=None, keepdim=False: lower_median("quantile", x, dim))
+add("nanmedian", lambda x, dim=None, keepdim=False: lower_median("nanquantile", x, dim))
 add("quantile", lambda x, q, dim=None, keepdim=False, interpolation="linear": N.quantile(x, q, axis=dim, keepdims=keepdim, method=interpolation))
 add("nanquantile", lambda x, q, dim=None, keepdim=False, interpolation="linear": N.nanquantile(
     x, q, axis=dim, keepdims=keepdim, method=interpolation))
 add("diff", lambda x, n=1, dim=-1, prepend=None, append=None: N.diff(x, axis=dim, n=n, prepend=prepend, append=append))
-add("gradient", lambda x, *, spacing=1.0, dim=None, edge_order=1: N("gradient")(x, spacing, axis=axes(dim), edge_order=edge_order))
+add("gradient", lambda x, *, spacing=1.0, dim=None, edge_order=1: gradient(x, spacing, dim, edge_order))
+
+
+def gradient(x: Any, spacing: Any, dim: Any, edge_order: int) -> Any:
+    given = () if spacing is None else tuple(spacing) if isinstance(spacing, (tuple, list)) else (spacing,)
+    found = N.gradient(x, *given, axis=axes(dim), edge_order=edge_order)
+    return found
+
+
 for name in ("trapezoid", "trapz"):
     add(name, lambda y, x=None, *, dx=1.0, dim=-1: N("trapezoid", "trapz")(y, x, dx=dx, axis=dim))
 add("cumulative_trapezoid", lambda y, x=None, *, dx=1.0, dim=-1: N.cumulative_trapezoid(y, x, dx=dx, axis=dim))
 add("kthvalue", lambda x, k, dim=-1, keepdim=False: N.kthvalue(x, k, axis=dim, keepdims=keepdim))
 add("mode", lambda x, dim=-1, keepdim=False: N.mode(x, axis=dim, keepdims=keepdim))
-add("histc", lambda x, bins=100, min=0, max=0: N.histogram(x, bins, range=None if min == max else (min, max))[0])
+add("histc", lambda x, bins=100, min=0, max=0: N.histc(x, bins, min, max))
+add("histogram", lambda x, bins, *, range=None, weight=None, density=False: N.histogram(
+    x, bins, range=range, weights=weight, density=density))
 add("bincount", lambda x, weights=None, minlength=0: N.bincount(x, weights, minlength=minlength))
-add("renorm", lambda x, p, dim, maxnorm: N.renorm(x, p, dim, maxnorm))
+add("renorm", lambda x, p, dim, maxnorm: N.renorm(x, p, dim, maxnorm), tolerance=1e-7, reason="PyTorch divides by the norm plus 1e-7")
 
 
-def lower_median(x: Any, dim: Any, keepdim: bool) -> Any:
+def lower_median(name: str, x: Any, dim: Any) -> Any:
     """torch.median takes the lower of the two values in the middle: the quantile of order 1/2 by that method."""
     if dim is not None:
         raise Skip("with dim it also returns indices of one of several equal values")
-    return N.quantile(x, 0.5, method="lower")
+    return N(name)(x, 0.5, method="lower")
 
 
 # Sorting, searching, sets
@@ -377,17 +396,19 @@ add("msort", lambda x: N.sort(x, axis=0))
 add("topk", lambda x, k, dim=-1, largest=True, sorted=True: N.topk(x, k, axis=dim, largest=largest))
 add("searchsorted", lambda edges, x, *, out_int32=False, right=False, side=None, sorter=None: N.searchsorted(
     edges, x, side="right" if right or side == "right" else "left", **({} if sorter is None else {"sorter": sorter})))
-add("bucketize", lambda x, edges, *, out_int32=False, right=False: N.searchsorted(edges, x, side="right" if right else "left"))
+add("bucketize", lambda x, edges, *, out_int32=False, right=False: N.bucketize(x, edges, right=right))
+add("unique_consecutive", lambda x, return_inverse=False, return_counts=False, dim=None: unique(
+    x, True, return_inverse, return_counts, dim, "unique_consecutive"))
 add("isin", lambda x, y, assume_unique=False, invert=False: N.isin(x, y, invert=invert))
 add("argwhere", lambda x: N.argwhere(x))
 add("nonzero", lambda x, as_tuple=False: N.nonzero(x) if as_tuple else N.argwhere(x))
 add("unique", lambda x, sorted=True, return_inverse=False, return_counts=False, dim=None: unique(x, sorted, return_inverse, return_counts, dim))
 
 
-def unique(x: Any, sorted: bool, return_inverse: bool, return_counts: bool, dim: Any) -> Any:
+def unique(x: Any, sorted: bool, return_inverse: bool, return_counts: bool, dim: Any, name: str = "unique_all") -> Any:
     only(dim, None, "unique along an axis")
     only(sorted, True, "unsorted: the order is free")
-    everything = N.unique_all(x)
+    everything = N(name)(x)
     return tuple(part for part, wanted in (
         (everything.values, True), (everything.inverse_indices, return_inverse), (everything.counts, return_counts)) if wanted)
 
@@ -529,7 +550,8 @@ for name in ("narrow", "narrow_copy"):
 add("slice", operator("__getitem__", lambda x, dim=0, start=None, end=None, step=1: x[(slice(None),) * (dim % x.ndim) + (slice(start, end, step),)]))
 
 
-add("gather", lambda x, dim, index, sparse_grad=False: N.gather(x, index, axis=dim))
+add("gather", lambda x, dim, index, sparse_grad=False: skip("of a Tensor without axes, or no indices at all") if not x.ndim or x.ndim != index.ndim
+    or not index.size else N.gather(x, index, axis=dim))
 add("take_along_dim", lambda x, index, dim=None: N.take_along_axis(x, index, axis=dim) if dim is not None else skip("over the flattened input"))
 add("index_select", lambda x, dim, index: N.index_select(x, index, axis=dim))
 add("take", lambda x, index: N.take(x, index) if x.ndim == 1 else skip("over the flattened input"))
@@ -566,13 +588,15 @@ def embedded(index: Any, weight: Any, padding_idx: Any, max_norm: Any, scale: bo
 
 for theirs, ours in {
     "matmul": "matmul", "mm": "matmul", "bmm": "matmul", "mv": "matmul", "outer": "outer linalg.outer", "kron": "kron", "inner": "inner",
-    "vdot": "vdot", "linalg.solve": "linalg.solve", "dot": "vecdot dot", "linalg.matrix_power": "linalg.matrix_power",
+    "vdot": "vdot", "dot": "vecdot dot", "linalg.matrix_power": "linalg.matrix_power",
 }.items():
     add(theirs, binary(*ours.split()))
 add("dot", lambda x, y: N("dot", "inner")(x, y))
 add("linalg.vecdot", lambda x, y, *, dim=-1: N.vecdot(x, y, axis=dim))
-add("tensordot", lambda x, y, dims=2: N.tensordot(x, y, axes=dims if isinstance(dims, int) else tuple(tuple(d) for d in dims)))
-add("einsum", lambda xs, equation: N.einsum(equation, *xs))
+add("tensordot", lambda x, y, dims=2: skip("an axis of length 1 against a longer one") if not isinstance(dims, int) and any(
+    x.shape[i] != y.shape[j] for i, j in zip(*dims, strict=True)) else N.tensordot(x, y, axes=dims if isinstance(dims, int) else tuple(tuple(d) for d in dims)))
+add("einsum", lambda xs, equation: skip("the ellipsis is summed away, which NumPy and Hyperion refuse") if "..." in equation.split("->")[0]
+    and "->" in equation and "..." not in equation.split("->")[1] else N.einsum(equation, *xs))
 add("trace", lambda x: N.trace(x))
 for name in ("cross", "linalg.cross"):
     add(name, lambda x, y, dim=-1: skip("no dim: the first axis of length 3") if dim is None else N.cross(x, y, axis=dim))
@@ -581,10 +605,10 @@ for theirs, ours in {"matrix_exp": "matrix_exp expm", "linalg.det": "det", "logd
                      "linalg.eigvals": "eigvals", "linalg.svdvals": "svdvals"}.items():
     add(theirs, unary(*ours.split()))
 add("linalg.slogdet", lambda x: tuple(N.linalg.slogdet(x)))
-add("linalg.cholesky", lambda x, *, upper=False: N.linalg.cholesky(hermitian(x), upper=upper), wrapped=True)
-add("cholesky", lambda x, upper=False: N.linalg.cholesky(hermitian(x), upper=upper), wrapped=True)
-add("linalg.eigh", lambda x, UPLO="L": tuple(N.linalg.eigh(hermitian(x))), wrapped=True, process=lambda pair: (pair[0], abs(pair[1])))
-add("linalg.eigvalsh", lambda x, UPLO="L": N.linalg.eigvalsh(hermitian(x)), wrapped=True)
+add("linalg.cholesky", lambda x, *, upper=False: N.linalg.cholesky(symmetrised(x), upper=upper), wrapped=True)
+add("cholesky", lambda x, upper=False: N.linalg.cholesky(symmetrised(x), upper=upper), wrapped=True)
+add("linalg.eigh", lambda x, UPLO="L": tuple(N.linalg.eigh(symmetrised(x))), wrapped=True, process=lambda pair: (pair[0], abs(pair[1])))
+add("linalg.eigvalsh", lambda x, UPLO="L": N.linalg.eigvalsh(symmetrised(x)), wrapped=True)
 add("linalg.eig", lambda x: tuple(N.linalg.eig(x)), process=lambda pair: (pair[0], abs(pair[1])))
 
 
@@ -598,50 +622,93 @@ def svd_invariants(usv: Any) -> Any:
 
 add("linalg.svd", lambda x, full_matrices=True: tuple(N.linalg.svd(x, full_matrices=full_matrices)), process=svd_invariants)
 add("svd", lambda x, some=True: (lambda u, s, vh: (u, s, conjugate_transpose(vh)))(*N.linalg.svd(x, full_matrices=not some)),
-    process=lambda usv: svd_invariants((usv[0], usv[1], usv[2].mH)))
+    process=lambda usv: svd_invariants((usv[0], usv[1], usv[2].mH if hasattr(usv[2], "mH") else conjugate_transpose(usv[2]))))
 add("linalg.qr", lambda x, mode="reduced": tuple(N.linalg.qr(x, mode=mode)))
 add("qr", lambda x, some=True: tuple(N.linalg.qr(x, mode="reduced" if some else "complete")))
-add("linalg.lstsq.grad_oriented", lambda a, b, *, driver=None: N.lstsq(a, b)[0])
+add("linalg.lstsq.grad_oriented", lambda a, b, *, driver=None: skip("a stack of vectors") if b.ndim > 1 and b.ndim == a.ndim - 1 else N.lstsq(a, b)[0],
+    process=lambda found: found[0] if isinstance(found, tuple) else found, note="the solution; the ranks and residuals are not compared")
 TABLE["linalg.lstsq"] = "the variant grad_oriented has the derivatives; the other outputs depend on LAPACK's driver"
-add("linalg.pinv", lambda x, *, atol=None, rtol=None, hermitian=False: N.linalg.pinv(x))
+add("linalg.pinv", lambda x, *, atol=None, rtol=None, hermitian=False: pinv(x, atol, rtol))
+add("linalg.pinv.hermitian", lambda x, *, atol=None, rtol=None, hermitian=False: N.linalg.pinv(symmetrised(x)), wrapped=True)
+add("linalg.pinv.singular", lambda a, b: N.linalg.pinv(a @ N.matrix_transpose(b)))
 add("pinverse", lambda x, rcond=1e-15: N.linalg.pinv(x, rtol=rcond))
-add("linalg.matrix_rank", lambda x, *, atol=None, rtol=None, hermitian=False: N.linalg.matrix_rank(x))
+add("linalg.matrix_rank", lambda x, *, atol=None, rtol=None, hermitian=False: matrix_rank(x, atol, rtol))
+
+
+def pinv(x: Any, atol: Any, rtol: Any) -> Any:
+    only(atol, None, "atol=")
+    if hasattr(rtol, "shape"):
+        raise Skip("one rtol for each matrix")
+    return N.linalg.pinv(x, rtol=rtol)
+
+
+def matrix_rank(x: Any, atol: Any, rtol: Any) -> Any:
+    only(atol, None, "atol=")
+    if hasattr(rtol, "shape"):
+        raise Skip("one rtol for each matrix")
+    return N.linalg.matrix_rank(x, rtol=rtol)
+
+
 add("linalg.cond", lambda x, p=None: N.cond(x, p))
 add("linalg.vector_norm", lambda x, ord=2, dim=None, keepdim=False, dtype=None: N.linalg.vector_norm(
     cast(x, dtype), axis=axes(dim), keepdims=keepdim, ord=ord))
 add("linalg.matrix_norm", lambda x, ord="fro", dim=(-2, -1), keepdim=False, dtype=None: matrix_norm(cast(x, dtype), ord, dim, keepdim))
-for name in ("linalg.norm", "norm"):
-    add(name, lambda x, ord=None, dim=None, keepdim=False, dtype=None: norm(cast(x, dtype), ord, dim, keepdim))
+add("linalg.norm", lambda x, ord=None, dim=None, keepdim=False, dtype=None: N.linalg.norm(
+    cast(x, dtype), ord=ord, axis=axes(dim), keepdims=keepdim))
+add("linalg.norm.subgradients_at_zero", lambda x, ord=None, dim=None, keepdim=False, dtype=None: N.linalg.norm(
+    cast(x, dtype), ord=ord, axis=axes(dim), keepdims=keepdim), second=False, note="subgradients_at_zero: norms have no second derivative at zero")
+add("norm", lambda x, p="fro", dim=None, keepdim=False, dtype=None: norm(cast(x, dtype), p, dim, keepdim))
 
 
 def matrix_norm(x: Any, ord: Any, dim: Any, keepdim: bool) -> Any:
     if tuple(d % x.ndim for d in dim) == (x.ndim - 2, x.ndim - 1):
         return N.linalg.matrix_norm(x, keepdims=keepdim, ord=ord)
-    if keepdim:
-        raise Skip("keepdim with axes that are not the last")
-    return N.linalg.matrix_norm(N.moveaxis(x, tuple(dim), (-2, -1)), ord=ord)
+    return N.linalg.norm(x, ord=ord, axis=tuple(dim), keepdims=keepdim)
 
 
-def norm(x: Any, ord: Any, dim: Any, keepdim: bool) -> Any:
-    """torch.linalg.norm: of a vector or of matrices, as ord and dim say."""
-    dims = None if dim is None else tuple(dim) if isinstance(dim, (tuple, list)) else (dim,)
-    if ord is None or (dims is None and x.ndim < 2) or (dims is not None and len(dims) == 1):
-        return N.linalg.vector_norm(x, axis=dims, keepdims=keepdim, ord=2 if ord is None else ord)
-    return matrix_norm(x, ord, (0, 1) if dims is None else dims, keepdim)
+def norm(x: Any, p: Any, dim: Any, keepdim: bool) -> Any:
+    """torch.norm: of all elements as one vector unless p names a norm of matrices."""
+    if p == "nuc":
+        return matrix_norm(x, p, (0, 1) if dim is None else dim, keepdim)
+    return N.linalg.vector_norm(x, axis=axes(dim), keepdims=keepdim, ord=2 if p in (None, "fro") else p)
 
 
+
+
+def solve(a: Any, b: Any, *, left: bool = True) -> Any:
+    """PyTorch also takes a stack of vectors, which the array API standard reads as a matrix."""
+    only(left, True, "left=False")
+    if b.ndim > 1 and b.ndim == a.ndim - 1:
+        raise Skip("a stack of vectors, which the array API standard reads as a matrix")
+    return N.linalg.solve(a, b)
+
+
+add("linalg.solve", solve)
 add("linalg.solve_triangular", lambda a, b, *, upper, left=True, unitriangular=False: N("solve_triangular", "triangular_solve")(
     a, b, upper=upper, left=left, unit_diagonal=unitriangular))
 add("linalg.tensorinv", lambda x, ind=2: N.tensorinv(x, ind))
-add("linalg.tensorsolve", lambda a, b, dims=None: N.tensorsolve(a, b) if dims is None else N.tensorsolve(a, b, axes=tuple(dims)))
-add("linalg.vander", lambda x, *, N_=None, **kwargs: N.vander(x, kwargs.get("N"), increasing=True))
-add("cholesky_inverse", lambda x, upper=False: N.cholesky_inverse(x, upper=upper), wrapped=False)
-add("cholesky_solve", lambda b, factor, upper=False: N.cholesky_solve(factor, b, upper=upper))
+add("linalg.tensorsolve", lambda a, b, dims=None: N.tensorsolve(a, b) if dims is None else skip(
+    "b in another shape than a's first axes") if tuple(n for i, n in enumerate(a.shape) if i not in dims)[:b.ndim] != tuple(b.shape)
+    else N.tensorsolve(a, b, axes=tuple(dims)))
+add("linalg.vander", lambda x, **kwargs: skip("of a Tensor without axes") if not x.ndim else N.vander(x, kwargs.get("N"), increasing=True))
+
+
+def triangle(x: Any, upper: bool) -> Any:
+    return N.triu(x) if upper else N.tril(x)
+
+
+def with_unit_diagonal(x: Any) -> Any:
+    """As op_db's gradcheck_wrapper_triangular_input_real_positive_diagonal."""
+    ones = N.diag_embed(N.ones_like(N.linalg.diagonal(x)))
+    return x - N.diag_embed(N.linalg.diagonal(x)) + ones
+
+
+add("cholesky_inverse", lambda x, upper=False: N.cholesky_inverse(with_unit_diagonal(triangle(x, upper)), upper=upper), wrapped=True)
+add("cholesky_solve", lambda b, factor, upper=False: N.cholesky_solve(b, triangle(factor, upper), upper=upper), wrapped=True)
 add("linalg.householder_product", lambda x, tau: N.householder_product(x, tau))
 add("linalg.lu", lambda x, *, pivot=True: tuple(N.linalg.lu(x)))
-add("linalg.lu_factor", lambda x, *, pivot=True: tuple(N.linalg.lu_factor(x)))
-add("linalg.lu_solve", lambda factor, pivots, b, *, left=True, adjoint=False: skip("left or adjoint") if not left or adjoint else N.lu_solve(
-    factor, pivots, b))
+add("linalg.lu_factor", lambda x, *, pivot=True: N.linalg.lu_factor(x)[0], process=lambda found: found[0] if isinstance(found, tuple) else found,
+    note="the factors; PyTorch gives the exchanges of rows, Hyperion the order of the rows")
 add("cdist", lambda x, y, p=2.0, compute_mode=None: N.cdist(x, y, p))
 add("dist", lambda x, y, p=2: N.dist(x, y, p))
 add("cov", lambda x, *, correction=1, fweights=None, aweights=None: cov(x, correction, fweights, aweights))
@@ -662,8 +729,58 @@ for name in ("fft", "ifft", "rfft", "irfft", "hfft", "ihfft"):
         x, s=several(s, 1) if s is not None else None, axes=several(dim, 1) if dim is not None else None, norm=norm or "backward"))
     add(f"fft.{name}2", lambda x, s=None, dim=(-2, -1), norm=None, name=name: getattr(N.fft, name + "2")(
         x, s=several(s, 1) if s is not None else None, axes=tuple(dim), norm=norm or "backward"))
+add("stft", lambda x, n_fft, hop_length=None, win_length=None, window=None, center=True, pad_mode="reflect", normalized=False, onesided=None,
+    return_complex=None, align_to_window=None: skip("pairs of real numbers, which PyTorch gives up") if not return_complex else stft(x, n_fft, hop_length, win_length, window, center, pad_mode, normalized, onesided))
+add("istft", lambda x, n_fft, hop_length=None, win_length=None, window=None, center=True, normalized=False, onesided=None, length=None,
+    return_complex=False: istft(x, n_fft, hop_length, win_length, window, center, normalized, onesided, length, return_complex))
+
+
+def stft(x: Any, size: int, hop: Any, length: Any, window: Any, center: bool, pad_mode: str, normalized: bool, onesided: Any) -> Any:
+    window = N.ones(length or size, dtype="float64") if window is None else window      # PyTorch's default is no window, ours Hann's
+    return N.stft(x, size, hop, window, center=center, pad_mode=pad_mode, onesided=onesided, norm="ortho" if normalized else "backward")
+
+
+def istft(x: Any, size: int, hop: Any, win: Any, window: Any, center: bool, normalized: bool, onesided: Any, length: Any, complex: bool) -> Any:
+    window = N.ones(win or size, dtype="float64") if window is None else window
+    onesided = x.shape[-2] != size if onesided is None else onesided
+    only(onesided or complex, True, "a real signal of all frequencies: PyTorch drops half of them")
+    return N.istft(x, size, hop, window, center=center, onesided=onesided, length=length,
+                   norm="ortho" if normalized else "backward")
+
+
 for name in ("fftshift", "ifftshift"):
     add(f"fft.{name}", lambda x, dim=None, name=name: getattr(N.fft, name)(x, axes=axes(dim)))
+
+# Other names of the same operations
+
+add("triangular_solve", lambda b, a, upper=False, transpose=False, unitriangular=False: skip("transpose") if transpose else (
+    N.linalg.solve_triangular(triangle(a, upper), b, upper=upper, unit_diagonal=unitriangular)), wrapped=True,
+    process=lambda found: found[0] if isinstance(found, tuple) else found)
+add("linalg.cholesky_ex", lambda x, *, upper=False, check_errors=False: N.linalg.cholesky(symmetrised(x), upper=upper), wrapped=True,
+    process=first_of, note="the first output: errors are raised instead of counted")
+add("linalg.inv_ex", lambda x, *, check_errors=False: N.linalg.inv(x), process=first_of, note="the first output: errors are raised")
+add("linalg.solve_ex", lambda a, b, *, left=True, check_errors=False: solve(a, b, left=left), process=first_of,
+    note="the first output: errors are raised")
+add("linalg.lu_factor_ex", lambda x, *, pivot=True, check_errors=False: N.linalg.lu_factor(x)[0], process=first_of, note="the factors")
+add("new_zeros", lambda x, *shape, **kwargs: N.zeros(size_of(shape), dtype=dtype_name(kwargs["dtype"]) if kwargs.get("dtype") else x.dtype))
+add("new_ones", lambda x, *shape, **kwargs: N.ones(size_of(shape), dtype=dtype_name(kwargs["dtype"]) if kwargs.get("dtype") else x.dtype))
+add("new_full", lambda x, shape, value, **kwargs: N.full(tuple(shape), value, dtype=dtype_name(kwargs["dtype"]) if kwargs.get("dtype") else x.dtype))
+add("item", operator("item", lambda x: x.item()))
+add("to", lambda x, *args, **kwargs: converted(x, target(x, (*args, *kwargs.values()))))
+
+
+def target(x: Any, given: tuple[Any, ...]) -> str:
+    """Return the dtype that torch.Tensor.to is asked for: named, or that of another Tensor."""
+    for value in given:
+        if hasattr(value, "shape"):
+            return str(value.dtype)
+        if hasattr(value, "is_floating_point"):
+            return dtype_name(value)
+    return str(x.dtype)
+
+
+add("lu", lambda x, pivot=True, get_infos=False: N.linalg.lu_factor(x)[0], process=first_of, note="the factors")
+add("unravel_index", lambda x, shape: N.unravel_index(x, tuple(shape) if isinstance(shape, (tuple, list)) else shape))
 
 # Masked reductions: where=
 
@@ -692,15 +809,29 @@ for rank in (1, 2, 3):
         N(f"conv_transpose{rank}d")(x, w, bias, stride=stride, padding=padding, output_padding=output_padding, groups=groups, dilation=dilation))
     add(f"nn.functional.avg_pool{rank}d", lambda x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True,
         divisor_override=None, rank=rank: N(f"avg_pool{rank}d")(
-            x, kernel_size, stride or None, padding, ceil_mode, count_include_pad, divisor=divisor_override))
+            x, plain(kernel_size), plain(stride), plain(padding), ceil_mode, count_include_pad, divisor=divisor_override))
     add(f"nn.functional.max_pool{rank}d", lambda x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False,
-        rank=rank: N(f"max_pool{rank}d")(x, kernel_size, stride or None, padding, dilation, ceil_mode, return_indices))
+        rank=rank: N(f"max_pool{rank}d")(x, plain(kernel_size), plain(stride), plain(padding), plain(dilation), ceil_mode, return_indices))
     add(f"nn.functional.adaptive_avg_pool{rank}d", lambda x, output_size, rank=rank: N(f"adaptive_avg_pool{rank}d")(
         x, adaptive_size(x, output_size, rank)))
     add(f"nn.functional.adaptive_max_pool{rank}d", lambda x, output_size, return_indices=False, rank=rank: N(f"adaptive_max_pool{rank}d")(
         x, adaptive_size(x, output_size, rank), return_indices))
     add(f"nn.functional.max_unpool{rank}d", lambda x, indices, kernel_size, stride=None, padding=0, output_size=None, rank=rank:
-        N(f"max_unpool{rank}d")(x, indices, kernel_size, stride, padding, None if output_size is None else tuple(output_size)[-rank:]))
+        max_unpool(rank, x, indices, kernel_size, stride, padding, output_size))
+
+
+def max_unpool(rank: int, x: Any, indices: Any, kernel: Any, stride: Any, padding: Any, size: Any) -> Any:
+    flat = indices.numpy().reshape(-1, int(np.prod(indices.shape[-rank:])))
+    if any(len(set(row)) < len(row) for row in flat.tolist()):
+        raise Skip("several values written to one place: PyTorch gives a gradient also to those that were overwritten")
+    return N(f"max_unpool{rank}d")(x, indices, plain(kernel), plain(stride), plain(padding), None if size is None else tuple(size)[-rank:])
+
+
+def plain(value: Any) -> Any:
+    """Return one number for all axes as a number, and PyTorch's empty stride as None."""
+    if isinstance(value, (tuple, list)):
+        return None if not value else value[0] if len(value) == 1 else tuple(value)
+    return value
 
 
 def adaptive_size(x: Any, size: Any, rank: int) -> tuple[int, ...]:
@@ -708,21 +839,29 @@ def adaptive_size(x: Any, size: Any, rank: int) -> tuple[int, ...]:
     return tuple(x.shape[i - rank] if n is None else n for i, n in enumerate(several(size, rank)))
 
 
-for name, ours in {"nearest": "nearest", "nearest-exact": "nearest-exact", "linear": "linear", "bilinear": "linear", "trilinear": "linear",
-                   "bicubic": "cubic", "area": "area"}.items():
+for name in ("nearest", "nearest-exact", "linear", "bilinear", "trilinear", "bicubic", "area"):
     add(f"nn.functional.interpolate.{name}", lambda x, size=None, scale_factor=None, mode="nearest", align_corners=None,
-        recompute_scale_factor=None, antialias=False, ours=ours: interpolated(x, size, scale_factor, ours, align_corners, antialias))
+        recompute_scale_factor=None, antialias=False: interpolated(x, *as_size(x, size, scale_factor, recompute_scale_factor), mode, align_corners,
+        antialias))
 add("nn.functional.upsample_nearest", lambda x, size=None, scale_factor=None: interpolated(x, size, scale_factor, "nearest", None, False))
-add("nn.functional.upsample_bilinear", lambda x, size=None, scale_factor=None: interpolated(x, size, scale_factor, "linear", True, False))
+add("nn.functional.upsample_bilinear", lambda x, size=None, scale_factor=None: interpolated(x, size, scale_factor, "bilinear", True, False))
+
+
+def as_size(x: Any, size: Any, scale: Any, recompute: Any) -> tuple[Any, Any]:
+    """Return size and scale; recompute_scale_factor means the size that the scale gives."""
+    if not recompute:
+        return size, scale
+    return tuple(int(n * s) for n, s in zip(x.shape[2:], several(scale, x.ndim - 2), strict=True)), None
 
 
 def interpolated(x: Any, size: Any, scale: Any, mode: str, align_corners: Any, antialias: bool) -> Any:
     only(antialias, False, "antialias")
-    rank = x.ndim - 2
-    given = {"size": several(size, rank)} if size is not None else {"scale": several(scale, rank)}
-    return N.interpolate(x, mode=mode, align_corners=bool(align_corners), **given)
+    return N.interpolate(x, size=tuple(size) if isinstance(size, list) else size, scale_factor=tuple(scale) if isinstance(scale, list) else scale,
+                         mode=mode, align_corners=bool(align_corners))
 
 
+add("nn.functional.grid_sample", lambda x, grid, mode="bilinear", padding_mode="zeros", align_corners=None: N.grid_sample(
+    x, grid, mode=mode, padding_mode=padding_mode, align_corners=bool(align_corners)))
 add("nn.functional.unfold", lambda x, kernel_size, dilation=1, padding=0, stride=1: N.unfold(
     x, kernel_size if isinstance(kernel_size, int) else tuple(kernel_size), stride, padding, dilation))
 add("nn.functional.pixel_shuffle", lambda x, upscale_factor: N.pixel_shuffle(x, upscale_factor))
@@ -739,16 +878,16 @@ add("nn.functional.linear", lambda x, w, bias=None: N("linear_layer")(x, w, bias
 # Windows
 
 for name in ("hamming", "hann", "bartlett", "blackman", "cosine", "nuttall"):
-    add(f"signal.windows.{name}", lambda n, sym=True, name=name, **kwargs: N(f"{name}_window", name)(n, periodic=not sym, dtype="float64"))
+    add(f"signal.windows.{name}", lambda n, sym=True, name=name, **kwargs: N(f"{name}_window", name)(n, sym=sym, dtype="float64"))
 
 add("signal.windows.exponential", lambda n, *, center=None, tau=1.0, sym=True, **kwargs: N("exponential_window", "exponential")(
-    n, center=center, tau=tau, periodic=not sym, dtype="float64"))
-add("signal.windows.gaussian", lambda n, *, std=1.0, sym=True, **kwargs: N("gaussian_window", "gaussian")(n, std, periodic=not sym, dtype="float64"))
-add("signal.windows.kaiser", lambda n, *, beta=12.0, sym=True, **kwargs: N("kaiser_window", "kaiser")(n, beta, periodic=not sym, dtype="float64"))
+    n, tau, center, sym=sym, dtype="float64"))
+add("signal.windows.gaussian", lambda n, *, std=1.0, sym=True, **kwargs: N("gaussian_window", "gaussian")(n, std, sym=sym, dtype="float64"))
+add("signal.windows.kaiser", lambda n, *, beta=12.0, sym=True, **kwargs: N("kaiser_window", "kaiser")(n, beta, sym=sym, dtype="float64"))
 add("signal.windows.general_cosine", lambda n, *, a, sym=True, **kwargs: N("general_cosine_window", "general_cosine")(
-    n, tuple(a), periodic=not sym, dtype="float64"))
+    n, tuple(a), sym=sym, dtype="float64"))
 add("signal.windows.general_hamming", lambda n, *, alpha=0.54, sym=True, **kwargs: N("general_hamming_window", "general_hamming")(
-    n, alpha, periodic=not sym, dtype="float64"))
+    n, alpha, sym=sym, dtype="float64"))
 
 # No function of Hyperion's has their meaning
 
@@ -780,4 +919,18 @@ OTHER: dict[str, str] = {
     ), GPU),
     **dict.fromkeys(("sparse.sampled_addmm", "sparse.mm", "to_sparse"), "there are no sparse Tensors"),
     "chalf": "there is no complex dtype of 32 bits",
+    **dict.fromkeys(("lu_unpack", "geqrf", "ormqr", "linalg.ldl_factor", "linalg.ldl_factor_ex", "linalg.ldl_solve", "lu_solve", "linalg.lu_solve"),
+                    "packed as LAPACK packs it"),
 }
+MISSING: tuple[str, ...] = (     # natural in the namespace of networks (losses, normalisation, attention) or of little use; not there yet
+    "addmm", "addmv", "addbmm", "baddbmm", "addr", "nn.functional.cross_entropy", "nn.functional.linear_cross_entropy", "nn.functional.instance_norm",
+    "nn.functional.binary_cross_entropy_with_logits", "nn.functional.soft_margin_loss", "nn.functional.margin_ranking_loss",
+    "nn.functional.multi_margin_loss", "nn.functional.multilabel_margin_loss", "nn.functional.multilabel_soft_margin_loss", "nn.functional.bilinear",
+    "nn.functional.scaled_dot_product_attention", "nn.functional.triplet_margin_loss", "nn.functional.triplet_margin_with_distance_loss",
+    "nn.functional.batch_norm", "nn.functional.binary_cross_entropy", "put", "histogramdd", "nn.functional.smooth_l1_loss", "nn.functional.l1_loss",
+    "nn.functional.embedding_bag", "nn.functional.multi_head_attention_forward", "nn.functional.mse_loss", "grid_sampler_2d", "grid_sampler_3d",
+    "nn.functional.ctc_loss", "nn.functional.cosine_embedding_loss", "nn.functional.nll_loss", "nn.functional.gaussian_nll_loss",
+    "nn.functional.hinge_embedding_loss", "nn.functional.huber_loss", "nn.functional.pdist", "nn.functional.poisson_nll_loss",
+    "nn.functional.pairwise_distance", "nn.functional.kl_div", "masked.cumsum", "masked.cumprod", "masked.median", "masked.norm", "masked.normalize",
+    "masked.logaddexp",
+)

@@ -48,7 +48,9 @@ __all__ = [
 ]
 __all__ += functions.__all__
 
-_SUBMODULES = ("inversion", "io", "nn", "operators", "optim", "pde", "plot", "testing")
+_SUBMODULES = (
+    "fft", "interop", "inversion", "io", "linalg", "nn", "operators", "optim", "pde", "plot", "probability", "random", "testing",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -44,7 +44,7 @@ class Place:
 
     def __init__(self, x: Tensor, index: Any) -> None:
         self._x = x
-        self._index = index if isinstance(index, tuple) else (index,)
+        self._index: tuple[Any, ...] = index if type(index) is tuple else (index,)
 
     def __repr__(self) -> str:
         return f"{self._x!r}.at[{', '.join(map(repr, self._index))}]"

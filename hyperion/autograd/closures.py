@@ -5,6 +5,7 @@ root_solve) take these as further inputs, and call the function again in their r
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from hyperion.autograd.batching import at_levels, levels, lower, wrap
@@ -66,6 +67,10 @@ class Closure:
         with at_levels((*self.levels, *(level for level in levels.running if level not in self.levels))):
             outputs, self.structure = outputs_of(self.name, self.function(*unflatten(self.tree, leaves)))
         return [lower(x, self.levels) for x in outputs]
+
+    def lowered(self) -> AbstractContextManager[None]:
+        """Return a context in which the vmaps around are axes that can be seen."""
+        return at_levels(tuple([level for level in levels.running if level not in self.levels]))
 
     def release(self, outputs: Sequence[Tensor]) -> Any:
         """Return lowered outputs as the function's result."""

@@ -6,15 +6,14 @@ from typing import Any
 import numpy as np
 
 from hyperion.autograd.dtypes import COMPLEX, FLOAT, INTEGER, SCALARS, as_dtype, default_dtype
-from hyperion.autograd.ops.comparison import where
-from hyperion.autograd.ops.shaping import as_shape, astype, broadcast_to, reshape, to_device
+from hyperion.autograd.ops.shaping import as_shape, astype, to_device
 from hyperion.autograd.tensor import Tensor, as_tensor, make_leaf
-from hyperion.errors import InputError, ShapeError
+from hyperion.errors import InputError
 from hyperion.gpu import device as devices
 
 __all__ = [
-    "arange", "asarray", "empty", "empty_like", "eye", "full", "full_like", "linspace", "logspace", "meshgrid", "ones",
-    "ones_like", "tril", "triu", "zeros", "zeros_like",
+    "arange", "asarray", "empty", "empty_like", "eye", "full", "full_like", "linspace", "logspace", "ones", "ones_like", "zeros",
+    "zeros_like",
 ]
 
 
@@ -191,62 +190,3 @@ def eye(n_rows: int, n_cols: int | None = None, k: int = 0, dtype: Any = None, d
     """
     rows, columns = as_shape((n_rows, n_rows if n_cols is None else n_cols), "eye")
     return Tensor(devices.namespace_of(device or "cpu").eye(rows, columns, k, dtype=FLOAT if dtype is None else as_dtype(dtype)))
-
-
-def _triangle(x: Any, k: int, name: str, upper: bool) -> Tensor:
-    x = as_tensor(x)
-    if x.ndim < 2:
-        raise ShapeError(f"{name}(x): x has shape {x.shape}; it needs at least two axes")
-    below = devices.namespace_of(x.device).tri(*x.shape[-2:], k - upper, dtype=bool)
-    return where(Tensor(~below if upper else below), x, zeros((), x.dtype, x.device))
-
-
-def tril(x: Any, k: int = 0) -> Tensor:
-    """Return matrices (the last two axes) with zeros above a diagonal, k above the main one.
-
-    Raises: ShapeError if x has fewer than two axes.
-
-    >>> tril([[1.0, 2.0], [3.0, 4.0]]).data
-    array([[1., 0.],
-           [3., 4.]], dtype=float32)
-    """
-    return _triangle(x, k, "tril", False)
-
-
-def triu(x: Any, k: int = 0) -> Tensor:
-    """Return matrices (the last two axes) with zeros below a diagonal, k above the main one.
-
-    Raises: ShapeError if x has fewer than two axes.
-
-    >>> triu([[1.0, 2.0], [3.0, 4.0]]).data
-    array([[1., 2.],
-           [0., 4.]], dtype=float32)
-    """
-    return _triangle(x, k, "triu", True)
-
-
-def meshgrid(*arrays: Any, indexing: str = "xy") -> list[Tensor]:
-    """Return coordinates on the grid that vectors span: each repeated along the axes of the others.
-
-    indexing: "ij": axis i belongs to vector i.  "xy": the first two axes change places, as in images.
-    Raises: InputError for another indexing; ShapeError if one of the arrays has several axes.
-
-    >>> [x.shape for x in meshgrid([1.0, 2.0], [1.0, 2.0, 3.0], indexing="ij")]
-    [(2, 3), (2, 3)]
-    """
-    if indexing not in ("xy", "ij"):
-        raise InputError(f'meshgrid(indexing={indexing!r}): it must be "xy" or "ij"')
-    vectors = [as_tensor(x) for x in arrays]
-    for i, x in enumerate(vectors):
-        if x.ndim > 1:
-            raise ShapeError(f"meshgrid(*arrays): array {i} has shape {x.shape}; each must be a vector")
-    axes = list(range(len(vectors)))
-    if indexing == "xy" and len(axes) > 1:
-        axes[:2] = 1, 0
-    shape = [0] * len(axes)
-    for x, axis in zip(vectors, axes, strict=True):
-        shape[axis] = x.size
-    return [
-        broadcast_to(reshape(x, tuple(n if i == axis else 1 for i, n in enumerate(shape))), tuple(shape))
-        for x, axis in zip(vectors, axes, strict=True)
-    ]

@@ -9,36 +9,46 @@ from hyperion.autograd.ops import (
     bitwise,
     comparison,
     complexes,
+    convolution,
     elementary,
     gathering,
     indexing,
+    interpolation,
     manipulation,
+    pooling,
     products,
     reductions,
     scans,
     shaping,
     sorting,
     special,
+    spectral,
     statistics,
     stencils,
+    windows,
 )
 from hyperion.autograd.ops.activations import *
 from hyperion.autograd.ops.arithmetic import *
 from hyperion.autograd.ops.bitwise import *
 from hyperion.autograd.ops.comparison import *
 from hyperion.autograd.ops.complexes import *
+from hyperion.autograd.ops.convolution import *
 from hyperion.autograd.ops.elementary import *
 from hyperion.autograd.ops.gathering import *
 from hyperion.autograd.ops.indexing import *
+from hyperion.autograd.ops.interpolation import *
 from hyperion.autograd.ops.manipulation import *
+from hyperion.autograd.ops.pooling import *
 from hyperion.autograd.ops.products import *
 from hyperion.autograd.ops.reductions import *
 from hyperion.autograd.ops.scans import *
 from hyperion.autograd.ops.shaping import *
 from hyperion.autograd.ops.sorting import *
 from hyperion.autograd.ops.special import *
+from hyperion.autograd.ops.spectral import *
 from hyperion.autograd.ops.statistics import *
 from hyperion.autograd.ops.stencils import *
+from hyperion.autograd.ops.windows import *
 
 __all__: list[str] = []
 __all__ += creation.__all__
@@ -60,3 +70,8 @@ __all__ += manipulation.__all__
 __all__ += scans.__all__
 __all__ += sorting.__all__
 __all__ += statistics.__all__
+__all__ += convolution.__all__
+__all__ += interpolation.__all__
+__all__ += pooling.__all__
+__all__ += spectral.__all__
+__all__ += windows.__all__

@@ -7,31 +7,75 @@ clock: in the order of creation every node comes after its inputs, and sweeps ar
 
 import itertools
 import threading
+import weakref
+import zlib
 from collections.abc import Callable
 from contextlib import ContextDecorator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from hyperion.autograd.table import Primitive
     from hyperion.autograd.tensor import Tensor
 
-__all__ = ["Anchor", "Hook", "Leaf", "Node", "changes", "no_grad", "recording", "state", "tick"]
+__all__ = [
+    "SHARED", "Anchor", "Hook", "Leaf", "Node", "changes", "fingerprint", "no_grad", "recording", "share", "state", "tick", "watch",
+]
 
 tick = itertools.count().__next__
 
 
 class _Changes:
-    last = -1      # when any leaf was last assigned a value: graphs recorded later need no check
+    last = -1           # when any leaf was last assigned a value: graphs recorded later need no check
+    watching = False    # whether any node has fingerprints of shared arrays
 
 
 changes = _Changes()
 
 
+# Arrays of the user's that Tensors share memory with, by id: they may be written to while a graph needs their values.
+SHARED: dict[int, Any] = {}
+
+
+def share(array: np.ndarray[Any, Any]) -> None:
+    """Note that a Tensor shares the memory of a user's array: nodes that use it take a fingerprint."""
+    owner = _owner(array)
+    key = id(owner)
+    if owner.flags.writeable and key not in SHARED:
+        SHARED[key] = weakref.ref(owner, lambda _: SHARED.pop(key, None))
+
+
+def _owner(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
+
+
+def fingerprint(array: np.ndarray[Any, Any]) -> int:
+    """Return a checksum of an array's bytes, at several GB/s."""
+    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+
+
+def watch(node: "Node") -> None:
+    """Take fingerprints of the inputs of a node that share memory with arrays of the user's."""
+    prints = [
+        (x.data, fingerprint(x.data)) for x in node.inputs or ()
+        if type(x.data) is np.ndarray and id(x.data if x.data.base is None else _owner(x.data)) in SHARED
+    ]
+    if prints:
+        node.prints = prints
+        changes.watching = True
+
+
 class Node:
     """One recorded call of a primitive. `inputs` is None once the graph has been freed by a backward sweep."""
 
-    __slots__ = ("inputs", "op", "order", "output", "params", "site")        # site: set by debug() only
+    __slots__ = ("inputs", "op", "order", "output", "params", "prints", "site")        # prints, site: set by watch() and debug() only
+
+    prints: list[tuple[Any, int]]
+    site: Any
 
     def __init__(self, op: "Primitive | None", inputs: "tuple[Tensor, ...] | None", params: dict[str, Any], output: Any) -> None:
         self.op = op

@@ -81,7 +81,8 @@ def _linear_forward(xp: Any, b: Any, *outside: Any, body: Closure, method: CG | 
         with recording(False):
             return body.run([Tensor(v.reshape(b.shape))])[0].data.reshape(-1)
 
-    return method.solve(product, b.reshape(-1)).reshape(b.shape)
+    with body.lowered():
+        return method.solve(product, b.reshape(-1)).reshape(b.shape)
 
 
 def _call(op: Primitive, body: Closure, params: dict[str, Any]) -> Tensor:
@@ -152,7 +153,7 @@ def _root_forward(xp: Any, start: Any, *outside: Any, body: Closure, method: Any
     def flat(v: Tensor) -> Tensor:
         return reshape(body.run([reshape(v, start.shape)])[0], (start.size,))
 
-    with recording(False):
+    with recording(False), body.lowered():
         return method.solve(flat, Tensor(start.reshape(-1))).data.reshape(start.shape)
 
 

@@ -2,6 +2,7 @@
 
 import builtins
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +44,8 @@ float16, float32, float64 = (np.dtype(f"float{n}") for n in (16, 32, 64))
 bfloat16 = BFLOAT16
 complex64, complex128 = (np.dtype(f"complex{n}") for n in (64, 128))
 
+_limits: Callable[[Any], Any] = ml_dtypes.finfo
+
 
 @dataclass(frozen=True)
 class FloatLimits:
@@ -81,9 +84,9 @@ def finfo(type: Any) -> FloatLimits:
     dtype = real_dtype(_dtype_of(type))
     if not is_floating(dtype):
         raise DtypeError(f"finfo(type): {dtype} is not floating; use iinfo for integers")
-    limits = ml_dtypes.finfo(dtype)
-    values = (float(x) for x in (limits.eps, limits.max, limits.min, limits.smallest_normal))
-    return FloatLimits(8 * dtype.itemsize, *values, dtype)
+    limits = _limits(dtype)
+    eps, largest, least, normal = (float(x) for x in (limits.eps, limits.max, limits.min, limits.smallest_normal))
+    return FloatLimits(8 * dtype.itemsize, eps, largest, least, normal, dtype)
 
 
 def iinfo(type: Any) -> IntegerLimits:

@@ -167,7 +167,12 @@ class Newton:
         for _ in range(self.iterations):
             if size <= goal:
                 return x
-            step = self.linear.solve(lambda v, push=push: push(Tensor(v)).data, -value.data)
+            try:
+                step = self.linear.solve(lambda v, push=push: push(Tensor(v)).data, -value.data)
+            except ConvergenceError as error:
+                raise ConvergenceError(
+                    f"Newton: the linear system with the Jacobian cannot be solved where |f(x)| = {size:.3g} ({error}); start elsewhere"
+                ) from error
             for halving in range(30):
                 trial = Tensor(x.data + 0.5 ** halving * step)
                 value, push = linearize(function, trial)
@@ -205,14 +210,15 @@ class Picard:
 
         Raises: ConvergenceError if the tolerance is not reached.
         """
-        size = math.inf
+        size = first = math.inf
         for _ in range(self.iterations):
             change = function(x).data
             size = _norm(change)
+            first = min(first, size)
             x = Tensor(x.data + change)
             if size <= _goal(self.tolerance, x.dtype) * max(1.0, _norm(x.data)):
                 return x
-            if not math.isfinite(size):
+            if not size < 1e12 * (1.0 + first):      # also NaN
                 break
         raise ConvergenceError(
             f"Picard: |g(x) - x| = {size:.3g} after {self.iterations} iterations; g may be no contraction: use method=Newton(), start "

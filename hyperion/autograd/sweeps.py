@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from operator import attrgetter
 from typing import Any, NoReturn
 
-from hyperion.autograd.graph import Anchor, Hook, Leaf, Node, changes, recording, state
+from hyperion.autograd.graph import Anchor, Hook, Leaf, Node, changes, fingerprint, recording, state
 from hyperion.autograd.tensor import Tensor, as_tensor
 from hyperion.errors import GraphError, ShapeError
 from hyperion.gpu import device
@@ -76,9 +76,24 @@ def _refuse_freed(node: Node) -> NoReturn:
     )
 
 
+def _refuse_written(nodes: list[Node]) -> None:
+    """Refuse nodes that used a NumPy array which was written to since."""
+    for node in nodes:
+        for array, before in getattr(node, "prints", ()):
+            if fingerprint(array) != before:
+                raise GraphError(
+                    f"operation {name_of(node)} used a NumPy array of shape {array.shape} that was written to since; the derivative would "
+                    "mix both values: give operations a copy (x.copy()), or write after the derivative is taken"
+                )
+
+
 def _refuse_changed(nodes: list[Node]) -> None:
     """Refuse nodes that used a leaf which was assigned a new value since."""
-    if not nodes or changes.last < nodes[0].order:
+    if not nodes:
+        return
+    if changes.watching:
+        _refuse_written(nodes)
+    if changes.last < nodes[0].order:
         return
     for node in nodes:
         for x in node.inputs or ():

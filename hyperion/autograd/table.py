@@ -13,14 +13,15 @@ Every rule is written on Tensors, so every transform nests to any order. `forwar
 elementwise operation uses only functions of `xp` and operators, so that a compiler may call it with a namespace of its own.
 """
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from hyperion.autograd.batching import Batched, BatchRule, call_batched
-from hyperion.autograd.dtypes import FLOAT, SCALARS, is_inexact, result_dtype, weak_dtype
-from hyperion.autograd.graph import Node, state
+from hyperion.autograd.dtypes import BFLOAT16, FLOAT, SCALARS, is_inexact, result_dtype, weak_dtype
+from hyperion.autograd.graph import SHARED, Node, state, watch
 from hyperion.autograd.tensor import Tensor, as_tensor
 from hyperion.errors import DeviceError, DtypeError, GraphError, HyperionError, InputError, ShapeError
 from hyperion.gpu import device
@@ -74,8 +75,10 @@ class Primitive:
         self.transpose = transpose
         self.degree = degree
         self.batch = batch
+        self.keeps = name != "astype"       # whether bfloat16 stays bfloat16
         self.__name__ = name
         self.__doc__ = doc or f"The {form} operation {name!r}."
+        self.__signature__ = _signature(forward)
         if not register:
             return
         if name in PRIMITIVES and _place(PRIMITIVES[name].forward) != _place(forward):
@@ -114,12 +117,14 @@ class Primitive:
             raise
         if self.outputs != 1:
             data = tuple([np.asarray(value) if issubclass(type(value), np.generic) else value for value in data])
-            node = Node(self, inputs, params, data) if tracked and self.differentiable and state.recording else None
+            node = _record(self, inputs, params, data) if tracked and self.differentiable and state.recording else None
             return tuple(Tensor(value, node, i) for i, value in enumerate(data))
         if type(data) is not ndarray and issubclass(type(data), np.generic):
             data = np.asarray(data)         # NumPy returns scalars for arrays of shape ()
+        if dtype is BFLOAT16 and data.dtype.kind == "f" and self.keeps:
+            data = data.astype(BFLOAT16)    # arithmetic with numbers, matrix products and where come out as float32 or float64
         if tracked and self.differentiable and state.recording:
-            return Tensor(data, Node(self, inputs, params, data))
+            return Tensor(data, _record(self, inputs, params, data))
         return Tensor(data)
 
     def need(self, rule: str) -> Callable[..., Any]:
@@ -135,6 +140,26 @@ class Primitive:
                 f"({self.forward.__module__}), or keep its inputs out of the derivative with stop_gradient"
             )
         return found
+
+
+def _signature(forward: Callable[..., Any]) -> inspect.Signature:
+    """Return how an operation is called: its forward's arrays by position, and its parameters by keyword."""
+    code = getattr(forward, "__code__", None)
+    if code is None:
+        return inspect.Signature([inspect.Parameter("inputs", inspect.Parameter.VAR_POSITIONAL)])
+    names, count = code.co_varnames, code.co_argcount
+    parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in names[1:count]]
+    end = count + code.co_kwonlyargcount
+    if code.co_flags & inspect.CO_VARARGS:
+        parameters.append(inspect.Parameter(names[end], inspect.Parameter.VAR_POSITIONAL))
+    return inspect.Signature([*parameters, *(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in names[count:end])])
+
+
+def _record(op: Primitive, inputs: Any, params: dict[str, Any], data: Any) -> Node:
+    node = Node(op, inputs, params, data)
+    if SHARED:
+        watch(node)
+    return node
 
 
 def _place(function: Callable[..., Any]) -> tuple[Any, ...]:
@@ -158,7 +183,14 @@ def _as_tensors(op: Primitive, inputs: tuple[Any, ...]) -> list[Tensor]:
     if op.floating and beside is not None and not is_inexact(beside):
         beside = FLOAT
     xp = _common_namespace(op, strong) if strong else np
-    return [Tensor(xp.asarray(x, dtype=weak_dtype(x, beside))) if t is None else t for x, t in zip(inputs, tensors, strict=True)]
+    return [_number(op, xp, x, weak_dtype(x, beside)) if t is None else t for x, t in zip(inputs, tensors, strict=True)]
+
+
+def _number(op: Primitive, xp: Any, value: Any, dtype: np.dtype[Any]) -> Tensor:
+    try:
+        return Tensor(xp.asarray(value, dtype=dtype))
+    except OverflowError as error:
+        raise InputError(f"{op.name}: the number {value} does not fit {dtype}, the dtype beside it; use .astype(...) there") from error
 
 
 def _promote(op: Primitive, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from hyperion.autograd.dtypes import KNOWN, SCALARS, as_dtype, default_dtype, is_inexact
-from hyperion.autograd.graph import Hook, Leaf, Node
+from hyperion.autograd.graph import Hook, Leaf, Node, share
 from hyperion.errors import DtypeError, GraphError, InputError, ShapeError
 from hyperion.gpu import device as devices
 
@@ -134,6 +134,11 @@ class Tensor:
         Raises: GraphError if nothing tracked was used or the graph was freed; ShapeError if it is no scalar and gradient is missing.
         """
         backward(self, gradient, create_graph if retain_graph is None else retain_graph, create_graph)
+
+    @property
+    def at(self) -> "At":
+        """Places in it: x.at[index].set(value), .add(value), .multiply(value), .min(value), .max(value) give new Tensors."""
+        return At(self)
 
     def register_hook(self, hook: "Hook") -> Callable[[], None]:
         """Call a function with the gradient that arrives here in a backward sweep; what it returns, if not None, goes on instead.
@@ -433,7 +438,10 @@ def as_tensor(value: Any) -> Tensor:
     if type(value) in SCALARS:
         return Tensor(np.asarray(value, default_dtype(value)))
     if devices.is_array(value):
-        return Tensor(_plain(value))
+        plain = _plain(value)
+        if isinstance(plain, np.ndarray):
+            share(plain)        # pyright: ignore[reportUnknownArgumentType]
+        return Tensor(plain)
     try:
         array = np.asarray(value)
     except (ValueError, TypeError) as error:
@@ -499,3 +507,6 @@ from hyperion.autograd.ops.products import matmul  # noqa: E402
 from hyperion.autograd.ops.reductions import mean, sum  # noqa: E402
 from hyperion.autograd.ops.shaping import astype, hook_on, permute_dims, reshape, to_device  # noqa: E402
 from hyperion.autograd.sweeps import backward  # noqa: E402
+
+# isort: split
+from hyperion.autograd.at import At  # noqa: E402

@@ -21,8 +21,7 @@ def torch_module(name: str) -> Any:
     try:
         return importlib.import_module("torch")
     except ImportError as error:
-        raise InputError(f"{name} needs PyTorch, which is not installed ({error}); install the extra interop: pip install hyperion[interop]") \
-            from error
+        raise InputError(f"{name} needs PyTorch, which is not installed ({error}); install it with the extra interop") from error
 
 
 def plain(x: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 
 from hyperion.autograd.dtypes import is_inexact
 from hyperion.autograd.graph import Leaf, state
-from hyperion.autograd.sweeps import zeros_like
+from hyperion.autograd.ops.shaping import stack
 from hyperion.autograd.table import Primitive
 from hyperion.autograd.tensor import Tensor, as_tensor
 from hyperion.autograd.trees import flatten, unflatten
@@ -21,6 +21,8 @@ from hyperion.gpu import device
 from hyperion.interop.exchange import plain, tensor_of, torch_module, torch_of
 
 __all__ = ["from_torch"]
+
+TENSOR = object()      # stands where a tensor goes in a result
 
 
 def from_torch(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -43,35 +45,35 @@ def from_torch(function: Callable[..., Any]) -> Callable[..., Any]:
     """
     torch = torch_module("interop.from_torch(function)")
     if not callable(function):
-        raise InputError(f"from_torch(function): function is a {type(function).__name__}; it must be a function of torch tensors or a Module")
-    parameters = _Parameters(function.parameters() if isinstance(function, torch.nn.Module) else ())
+        raise InputError(f"from_torch(function): function is a {type(function).__name__}; give a function of torch tensors or a Module")
+    parameters = _Parameters(function.parameters if isinstance(function, torch.nn.Module) else list)
 
     @functools.wraps(function.forward if isinstance(function, torch.nn.Module) else function)
     def call(*args: Any, **kwargs: Any) -> Any:
         leaves, structure = flatten((args, kwargs))
         places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor) or device.is_array(leaf)]
         inputs = [as_tensor(leaves[i]) for i in places]
-        results: list[Any] = []
-        shape: list[Any] = []
+        result: list[Any] = []      # its structure, and its leaves without the tensors
 
         def flat(*tensors: Any) -> list[Any]:
             full = list(leaves)
             for i, x in zip(places, tensors, strict=True):
                 full[i] = x
             new_args, new_kwargs = unflatten(structure, full)
-            results[:], found = flatten(function(*new_args, **new_kwargs))
-            shape[:] = [found]
-            return [x for x in results if isinstance(x, torch.Tensor)]
+            values, shape = flatten(function(*new_args, **new_kwargs))
+            result[:] = [shape, [TENSOR if isinstance(x, torch.Tensor) else x for x in values]]
+            return [x for x in values if isinstance(x, torch.Tensor)]
 
         while True:
-            outside = parameters.tensors() if state.recording else []
-            graph = state.recording and (bool(outside) or any(x.tracked for x in inputs))
+            used = parameters.current() if state.recording else []
+            outside = [parameters.tensor(x) for x in used]
+            run = _Call(flat, used, [x.data for x in outside], [x.tracked for x in inputs], state.recording)
             try:
-                found = iter(torch_function(*outside, *inputs, call=_Run(flat, list(parameters.known), graph)))
+                found = iter(torch_function(*outside, *inputs, call=run))
                 break
             except _Unknown as error:
-                parameters.known += error.tensors
-        return unflatten(shape[0], [next(found) if isinstance(x, torch.Tensor) else x for x in results])
+                parameters.more += error.tensors
+        return unflatten(result[0], [next(found) if x is TENSOR else x for x in result[1]])
 
     return call
 
@@ -95,32 +97,33 @@ class _ParameterLeaf(Leaf):
         return None if self.source is None or self.source.grad is None else tensor_of(self.source.grad.conj())
 
     @grad.setter
-    def grad(self, value: Tensor | None) -> None:      # pyright: ignore[reportIncompatibleVariableOverride]
+    def grad(self, value: Tensor | None) -> None:
         if self.source is not None:
             # A copy, since torch's optimizers write into gradients.
             self.source.grad = None if value is None else plain(torch_of(value.data, copy=True).conj())
 
 
 class _Parameters:
-    """The torch tensors that a function uses besides its arguments, as Tensors that share their memory.
+    """The torch tensors with gradients that a function uses besides its arguments, as Tensors that share their memory.
 
-    known: the torch tensors; found in the first run if not before.
+    listed: a function that lists those of a module.  more: those that a run has met besides.
     """
 
-    def __init__(self, known: Any) -> None:
-        self.known = [x for x in known if x.requires_grad]
-        self.made: dict[int, tuple[Any, Tensor]] = {}       # by identity: the state the Tensor was made in, and the Tensor
+    def __init__(self, listed: Callable[[], Any]) -> None:
+        self.listed = listed
+        self.more: list[Any] = []
+        self.made: dict[int, tuple[Any, Any, Tensor]] = {}      # by identity: the torch tensor, its state then, and the Tensor
 
-    def tensors(self) -> list[Tensor]:
-        """Return a Tensor for each; a new one after an optimizer has changed the values."""
-        self.known = [x for x in self.known if x.requires_grad]
-        found: list[Tensor] = []
-        for x in self.known:
-            now = (x._version, x.data_ptr())
-            if self.made.get(id(x), (None,))[0] != now:
-                self.made[id(x)] = (now, Tensor(tensor_of(x).data, _ParameterLeaf(x)))
-            found.append(self.made[id(x)][1])
-        return found
+    def current(self) -> list[Any]:
+        """Return the torch tensors that require gradients now."""
+        return [x for x in (*self.listed(), *self.more) if x.requires_grad]
+
+    def tensor(self, x: Any) -> Tensor:
+        """Return the Tensor of one; a new one after an optimizer has changed its values."""
+        now = (x._version, x.data_ptr())
+        if id(x) not in self.made or self.made[id(x)][1] != now:
+            self.made[id(x)] = (x, now, Tensor(tensor_of(x).data, _ParameterLeaf(x)))
+        return self.made[id(x)][2]
 
 
 class _Unknown(Exception):
@@ -133,8 +136,8 @@ class _Unknown(Exception):
 
 def _leaves_of(outputs: Sequence[Any]) -> list[Any]:
     """Return the torch tensors that require gradients and that others were computed from."""
-    stack = [x.grad_fn for x in outputs if x.grad_fn is not None]
     found = [x for x in outputs if x.grad_fn is None and x.requires_grad]
+    stack = [x.grad_fn for x in outputs if x.grad_fn is not None]
     seen = set(stack)
     while stack:
         node = stack.pop()
@@ -144,58 +147,238 @@ def _leaves_of(outputs: Sequence[Any]) -> list[Any]:
             if after is not None and after not in seen:
                 seen.add(after)
                 stack.append(after)
-    return found
+    return list({id(x): x for x in found}.values())
 
 
-# One call of a torch function, and of its derivatives. Each is a pure function of arrays; torch's graph of the latest call is kept.
+# What the operation runs: a torch function, or a derivative of one. Each is a pure function of arrays
 
 
 class _Run:
-    """The run of a torch function on arrays, the first of them those of parameters.
+    """A function of torch tensors that is run on arrays; torch's graph of the latest run is kept if `graph`.
 
-    function: of torch tensors, without the parameters; returns a list of torch tensors.  graph: whether torch is to record.
-    arrays, inputs, outputs: of the latest run that torch recorded.  used: parameters that its outputs depend on.
+    arrays, inputs, outputs: of the latest run: raw arrays, and the ends of torch's graph.
     """
 
-    def __init__(self, function: Callable[..., list[Any]], parameters: list[Any], graph: bool) -> None:
-        self.function = function
-        self.parameters = parameters
+    def __init__(self, root: "_Call | None", graph: bool) -> None:
+        self.above = root
         self.graph = graph
         self.arrays: tuple[Any, ...] = ()
         self.inputs: list[Any] = []
         self.outputs: list[Any] = []
-        self.used: set[int] = set()
+
+    @property
+    def root(self) -> Any:
+        """The call of the function itself."""
+        return self if self.above is None else self.above      # not kept as a reference to itself: that would be a cycle
 
     def __repr__(self) -> str:
-        return getattr(self.function, "__qualname__", "run").partition(".")[0]
+        return self.root.name
 
     def __call__(self, arrays: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return the results as arrays."""
-        if not self.graph:
-            with torch_module("interop").no_grad():
-                return _arrays(self.function(*(torch_of(data) for data in arrays)))
         self.need(arrays)
-        return _arrays(self.outputs)
+        found = tuple([tensor_of(x).data for x in self.outputs])
+        if not self.graph:
+            self.arrays, self.inputs, self.outputs = (), [], []
+        return found
 
-    def need(self, arrays: tuple[Any, ...]) -> None:
-        """Have torch's graph for these arrays: the one that is there, or that of a new run."""
-        if len(self.arrays) == len(arrays) and self.inputs and all(a is b for a, b in zip(arrays, self.arrays, strict=True)):
+    def need(self, arrays: tuple[Any, ...], wanted: Sequence[int] = ()) -> None:
+        """Run, unless the latest run was with these arrays and has a graph that reaches the inputs `wanted`."""
+        same = len(self.arrays) == len(arrays) and all(a is b for a, b in zip(arrays, self.arrays, strict=True))
+        if same and self.inputs and all(_reached(self.inputs[i]) for i in wanted):
             return
+        self.inputs, self.outputs = self.compute(arrays, wanted)
+        self.arrays = arrays
+
+    def compute(self, arrays: tuple[Any, ...], wanted: Sequence[int]) -> tuple[list[Any], list[Any]]:
+        """Return inputs and outputs as torch tensors, joined by torch's graph if one is kept or inputs are wanted."""
+        raise NotImplementedError
+
+    def fresh(self) -> "_Run":
+        """Return the same without a graph of its own."""
+        raise NotImplementedError
+
+
+class _Call(_Run):
+    """A torch function, on the arrays of its parameters and then those of its arguments.
+
+    function: of the arguments as torch tensors; returns a list of torch tensors.
+    parameters, values: torch tensors it uses besides, and the arrays that share their memory.
+    active: whether each argument may be differentiated.  used: numbers of the parameters that the outputs depend on.
+    """
+
+    def __init__(
+        self, function: Callable[..., list[Any]], parameters: Sequence[Any], values: Sequence[Any], active: Sequence[bool], graph: bool
+    ) -> None:
+        super().__init__(None, graph)
+        self.function = function
+        self.parameters = list(parameters)
+        self.values = list(values)
+        self.active = list(active)
+        self.used: set[int] = set()
+        self.name = getattr(function, "__qualname__", "torch function").partition(".")[0]
+
+    def fresh(self) -> "_Call":
+        return _Call(self.function, self.parameters, self.values, self.active, self.graph)
+
+    def compute(self, arrays: tuple[Any, ...], wanted: Sequence[int]) -> tuple[list[Any], list[Any]]:
         torch = torch_module("interop")
         count = len(self.parameters)
-        if any(data.__array_interface__["data"] != x.data_ptr() if isinstance(data, int) else False for data, x in ()):
-            raise GraphError("unreachable")
-        given = [torch_of(data) for data in arrays[count:]]
-        inputs = [x.requires_grad_(_differentiable(x)) for x in given]
+        if any(a is not b for a, b in zip(arrays, self.values, strict=False)):
+            raise GraphError("from_torch(function): its parameters were replaced by other values; make them arguments of the function")
+        graph = self.graph or bool(wanted)
+        inputs = [torch_of(data) for data in arrays[count:]]
+        for i, x in enumerate(inputs):
+            x.requires_grad_(graph and _differentiable(x) and (self.active[i] or count + i in wanted))
         versions = [x._version for x in inputs]
-        with torch.enable_grad():
+        with torch.set_grad_enabled(graph):
             outputs = self.function(*inputs)
-        self._refuse_writing(inputs, versions)
-        mine = {id(x) for x in inputs}
-        leaves = [x for x in _leaves_of(outputs) if id(x) not in mine]
+        if versions != [x._version for x in inputs]:
+            raise GraphError(
+                "from_torch(function): the function wrote into an argument, whose memory is shared with a Tensor, and Tensors do not "
+                "change; clone() it first"
+            )
+        leaves = {id(x): x for x in _leaves_of(outputs)} if graph else {}
         known = {id(x): i for i, x in enumerate(self.parameters)}
-        unknown = [x for x in leaves if id(x) not in known]
+        unknown = [x for key, x in leaves.items() if key not in known and all(x is not y for y in inputs)]
         if unknown:
             raise _Unknown(unknown)
-        self.used = {known[id(x)] for x in leaves}
-        self.arrays, self.inputs, self.outputs = arrays, [*self.parameters, *inputs], outputs
+        self.used = {known[key] for key in leaves if key in known}
+        return [*self.parameters, *inputs], list(outputs)
+
+
+class _Pull(_Run):
+    """The pullback of a run: on its arrays and then cotangents of the outputs `seeds`; gives those of the inputs `wanted`."""
+
+    def __init__(self, parent: _Run, seeds: tuple[int, ...], wanted: tuple[int, ...], graph: bool) -> None:
+        super().__init__(parent.root, graph)
+        self.parent = parent
+        self.seeds = seeds
+        self.wanted = wanted
+
+    def fresh(self) -> "_Pull":
+        return _Pull(self.parent, self.seeds, self.wanted, self.graph)
+
+    def compute(self, arrays: tuple[Any, ...], wanted: Sequence[int]) -> tuple[list[Any], list[Any]]:
+        count = len(arrays) - len(self.seeds)
+        graph = self.graph or bool(wanted)
+        self.parent.need(arrays[:count], (*self.wanted, *(i for i in wanted if i < count)))
+        cotangents = [torch_of(data).requires_grad_(graph) for data in arrays[count:]]
+        outputs, inputs = [self.parent.outputs[i] for i in self.seeds], [self.parent.inputs[i] for i in self.wanted]
+        return [*self.parent.inputs, *cotangents], _transposed(outputs, inputs, cotangents, graph)
+
+
+class _Push(_Run):
+    """The directional derivative of a run: on its arrays and then tangents of the inputs `moving`; gives those of the outputs `results`."""
+
+    def __init__(self, parent: _Run, moving: tuple[int, ...], results: tuple[int, ...], graph: bool) -> None:
+        super().__init__(parent.root, graph)
+        self.parent = parent
+        self.moving = moving
+        self.results = results
+
+    def fresh(self) -> "_Push":
+        return _Push(self.parent, self.moving, self.results, self.graph)
+
+    def compute(self, arrays: tuple[Any, ...], wanted: Sequence[int]) -> tuple[list[Any], list[Any]]:
+        torch = torch_module("interop")
+        count = len(arrays) - len(self.moving)
+        graph = self.graph or bool(wanted)
+        self.parent.need(arrays[:count], (*self.moving, *(i for i in wanted if i < count)))
+        tangents = [torch_of(data).requires_grad_(graph) for data in arrays[count:]]
+        outputs, inputs = [self.parent.outputs[i] for i in self.results], [self.parent.inputs[i] for i in self.moving]
+        seeds = [torch.zeros_like(x, requires_grad=True) for x in outputs]
+        try:
+            back = _transposed(outputs, inputs, seeds, True)
+            found = _transposed(back, seeds, tangents, graph)
+        except RuntimeError as error:
+            found = self._forward(inputs, tangents, error)
+        return [*self.parent.inputs, *tangents], found
+
+    def _forward(self, inputs: list[Any], tangents: list[Any], error: RuntimeError) -> list[Any]:
+        """Return the tangents by torch's forward mode, where a backward pass cannot be differentiated."""
+        torch = torch_module("interop")
+        parent = self.parent
+        if not isinstance(parent, _Call):
+            raise GraphError(f"from_torch({self}): PyTorch cannot differentiate its derivative forward: {error}") from error
+        count = len(parent.parameters)
+
+        def moved(*parts: Any) -> tuple[Any, ...]:
+            full = parent.inputs[count:]
+            for i, x in zip(self.moving, parts, strict=True):
+                full[i - count] = x
+            outputs = parent.function(*full)
+            return tuple(outputs[i] for i in self.results)
+
+        try:
+            return list(torch.func.jvp(moved, tuple(inputs), tuple(tangents))[1])
+        except RuntimeError as second:
+            raise GraphError(
+                f"from_torch({self}): PyTorch can neither differentiate its backward pass ({error}) nor run it in forward mode "
+                f"({second}); use vjp or grad"
+            ) from second
+
+
+def _transposed(outputs: list[Any], inputs: list[Any], cotangents: list[Any], graph: bool) -> list[Any]:
+    """Return cotangents of inputs, without conjugation (torch conjugates what it is given and what it returns)."""
+    torch = torch_module("interop")
+    ends = [(x, g.conj()) for x, g in zip(outputs, cotangents, strict=True) if x.requires_grad]
+    starts = [x for x in inputs if x.requires_grad]
+    found: Any = iter(())
+    if ends and starts:
+        found = iter(torch.autograd.grad(
+            [x for x, _ in ends], starts, [g for _, g in ends], create_graph=graph, retain_graph=True, allow_unused=True
+        ))
+    gradients = [next(found, None) if x.requires_grad else None for x in inputs]
+    return [torch.zeros_like(x, requires_grad=False) if g is None else g.conj() for g, x in zip(gradients, inputs, strict=True)]
+
+
+def _differentiable(x: Any) -> bool:
+    return x.is_floating_point() or x.is_complex()
+
+
+def _reached(x: Any) -> bool:
+    return x.requires_grad or not _differentiable(x)
+
+
+# The operation and its rules
+
+
+def _forward(xp: Any, *arrays: Any, call: _Run) -> tuple[Any, ...]:
+    return call(arrays)
+
+
+def _vjp(g: Sequence[Tensor | None], out: Sequence[Tensor], *inputs: Tensor, call: _Run) -> list[Tensor | None]:
+    given = [cotangent for cotangent in g if cotangent is not None]
+    unused = set(range(len(call.root.parameters))) - call.root.used
+    wanted = tuple(i for i, x in enumerate(inputs) if x.tracked and i not in unused)
+    seeds = tuple(i for i, cotangent in enumerate(g) if cotangent is not None)
+    record = state.recording and any(x.tracked for x in (*inputs, *given))
+    found = torch_function(*inputs, *given, call=_Pull(call, seeds, wanted, record))
+    cotangents: list[Tensor | None] = [None] * len(inputs)
+    for i, cotangent in zip(wanted, found, strict=True):
+        cotangents[i] = cotangent
+    return cotangents
+
+
+def _jvp(tangents: Sequence[Tensor | None], out: Sequence[Tensor], *inputs: Tensor, call: _Run) -> tuple[Tensor | None, ...]:
+    given = [tangent for tangent in tangents if tangent is not None]
+    moving = tuple(i for i, tangent in enumerate(tangents) if tangent is not None)
+    results = tuple(i for i, x in enumerate(out) if is_inexact(x.dtype))
+    record = state.recording and any(x.tracked for x in (*inputs, *given))
+    found = iter(torch_function(*inputs, *given, call=_Push(call, moving, results, record)))
+    return tuple(next(found) if i in results else None for i in range(len(out)))
+
+
+def _batch(op: Primitive, batched: tuple[bool, ...], inputs: list[Tensor], params: dict[str, Any]) -> tuple[Tensor, ...]:
+    """Run example by example, each with a graph of its own."""
+    size = next(x.shape[0] for x, has in zip(inputs, batched, strict=True) if has)
+    if not size:
+        raise InputError("vmap: a torch function works example by example, and there are none; give at least one")
+    rows = [op(*(x[i] if has else x for x, has in zip(inputs, batched, strict=True)), call=params["call"].fresh()) for i in range(size)]
+    return tuple([stack(parts) for parts in zip(*rows, strict=True)])
+
+
+torch_function = Primitive(
+    "torch_function", "general", _forward, _vjp, _jvp, outputs=None, batch=_batch, register=False, doc="Run a torch function."
+)

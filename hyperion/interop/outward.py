@@ -15,6 +15,7 @@ from hyperion.interop.exchange import tensor_of, torch_module, torch_of
 
 __all__ = ["to_torch"]
 
+TENSOR = object()                             # stands where a Tensor goes in a result
 Flat = Callable[..., tuple[Tensor, ...]]      # of Tensors, returns a tuple of Tensors
 
 
@@ -42,21 +43,19 @@ def to_torch(function: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
         leaves, structure = flatten((args, kwargs))
         places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, torch.Tensor)]
-        results: list[Any] = []
-        shape: list[Any] = []
+        result: list[Any] = []      # its structure, and its leaves without the Tensors, which hold the graph
 
         def flat(*tensors: Tensor) -> tuple[Tensor, ...]:
             full = list(leaves)
             for i, x in zip(places, tensors, strict=True):
                 full[i] = x
             new_args, new_kwargs = unflatten(structure, full)
-            results[:], found = flatten(function(*new_args, **new_kwargs))
-            shape[:] = [found]
-            return tuple(x for x in results if isinstance(x, Tensor))
+            values, shape = flatten(function(*new_args, **new_kwargs))
+            result[:] = [shape, [TENSOR if isinstance(x, Tensor) else x for x in values]]
+            return tuple([x for x in values if isinstance(x, Tensor)])
 
         outputs = iter(_apply(flat, [leaves[i] for i in places]))
-        whole = [next(outputs) if isinstance(x, Tensor) else x for x in results]
-        return unflatten(shape[0], whole)
+        return unflatten(result[0], [next(outputs) if x is TENSOR else x for x in result[1]])
 
     return call
 
@@ -130,8 +129,8 @@ class _Floating:
 def _refuse_tracked(outputs: Sequence[Tensor]) -> None:
     if any(x.tracked for x in outputs):
         raise GraphError(
-            "to_torch(function): the function uses a Hyperion Tensor with requires_grad that is not among its arguments, and PyTorch cannot "
-            "carry its gradient; pass it as an argument (a torch tensor), or use x.detach()"
+            "to_torch(function): the function uses a Hyperion Tensor with requires_grad that is not among its arguments, and PyTorch "
+            "cannot carry its gradient; pass it as an argument (a torch tensor), or use x.detach()"
         )
 
 

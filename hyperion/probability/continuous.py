@@ -3,7 +3,8 @@
 import math
 from typing import Any
 
-from hyperion import autograd as hp
+from hyperion.autograd import Tensor
+from hyperion.autograd import functions as hp
 from hyperion.autograd.random import Generator, gamma_probability
 from hyperion.probability.distribution import Distribution, is_finite, is_positive, parameters, require
 
@@ -33,17 +34,17 @@ class Normal(Distribution):
     mean = property(lambda self: self._mean, doc="The mean.")
     variance = property(lambda self: hp.square(self.scale), doc="The variance.")
 
-    def sample(self, generator: Generator, shape: Any = ()) -> hp.Tensor:
+    def sample(self, generator: Generator, shape: Any = ()) -> Tensor:
         return generator.normal(self._draw_shape(shape), self._mean, self.scale)
 
-    def log_prob(self, value: Any) -> hp.Tensor:
+    def log_prob(self, value: Any) -> Tensor:
         z = (self._value(value) - self._mean) / self.scale
         return -0.5 * z * z - hp.log(self.scale) - 0.5 * LOG_2PI
 
-    def entropy(self) -> hp.Tensor:
+    def entropy(self) -> Tensor:
         return hp.log(self.scale) + 0.5 * (1.0 + LOG_2PI)
 
-    def cdf(self, value: Any) -> hp.Tensor:
+    def cdf(self, value: Any) -> Tensor:
         return hp.ndtr((self._value(value) - self._mean) / self.scale)
 
 
@@ -70,19 +71,19 @@ class LogNormal(Distribution):
     mean = property(lambda self: hp.exp(self.location + 0.5 * self.scale * self.scale), doc="The mean.")
     variance = property(lambda self: hp.expm1(self.scale * self.scale) * hp.square(self.mean), doc="The variance.")
 
-    def sample(self, generator: Generator, shape: Any = ()) -> hp.Tensor:
+    def sample(self, generator: Generator, shape: Any = ()) -> Tensor:
         return hp.exp(self.logarithm.sample(generator, shape))
 
-    def log_prob(self, value: Any) -> hp.Tensor:
+    def log_prob(self, value: Any) -> Tensor:
         x = self._value(value)
         inside = x > 0.0
         log_x = hp.log(hp.where(inside, x, 1.0))
         return hp.where(inside, self.logarithm.log_prob(log_x) - log_x, -math.inf)
 
-    def entropy(self) -> hp.Tensor:
+    def entropy(self) -> Tensor:
         return self.logarithm.entropy() + self.location
 
-    def cdf(self, value: Any) -> hp.Tensor:
+    def cdf(self, value: Any) -> Tensor:
         x = self._value(value)
         inside = x > 0.0
         return hp.where(inside, self.logarithm.cdf(hp.log(hp.where(inside, x, 1.0))), 0.0)
@@ -105,18 +106,18 @@ class HalfNormal(Distribution):
     mean = property(lambda self: self.scale * math.sqrt(2.0 / math.pi), doc="The mean.")
     variance = property(lambda self: hp.square(self.scale) * (1.0 - 2.0 / math.pi), doc="The variance.")
 
-    def sample(self, generator: Generator, shape: Any = ()) -> hp.Tensor:
+    def sample(self, generator: Generator, shape: Any = ()) -> Tensor:
         return hp.abs(generator.normal(self._draw_shape(shape), dtype=self.dtype, device=self.device)) * self.scale
 
-    def log_prob(self, value: Any) -> hp.Tensor:
+    def log_prob(self, value: Any) -> Tensor:
         x = self._value(value)
         z = x / self.scale
         return hp.where(x >= 0.0, -0.5 * z * z - hp.log(self.scale) + 0.5 * math.log(2.0 / math.pi), -math.inf)
 
-    def entropy(self) -> hp.Tensor:
+    def entropy(self) -> Tensor:
         return hp.log(self.scale) + 0.5 * (1.0 + math.log(math.pi / 2.0))
 
-    def cdf(self, value: Any) -> hp.Tensor:
+    def cdf(self, value: Any) -> Tensor:
         x = self._value(value)
         return hp.where(x >= 0.0, hp.erf(x / (self.scale * math.sqrt(2.0))), 0.0)
 
@@ -140,17 +141,17 @@ class Uniform(Distribution):
     mean = property(lambda self: 0.5 * (self.low + self.high), doc="The mean.")
     variance = property(lambda self: hp.square(self.width) / 12.0, doc="The variance.")
 
-    def sample(self, generator: Generator, shape: Any = ()) -> hp.Tensor:
+    def sample(self, generator: Generator, shape: Any = ()) -> Tensor:
         return generator.uniform(self._draw_shape(shape), self.low, self.high)
 
-    def log_prob(self, value: Any) -> hp.Tensor:
+    def log_prob(self, value: Any) -> Tensor:
         x = self._value(value)
         return hp.where((x >= self.low) & (x <= self.high), -hp.log(self.width), -math.inf)
 
-    def entropy(self) -> hp.Tensor:
+    def entropy(self) -> Tensor:
         return hp.log(self.width)
 
-    def cdf(self, value: Any) -> hp.Tensor:
+    def cdf(self, value: Any) -> Tensor:
         return hp.clip((self._value(value) - self.low) / self.width, 0.0, 1.0)
 
 
@@ -172,16 +173,16 @@ class Laplace(Distribution):
     mean = property(lambda self: self._mean, doc="The mean.")
     variance = property(lambda self: 2.0 * hp.square(self.scale), doc="The variance.")
 
-    def sample(self, generator: Generator, shape: Any = ()) -> hp.Tensor:
+    def sample(self, generator: Generator, shape: Any = ()) -> Tensor:
         return generator.laplace(self._draw_shape(shape), self._mean, self.scale)
 
-    def log_prob(self, value: Any) -> hp.Tensor:
+    def log_prob(self, value: Any) -> Tensor:
         return -hp.abs(self._value(value) - self._mean) / self.scale - hp.log(2.0 * self.scale)
 
-    def entropy(self) -> hp.Tensor:
+    def entropy(self) -> Tensor:
         return 1.0 + hp.log(2.0 * self.scale)
 
-    def cdf(self, value: Any) -> hp.Tensor:
+    def cdf(self, value: Any) -> Tensor:
         z = (self._value(value) - self._mean) / self.scale
         tail = 0.5 * hp.exp(-hp.abs(z))
         return hp.where(z < 0.0, tail, 1.0 - tail)
@@ -204,33 +205,33 @@ class StudentT(Distribution):
         super().__init__(self.freedom)
 
     @property
-    def mean(self) -> hp.Tensor:
+    def mean(self) -> Tensor:
         return hp.where(self.freedom > 1.0, self.location, math.nan)
 
     @property
-    def variance(self) -> hp.Tensor:
+    def variance(self) -> Tensor:
         finite = self.freedom > 2.0
         safe = hp.where(finite, self.freedom, 3.0)
         infinite = hp.where(self.freedom > 1.0, math.inf, math.nan)
         return hp.where(finite, hp.square(self.scale) * safe / (safe - 2.0), infinite)
 
-    def sample(self, generator: Generator, shape: Any = ()) -> hp.Tensor:
+    def sample(self, generator: Generator, shape: Any = ()) -> Tensor:
         whole, half = self._draw_shape(shape), 0.5 * self.freedom
         z = generator.normal(whole, dtype=self.dtype, device=self.device)
         # z / sqrt(chi^2 / freedom), through logarithms: chi^2 underflows for few degrees of freedom
         log_ratio = 0.5 * (hp.log(half) - generator.log_gamma(whole, half))
         return self.location + self.scale * z * hp.exp(log_ratio)
 
-    def log_prob(self, value: Any) -> hp.Tensor:
+    def log_prob(self, value: Any) -> Tensor:
         z = (self._value(value) - self.location) / self.scale
         half = 0.5 * self.freedom
         return -(half + 0.5) * hp.log1p(z * z / self.freedom) - self._log_norm()
 
-    def _log_norm(self) -> hp.Tensor:
+    def _log_norm(self) -> Tensor:
         half = 0.5 * self.freedom
         return 0.5 * hp.log(self.freedom * math.pi) + hp.log(self.scale) + hp.gammaln(half) - hp.gammaln(half + 0.5)
 
-    def entropy(self) -> hp.Tensor:
+    def entropy(self) -> Tensor:
         half = 0.5 * self.freedom
         return (half + 0.5) * (hp.digamma(half + 0.5) - hp.digamma(half)) + self._log_norm()
 
@@ -252,17 +253,17 @@ class Exponential(Distribution):
     mean = property(lambda self: 1.0 / self.rate, doc="The mean.")
     variance = property(lambda self: hp.square(1.0 / self.rate), doc="The variance.")
 
-    def sample(self, generator: Generator, shape: Any = ()) -> hp.Tensor:
+    def sample(self, generator: Generator, shape: Any = ()) -> Tensor:
         return generator.exponential(self._draw_shape(shape), 1.0 / self.rate)
 
-    def log_prob(self, value: Any) -> hp.Tensor:
+    def log_prob(self, value: Any) -> Tensor:
         x = self._value(value)
         return hp.where(x >= 0.0, hp.log(self.rate) - self.rate * x, -math.inf)
 
-    def entropy(self) -> hp.Tensor:
+    def entropy(self) -> Tensor:
         return 1.0 - hp.log(self.rate)
 
-    def cdf(self, value: Any) -> hp.Tensor:
+    def cdf(self, value: Any) -> Tensor:
         return -hp.expm1(-self.rate * hp.maximum(self._value(value), 0.0))
 
 
@@ -283,21 +284,21 @@ class Gamma(Distribution):
     mean = property(lambda self: self.concentration / self.rate, doc="The mean.")
     variance = property(lambda self: self.concentration / hp.square(self.rate), doc="The variance.")
 
-    def sample(self, generator: Generator, shape: Any = ()) -> hp.Tensor:
+    def sample(self, generator: Generator, shape: Any = ()) -> Tensor:
         return generator.gamma(self._draw_shape(shape), self.concentration, 1.0 / self.rate)
 
-    def log_prob(self, value: Any) -> hp.Tensor:
+    def log_prob(self, value: Any) -> Tensor:
         x, a = self._value(value), self.concentration
         inside = x >= 0.0
         y = hp.where(inside, x, 1.0)
         density = hp.xlogy(a - 1.0, y) - self.rate * y + a * hp.log(self.rate) - hp.gammaln(a)
         return hp.where(inside, density, -math.inf)
 
-    def entropy(self) -> hp.Tensor:
+    def entropy(self) -> Tensor:
         a = self.concentration
         return a - hp.log(self.rate) + hp.gammaln(a) + (1.0 - a) * hp.digamma(a)
 
-    def cdf(self, value: Any) -> hp.Tensor:
+    def cdf(self, value: Any) -> Tensor:
         return gamma_probability(self._value(value) * self.rate, self.concentration)
 
 
@@ -318,21 +319,21 @@ class Beta(Distribution):
     mean = property(lambda self: self.a / (self.a + self.b), doc="The mean.")
 
     @property
-    def variance(self) -> hp.Tensor:
+    def variance(self) -> Tensor:
         total = self.a + self.b
         return self.a * self.b / (total * total * (total + 1.0))
 
-    def sample(self, generator: Generator, shape: Any = ()) -> hp.Tensor:
+    def sample(self, generator: Generator, shape: Any = ()) -> Tensor:
         return generator.beta(self._draw_shape(shape), self.a, self.b)
 
-    def log_prob(self, value: Any) -> hp.Tensor:
+    def log_prob(self, value: Any) -> Tensor:
         x = self._value(value)
         inside = (x >= 0.0) & (x <= 1.0)
         y = hp.where(inside, x, 0.5)
         density = hp.xlogy(self.a - 1.0, y) + hp.xlog1py(self.b - 1.0, -y) - hp.betaln(self.a, self.b)
         return hp.where(inside, density, -math.inf)
 
-    def entropy(self) -> hp.Tensor:
+    def entropy(self) -> Tensor:
         a, b = self.a, self.b
         return (
             hp.betaln(a, b) - (a - 1.0) * hp.digamma(a) - (b - 1.0) * hp.digamma(b) + (a + b - 2.0) * hp.digamma(a + b)

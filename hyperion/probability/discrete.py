@@ -3,7 +3,8 @@
 import math
 from typing import Any
 
-from hyperion import autograd as hp
+from hyperion.autograd import Tensor, stop_gradient
+from hyperion.autograd import functions as hp
 from hyperion.autograd.random import Generator, gamma_probability
 from hyperion.errors import InputError, ShapeError
 from hyperion.probability.distribution import Distribution, log_of, parameters, require
@@ -39,17 +40,17 @@ class Bernoulli(Distribution):
     mean = property(lambda self: self.probability, doc="The mean.")
     variance = property(lambda self: self.probability * (1.0 - self.probability), doc="The variance.")
 
-    def sample(self, generator: Generator, shape: Any = ()) -> hp.Tensor:
+    def sample(self, generator: Generator, shape: Any = ()) -> Tensor:
         return generator.bernoulli(self._draw_shape(shape), self.probability.detach()).astype(self.dtype)
 
-    def log_prob(self, value: Any) -> hp.Tensor:
+    def log_prob(self, value: Any) -> Tensor:
         x = self._value(value)
         return hp.where(x == 1.0, self.log_yes, hp.where(x == 0.0, self.log_no, -math.inf))
 
-    def entropy(self) -> hp.Tensor:
+    def entropy(self) -> Tensor:
         return -(weighted(self.probability, self.log_yes) + weighted(1.0 - self.probability, self.log_no))
 
-    def cdf(self, value: Any) -> hp.Tensor:
+    def cdf(self, value: Any) -> Tensor:
         x = self._value(value)
         return hp.where(x >= 1.0, 1.0, hp.where(x >= 0.0, 1.0 - self.probability, 0.0))
 
@@ -79,7 +80,7 @@ class Categorical(Distribution):
             x = log_of(x)
         else:
             require("Categorical", "it must be a number below +inf", lambda v: v < math.inf, logits=x)
-        top = hp.stop_gradient(hp.max(x, axis=-1, keepdims=True))
+        top = stop_gradient(hp.max(x, axis=-1, keepdims=True))
         require("Categorical", "some category of each row must be possible", lambda v: v > -math.inf, **{name: top})
         self.logits = x - hp.logsumexp(x, axis=-1, keepdims=True)
         self.probabilities = hp.exp(self.logits)
@@ -88,22 +89,22 @@ class Categorical(Distribution):
     mean = property(lambda self: hp.sum(self.probabilities * self._numbers(), axis=-1), doc="The mean number.")
 
     @property
-    def variance(self) -> hp.Tensor:
+    def variance(self) -> Tensor:
         away = self._numbers() - hp.expand_dims(self.mean, -1)
         return hp.sum(self.probabilities * away * away, axis=-1)
 
-    def _numbers(self) -> hp.Tensor:
+    def _numbers(self) -> Tensor:
         return hp.arange(self.logits.shape[-1], dtype=self.dtype, device=self.device)
 
-    def sample(self, generator: Generator, shape: Any = ()) -> hp.Tensor:
+    def sample(self, generator: Generator, shape: Any = ()) -> Tensor:
         return generator.categorical(self._draw_shape(shape), self.logits.detach())
 
-    def log_prob(self, value: Any) -> hp.Tensor:
+    def log_prob(self, value: Any) -> Tensor:
         chosen = hp.expand_dims(self._value(value), -1) == self._numbers()
         found = hp.sum(hp.where(chosen, self.logits, 0.0), axis=-1)
         return hp.where(hp.any(chosen, axis=-1), found, -math.inf)
 
-    def entropy(self) -> hp.Tensor:
+    def entropy(self) -> Tensor:
         return -hp.sum(weighted(self.probabilities, self.logits), axis=-1)
 
 
@@ -126,21 +127,21 @@ class Poisson(Distribution):
     mean = property(lambda self: self.rate, doc="The mean.")
     variance = property(lambda self: self.rate, doc="The variance.")
 
-    def sample(self, generator: Generator, shape: Any = ()) -> hp.Tensor:
+    def sample(self, generator: Generator, shape: Any = ()) -> Tensor:
         return generator.poisson(self._draw_shape(shape), self.rate.detach())
 
-    def log_prob(self, value: Any) -> hp.Tensor:
+    def log_prob(self, value: Any) -> Tensor:
         k = self._value(value)
         inside = (k >= 0.0) & (hp.floor(k) == k)
         n = hp.where(inside, k, 0.0)
         return hp.where(inside, n * hp.log(self.rate) - self.rate - hp.gammaln(n + 1.0), -math.inf)
 
-    def cdf(self, value: Any) -> hp.Tensor:
+    def cdf(self, value: Any) -> Tensor:
         k = hp.floor(self._value(value))
         inside = k >= 0.0
         return hp.where(inside, 1.0 - gamma_probability(self.rate, hp.where(inside, k, 0.0) + 1.0), 0.0)
 
 
-def weighted(p: hp.Tensor, log_p: hp.Tensor) -> hp.Tensor:
+def weighted(p: Tensor, log_p: Tensor) -> Tensor:
     """Return p * log_p, 0 where p is 0."""
     return p * hp.where(p > 0.0, log_p, 0.0)

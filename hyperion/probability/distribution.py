@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from hyperion import autograd as hp
+from hyperion.autograd import Tensor, as_tensor
+from hyperion.autograd import functions as hp
 from hyperion.autograd.batching import Batched
 from hyperion.autograd.dtypes import FLOAT, is_floating, result_dtype
 from hyperion.autograd.random import Generator
@@ -29,7 +30,7 @@ class Distribution(ABC):
     reparameterised = True
     event_ndim = 0
 
-    def __init__(self, *parameters: hp.Tensor) -> None:
+    def __init__(self, *parameters: Tensor) -> None:
         """Take parameters that have one dtype and the batch shape as their first axes."""
         whole = parameters[0].shape
         self.batch_shape: tuple[int, ...] = whole[: len(whole) - self.event_ndim]
@@ -42,28 +43,28 @@ class Distribution(ABC):
         return f"{type(self).__name__} {self.batch_shape}{event}, {self.dtype}"
 
     @abstractmethod
-    def sample(self, generator: Generator, shape: Any = ()) -> hp.Tensor:
+    def sample(self, generator: Generator, shape: Any = ()) -> Tensor:
         """Return draws: shape (*shape, *batch_shape, *event_shape)."""
 
     @abstractmethod
-    def log_prob(self, value: Any) -> hp.Tensor:
+    def log_prob(self, value: Any) -> Tensor:
         """Return the logarithm of the density (or probability) at a value; -inf outside the support. Value: (..., *event_shape)."""
 
     @property
     @abstractmethod
-    def mean(self) -> hp.Tensor:
+    def mean(self) -> Tensor:
         """The mean, shape (*batch_shape, *event_shape)."""
 
     @property
     @abstractmethod
-    def variance(self) -> hp.Tensor:
+    def variance(self) -> Tensor:
         """The variance of each component, shape (*batch_shape, *event_shape)."""
 
-    def entropy(self) -> hp.Tensor:
+    def entropy(self) -> Tensor:
         """Return the mean of -log_prob [nat], shape batch_shape. Raises: InputError if no closed form is known."""
         raise InputError(f"{type(self).__name__}.entropy: no closed form is known; average -log_prob over samples")
 
-    def cdf(self, value: Any) -> hp.Tensor:
+    def cdf(self, value: Any) -> Tensor:
         """Return the probability of a draw that is not above a value. Raises: InputError if no closed form is known."""
         raise InputError(f"{type(self).__name__}.cdf: no closed form is known here; count samples")
 
@@ -73,10 +74,10 @@ class Distribution(ABC):
             raise InputError(f"{type(self).__name__}.sample(generator, shape): shape={shape!r} must be lengths of 0 or more")
         return (*map(int, lead), *self.batch_shape)
 
-    def _value(self, value: Any) -> hp.Tensor:
+    def _value(self, value: Any) -> Tensor:
         """Return a value as a Tensor of real numbers that broadcasts with the distribution, or refuse it."""
         name = f"{type(self).__name__}.log_prob(value)"
-        x = hp.as_tensor(value)
+        x = as_tensor(value)
         if x.dtype.kind == "c":
             raise DtypeError(f"{name}: value is {x.dtype}; it must be real")
         if not is_floating(x.dtype):
@@ -91,12 +92,12 @@ class Distribution(ABC):
         return x
 
 
-def parameters(name: str, **given: Any) -> list[hp.Tensor]:
+def parameters(name: str, **given: Any) -> list[Tensor]:
     """Return parameters as floating Tensors of one dtype, broadcast to one shape; numbers take the dtype of the others (alone: float32).
 
     Raises: DtypeError if one is complex; ShapeError if they do not broadcast.
     """
-    arrays = {key: hp.as_tensor(x) for key, x in given.items()}
+    arrays = {key: as_tensor(x) for key, x in given.items()}
     strong = [x.dtype for key, x in arrays.items() if is_floating(x.dtype) and not isinstance(given[key], int | float)]
     for key, x in arrays.items():
         if x.dtype.kind == "c":
@@ -112,11 +113,11 @@ def parameters(name: str, **given: Any) -> list[hp.Tensor]:
     return [hp.broadcast_to(x if not places or x.device == places[0] or x.tracked else x.to(places[0]), whole) for x in cast]
 
 
-def _number(value: float, kind: Any) -> hp.Tensor:
+def _number(value: float, kind: Any) -> Tensor:
     return hp.asarray(float(value), dtype=kind)
 
 
-def require(name: str, rule: str, ok: Callable[[Any], Any], **given: hp.Tensor) -> None:
+def require(name: str, rule: str, ok: Callable[[Any], Any], **given: Tensor) -> None:
     """Refuse parameters of which some value breaks a rule. Inside vmap values cannot be seen, and are not checked."""
     for key, x in given.items():
         if not isinstance(x, Batched) and not bool(ok(x.data).all()):
@@ -134,7 +135,7 @@ def is_finite(values: Any) -> Any:
     return (values > -math.inf) & (values < math.inf)
 
 
-def log_of(x: hp.Tensor) -> hp.Tensor:
+def log_of(x: Tensor) -> Tensor:
     """Return log(x), and -inf with derivative 0 where x is 0."""
     some = x > 0.0
     return hp.where(some, hp.log(hp.where(some, x, 1.0)), -math.inf)

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from hyperion import autograd as hp
+from hyperion.autograd import Tensor
+from hyperion.autograd import functions as hp
 from hyperion.autograd.ops.linalg import solve_triangular
 from hyperion.errors import InputError, ShapeError
 from hyperion.probability.continuous import LOG_2PI, Beta, Exponential, Gamma, HalfNormal, Laplace, LogNormal, Normal, Uniform
@@ -16,11 +17,11 @@ from hyperion.probability.multivariate import Dirichlet, MultivariateNormal
 
 __all__ = ["closed_form", "kl_divergence"]
 
-Form = Callable[[Any, Any], hp.Tensor]
+Form = Callable[[Any, Any], Tensor]
 FORMS: dict[tuple[type[Distribution], type[Distribution]], Form] = {}
 
 
-def kl_divergence(p: Distribution, q: Distribution) -> hp.Tensor:
+def kl_divergence(p: Distribution, q: Distribution) -> Tensor:
     """Return the divergence of q from p, the mean over p of log p - log q [nat]; shape of both batches, broadcast.
 
     It is +inf where p has values that q has not.
@@ -66,70 +67,70 @@ def closed_form(p: type[Distribution], q: type[Distribution]) -> Callable[[Form]
 
 
 @closed_form(Normal, Normal)
-def _normal(p: Normal, q: Normal) -> hp.Tensor:
+def _normal(p: Normal, q: Normal) -> Tensor:
     ratio, away = p.scale / q.scale, (p.mean - q.mean) / q.scale
     return 0.5 * (ratio * ratio + away * away - 1.0) - hp.log(ratio)
 
 
 @closed_form(LogNormal, LogNormal)
-def _log_normal(p: LogNormal, q: LogNormal) -> hp.Tensor:
+def _log_normal(p: LogNormal, q: LogNormal) -> Tensor:
     return _normal(p.logarithm, q.logarithm)
 
 
 @closed_form(HalfNormal, HalfNormal)
-def _half_normal(p: HalfNormal, q: HalfNormal) -> hp.Tensor:
+def _half_normal(p: HalfNormal, q: HalfNormal) -> Tensor:
     ratio = p.scale / q.scale
     return 0.5 * (ratio * ratio - 1.0) - hp.log(ratio)
 
 
 @closed_form(MultivariateNormal, MultivariateNormal)
-def _multivariate_normal(p: MultivariateNormal, q: MultivariateNormal) -> hp.Tensor:
+def _multivariate_normal(p: MultivariateNormal, q: MultivariateNormal) -> Tensor:
     ratio, away = solve_triangular(q.scale_tril, p.scale_tril), q.whiten(p.mean - q.mean)
     square = hp.sum(ratio * ratio, axis=(-2, -1)) + hp.sum(away * away, axis=-1)
     return 0.5 * (square - float(p.event_shape[0])) + q.half_log_det() - p.half_log_det()
 
 
 @closed_form(Uniform, Uniform)
-def _uniform(p: Uniform, q: Uniform) -> hp.Tensor:
+def _uniform(p: Uniform, q: Uniform) -> Tensor:
     return hp.where((q.low <= p.low) & (p.high <= q.high), hp.log(q.width / p.width), math.inf)
 
 
 @closed_form(Uniform, Normal)
-def _uniform_from_normal(p: Uniform, q: Normal) -> hp.Tensor:
+def _uniform_from_normal(p: Uniform, q: Normal) -> Tensor:
     away = (p.mean - q.mean) / q.scale
     return 0.5 * (LOG_2PI + away * away + p.variance / q.variance) + hp.log(q.scale / p.width)
 
 
 @closed_form(Laplace, Laplace)
-def _laplace(p: Laplace, q: Laplace) -> hp.Tensor:
+def _laplace(p: Laplace, q: Laplace) -> Tensor:
     away, ratio = hp.abs(p.mean - q.mean), p.scale / q.scale
     return away / q.scale + ratio * hp.exp(-away / p.scale) - hp.log(ratio) - 1.0
 
 
 @closed_form(Exponential, Exponential)
-def _exponential(p: Exponential, q: Exponential) -> hp.Tensor:
+def _exponential(p: Exponential, q: Exponential) -> Tensor:
     ratio = q.rate / p.rate
     return ratio - hp.log(ratio) - 1.0
 
 
 @closed_form(Gamma, Gamma)
-def _gamma(p: Gamma, q: Gamma) -> hp.Tensor:
+def _gamma(p: Gamma, q: Gamma) -> Tensor:
     a, b, ratio = p.concentration, q.concentration, q.rate / p.rate
     return (a - b) * hp.digamma(a) - hp.gammaln(a) + hp.gammaln(b) - b * hp.log(ratio) + a * (ratio - 1.0)
 
 
 @closed_form(Exponential, Gamma)
-def _exponential_from_gamma(p: Exponential, q: Gamma) -> hp.Tensor:
+def _exponential_from_gamma(p: Exponential, q: Gamma) -> Tensor:
     return _gamma(Gamma(1.0, p.rate), q)
 
 
 @closed_form(Gamma, Exponential)
-def _gamma_from_exponential(p: Gamma, q: Exponential) -> hp.Tensor:
+def _gamma_from_exponential(p: Gamma, q: Exponential) -> Tensor:
     return _gamma(p, Gamma(1.0, q.rate))
 
 
 @closed_form(Beta, Beta)
-def _beta(p: Beta, q: Beta) -> hp.Tensor:
+def _beta(p: Beta, q: Beta) -> Tensor:
     a, b = p.a - q.a, p.b - q.b
     return (
         hp.betaln(q.a, q.b) - hp.betaln(p.a, p.b) + a * hp.digamma(p.a) + b * hp.digamma(p.b) - (a + b) * hp.digamma(p.a + p.b)
@@ -137,30 +138,30 @@ def _beta(p: Beta, q: Beta) -> hp.Tensor:
 
 
 @closed_form(Dirichlet, Dirichlet)
-def _dirichlet(p: Dirichlet, q: Dirichlet) -> hp.Tensor:
+def _dirichlet(p: Dirichlet, q: Dirichlet) -> Tensor:
     difference = p.concentration - q.concentration
     mean_log = hp.digamma(p.concentration) - hp.digamma(p.total)
     return q.log_norm() - p.log_norm() + hp.sum(difference * mean_log, axis=-1)
 
 
 @closed_form(Poisson, Poisson)
-def _poisson(p: Poisson, q: Poisson) -> hp.Tensor:
+def _poisson(p: Poisson, q: Poisson) -> Tensor:
     return p.rate * hp.log(p.rate / q.rate) - p.rate + q.rate
 
 
 @closed_form(Bernoulli, Bernoulli)
-def _bernoulli(p: Bernoulli, q: Bernoulli) -> hp.Tensor:
+def _bernoulli(p: Bernoulli, q: Bernoulli) -> Tensor:
     return _excess(p.probability, p.log_yes, q.log_yes) + _excess(1.0 - p.probability, p.log_no, q.log_no)
 
 
 @closed_form(Categorical, Categorical)
-def _categorical(p: Categorical, q: Categorical) -> hp.Tensor:
+def _categorical(p: Categorical, q: Categorical) -> Tensor:
     if p.logits.shape[-1] != q.logits.shape[-1]:
         raise ShapeError(f"kl_divergence(p, q): {p.logits.shape[-1]} and {q.logits.shape[-1]} categories; they must agree")
     return hp.sum(_excess(p.probabilities, p.logits, q.logits), axis=-1)
 
 
-def _excess(p: hp.Tensor, log_p: hp.Tensor, log_q: hp.Tensor) -> hp.Tensor:
+def _excess(p: Tensor, log_p: Tensor, log_q: Tensor) -> Tensor:
     """Return p (log_p - log_q), 0 where p is 0."""
     some = p > 0.0
     return hp.where(some, p * (hp.where(some, log_p, 0.0) - hp.where(some, log_q, 0.0)), 0.0)

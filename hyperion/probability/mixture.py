@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from hyperion import autograd as hp
+from hyperion.autograd import Tensor
+from hyperion.autograd import functions as hp
 from hyperion.autograd.random import Generator
 from hyperion.errors import InputError, ShapeError
 from hyperion.probability.discrete import Categorical
@@ -41,36 +42,36 @@ class Mixture(Distribution):
         self.event_ndim = components.event_ndim
         super().__init__(components.mean[(..., 0, *(slice(None),) * components.event_ndim)])
 
-    def _shares(self) -> hp.Tensor:
+    def _shares(self) -> Tensor:
         """Return the probability of each component, with axes for the event."""
         p = self.weights.probabilities
         return hp.reshape(p, (*p.shape, *(1,) * self.event_ndim))
 
     @property
-    def mean(self) -> hp.Tensor:
+    def mean(self) -> Tensor:
         return hp.sum(self._shares() * self.components.mean, axis=-1 - self.event_ndim)
 
     @property
-    def variance(self) -> hp.Tensor:
+    def variance(self) -> Tensor:
         away = self.components.mean - hp.expand_dims(self.mean, -1 - self.event_ndim)
         return hp.sum(self._shares() * (self.components.variance + away * away), axis=-1 - self.event_ndim)
 
-    def sample(self, generator: Generator, shape: Any = ()) -> hp.Tensor:
+    def sample(self, generator: Generator, shape: Any = ()) -> Tensor:
         lead = self._draw_shape(shape)[: len(self._draw_shape(shape)) - len(self.batch_shape)]
         chosen = hp.expand_dims(self.weights.sample(generator, lead), -1) == hp.arange(self.components.batch_shape[-1])
         chosen = hp.reshape(chosen, (*chosen.shape, *(1,) * self.event_ndim))
         drawn = self.components.sample(generator, lead).detach()
         return hp.sum(hp.where(chosen, drawn, drawn * 0), axis=-1 - self.event_ndim)
 
-    def log_prob(self, value: Any) -> hp.Tensor:
+    def log_prob(self, value: Any) -> Tensor:
         x = hp.expand_dims(self._value(value), -1 - self.event_ndim)
         return hp.logsumexp(self.weights.logits + self.components.log_prob(x), axis=-1)
 
-    def responsibilities(self, value: Any) -> hp.Tensor:
+    def responsibilities(self, value: Any) -> Tensor:
         """Return the probability that each component made a value: (..., components)."""
         x = hp.expand_dims(self._value(value), -1 - self.event_ndim)
         return hp.softmax(self.weights.logits + self.components.log_prob(x), axis=-1)
 
-    def cdf(self, value: Any) -> hp.Tensor:
+    def cdf(self, value: Any) -> Tensor:
         x = hp.expand_dims(self._value(value), -1)
         return hp.sum(self.weights.probabilities * self.components.cdf(x), axis=-1)

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from hyperion import autograd as hp
+from hyperion.autograd import Tensor, as_tensor, stop_gradient
+from hyperion.autograd import functions as hp
 from hyperion.autograd.dtypes import is_floating
 from hyperion.autograd.ops.linalg import cholesky, solve_triangular
 from hyperion.autograd.random import Generator
@@ -36,8 +37,8 @@ class MultivariateNormal(Distribution):
         if (covariance is None) == (scale_tril is None):
             raise InputError("MultivariateNormal(mean, covariance, scale_tril=): give one of covariance and scale_tril")
         name = "covariance" if scale_tril is None else "scale_tril"
-        given = hp.as_tensor(covariance if scale_tril is None else scale_tril)
-        centre = hp.as_tensor(mean)
+        given = as_tensor(covariance if scale_tril is None else scale_tril)
+        centre = as_tensor(mean)
         matrix, centre = (x if is_floating(x.dtype) else x.astype(np.float32) for x in (given, centre))
         kind = np.result_type(matrix.dtype, centre.dtype)
         matrix, centre = matrix.astype(kind), centre.astype(kind)
@@ -59,15 +60,15 @@ class MultivariateNormal(Distribution):
         if scale_tril is None:
             # What rounding leaves of the symmetry of A A^T, n terms in each element.
             slack = 4.0 * n * float(np.finfo(kind).eps)
-            across = hp.stop_gradient(matrix - hp.matrix_transpose(matrix))
-            size = hp.stop_gradient(hp.max(hp.abs(matrix), axis=(-2, -1), keepdims=True))
+            across = stop_gradient(matrix - hp.matrix_transpose(matrix))
+            size = stop_gradient(hp.max(hp.abs(matrix), axis=(-2, -1), keepdims=True))
             require("MultivariateNormal", "it must be symmetric; given here is by how much, relative to the largest, it is not",
                     lambda v: abs(v) <= slack, covariance=across / hp.where(size > 0.0, size, 1.0))
             matrix = cholesky(matrix)
         else:
-            above = np.triu(np.ones((n, n), bool), 1)
+            above, diagonal = np.triu(np.ones((n, n), bool), 1), np.eye(n, dtype=bool)
             require("MultivariateNormal", "it must be 0 above the diagonal", lambda v: v == 0, scale_tril=hp.where(above, matrix, 0.0))
-            require("MultivariateNormal", "its diagonal must be above 0", is_positive, scale_tril=hp.where(np.eye(n, dtype=bool), matrix, 1.0))
+            require("MultivariateNormal", "its diagonal must be above 0", is_positive, scale_tril=hp.where(diagonal, matrix, 1.0))
         self.scale_tril = hp.broadcast_to(matrix, (*batch, n, n))
         super().__init__(self._mean)
 
@@ -75,25 +76,25 @@ class MultivariateNormal(Distribution):
     variance = property(lambda self: hp.sum(hp.square(self.scale_tril), axis=-1), doc="The diagonal of the covariance, (..., n).")
     covariance = property(lambda self: self.scale_tril @ hp.matrix_transpose(self.scale_tril), doc="The covariance, (..., n, n).")
 
-    def half_log_det(self) -> hp.Tensor:
+    def half_log_det(self) -> Tensor:
         """Return half the logarithm of the determinant of the covariance, shape batch_shape."""
         places = np.arange(self.event_shape[0])
         return hp.sum(hp.log(self.scale_tril[..., places, places]), axis=-1)
 
-    def whiten(self, x: hp.Tensor) -> hp.Tensor:
+    def whiten(self, x: Tensor) -> Tensor:
         """Return L^-1 x for vectors x, (..., n)."""
         return solve_triangular(self.scale_tril, hp.expand_dims(x, -1))[..., 0]
 
-    def sample(self, generator: Generator, shape: Any = ()) -> hp.Tensor:
+    def sample(self, generator: Generator, shape: Any = ()) -> Tensor:
         whole = (*self._draw_shape(shape), *self.event_shape)
         z = generator.normal((*whole, 1), dtype=self.dtype, device=self.device)
         return self._mean + (self.scale_tril @ z)[..., 0]
 
-    def log_prob(self, value: Any) -> hp.Tensor:
+    def log_prob(self, value: Any) -> Tensor:
         z = self.whiten(self._value(value) - self._mean)
         return -0.5 * hp.sum(z * z, axis=-1) - self.half_log_det() - 0.5 * LOG_2PI * self.event_shape[0]
 
-    def entropy(self) -> hp.Tensor:
+    def entropy(self) -> Tensor:
         return self.half_log_det() + 0.5 * (1.0 + LOG_2PI) * self.event_shape[0]
 
 
@@ -116,28 +117,28 @@ class Dirichlet(Distribution):
         super().__init__(self.concentration)
 
     @property
-    def total(self) -> hp.Tensor:
+    def total(self) -> Tensor:
         """The sum of the concentration, (..., 1)."""
         return hp.sum(self.concentration, axis=-1, keepdims=True)
 
     mean = property(lambda self: self.concentration / self.total, doc="The mean, (..., n).")
     variance = property(lambda self: self.mean * (1.0 - self.mean) / (self.total + 1.0), doc="The variance of each part, (..., n).")
 
-    def sample(self, generator: Generator, shape: Any = ()) -> hp.Tensor:
+    def sample(self, generator: Generator, shape: Any = ()) -> Tensor:
         return generator.dirichlet(self._draw_shape(shape), self.concentration)
 
-    def log_norm(self) -> hp.Tensor:
+    def log_norm(self) -> Tensor:
         """Return the logarithm of the integral of the density without its factor, shape batch_shape."""
         return hp.sum(hp.gammaln(self.concentration), axis=-1) - hp.gammaln(hp.sum(self.concentration, axis=-1))
 
-    def log_prob(self, value: Any) -> hp.Tensor:
+    def log_prob(self, value: Any) -> Tensor:
         x = self._value(value)
-        whole = hp.stop_gradient(hp.abs(hp.sum(x, axis=-1) - 1.0)) <= math.sqrt(float(np.finfo(self.dtype).eps))
+        whole = stop_gradient(hp.abs(hp.sum(x, axis=-1) - 1.0)) <= math.sqrt(float(np.finfo(self.dtype).eps))
         inside = hp.all(x >= 0.0, axis=-1) & whole
         y = hp.where(hp.expand_dims(inside, -1), x, 1.0)
         return hp.where(inside, hp.sum(hp.xlogy(self.concentration - 1.0, y), axis=-1) - self.log_norm(), -math.inf)
 
-    def entropy(self) -> hp.Tensor:
+    def entropy(self) -> Tensor:
         c, total = self.concentration, hp.sum(self.concentration, axis=-1)
         n = self.event_shape[0]
         return self.log_norm() + (total - float(n)) * hp.digamma(total) - hp.sum((c - 1.0) * hp.digamma(c), axis=-1)

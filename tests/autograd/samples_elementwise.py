@@ -103,7 +103,7 @@ SAMPLES: dict[str, list[Sample]] = {
     "rad2deg": [one(normal(3))],
     "xlogy": [one(normal(2, 3), positive(3)), one(np.zeros(2), positive(3, 2)), one(wave(3), wave(2, 3))],
     "xlog1py": [one(normal(2, 3), inside(3)), one(np.zeros(2), inside(3, 2))],
-    **{name: [one(apart(5))] for name in ("floor", "ceil", "trunc", "signbit")},
+    **{name: [one(apart(5))] for name in ("floor", "ceil", "trunc", "frac", "signbit")},
     "round": [one(apart(5)), one(wave(3) * 0.25)],
     **{name: [one(apart(2, 3), np.array([0.77, -1.1, 2.17]))] for name in ("floor_divide", "remainder", "fmod")},
     "copysign": [one(apart(2, 3), apart(3))],

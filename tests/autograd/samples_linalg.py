@@ -81,8 +81,8 @@ SAMPLES: dict[str, list[Sample]] = {
     "completing_rows": [((np.linalg.qr(normal(4, 2))[0],), {}), ((np.linalg.qr(complexes(2, 3, 1))[0],), {})],
     "leading_components": [((normal(3, 2),), {}), ((complexes(2, 3, 3),), {})],
     "determined": [
-        ((np.array([[1.0, 0.0], [2.0, 3.0]]) * (1.0 + 0.5j), np.array([[False, True], [False, False]])), {"name": "test"}),
-        ((normal(2, 2, 2), np.zeros((2, 2), bool)), {"name": "test"}),
+        ((complexes(2, 3), np.zeros((2, 3), bool), np.tri(2, 3, dtype=bool)), {"name": "test"}),
+        ((normal(2, 2, 2), np.zeros((2, 2), bool), np.zeros((1, 1), bool)), {"name": "test"}),
     ],
     # functions
     "det": [*both(4, 4), ((normal(2, 2, 2),), {}), *[((of_rank(rank, 4, 4),), {}) for rank in (3, 2, 1)],

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-import hyperion.autograd.random       # its primitives are part of the table  # noqa: F401
+import hyperion.autograd.random  # noqa: F401  its primitives are part of the table
 
 drawn = np.array([[-1.0, 0.3, 1.2], [0.9, -2.0, 1.4]])
 below = (np.array([[0.1], [0.6]]), np.array([1.3, 2.0, 4.5]))

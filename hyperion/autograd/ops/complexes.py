@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from hyperion.autograd.batching import by_axes
-from hyperion.autograd.dtypes import is_complex
-from hyperion.autograd.ops.shaping import astype
-from hyperion.autograd.table import elementwise, linear
+from hyperion.autograd.dtypes import FLOAT, is_complex
+from hyperion.autograd.ops.shaping import astype, stack
+from hyperion.autograd.table import Rule, elementwise, linear
 from hyperion.autograd.tensor import Tensor, as_tensor
-from hyperion.errors import DtypeError
+from hyperion.errors import DtypeError, ShapeError
 from hyperion.gpu import device
 
-__all__ = ["complex", "conj", "imag", "isreal", "real"]
+__all__ = ["complex", "conj", "imag", "isreal", "real", "view_as_complex", "view_as_real"]
 
 
 def join(xp: Any, x: Any, y: Any) -> Any:
@@ -29,13 +29,15 @@ def join(xp: Any, x: Any, y: Any) -> Any:
     return out
 
 
-def real_only(forward: Callable[..., Any]) -> Callable[..., Any]:
+def real_only(forward: Rule) -> Callable[..., Any]:
     """Return the forward of an operation that refuses complex arrays, where NumPy would order them by their real parts first."""
+
+    operation: Any = forward
 
     def checked(xp: Any, *xs: Any, **params: Any) -> Any:
         if any(hasattr(x, "dtype") and is_complex(x.dtype) for x in xs):
             raise TypeError("it is defined for real numbers only")
-        return forward(xp, *xs, **params)
+        return operation(xp, *xs, **params)
 
     return checked
 
@@ -88,10 +90,43 @@ def complex(real: Any, imag: Any) -> Tensor:
     >>> complex([1.0], 2.0)
     Tensor (1,) complex64, cpu: [1.+2.j]
     """
+    parts: list[Any] = []
     for name, part in (("real", real), ("imag", imag)):
-        if type(part) not in (bool, int, float) and is_complex(as_tensor(part).dtype):
-            raise DtypeError(f"complex(real, imag): {name} is complex; both must be real")
-    return _complex(real, imag)
+        if type(part) not in (bool, int, float):
+            part = as_tensor(part)
+            if is_complex(part.dtype):
+                raise DtypeError(f"complex(real, imag): {name} is complex; both must be real")
+            part = astype(part, FLOAT) if part.dtype.itemsize == 2 else part       # there is no complex dtype of two-byte floats
+        parts.append(part)
+    return _complex(*parts)
+
+
+def view_as_real(x: Any) -> Tensor:
+    """Return the real and the imaginary part of complex elements side by side, on a new last axis of length 2.
+
+    Raises: DtypeError if x is not complex.
+
+    >>> view_as_real([1.0 + 2.0j]).data
+    array([[1., 2.]], dtype=float32)
+    """
+    x = as_tensor(x)
+    if not is_complex(x.dtype):
+        raise DtypeError(f"view_as_real(x): x is {x.dtype}; it must be complex")
+    return stack([_real(x), _imag(x)], x.ndim)
+
+
+def view_as_complex(x: Any) -> Tensor:
+    """Return complex elements of real and imaginary parts that stand side by side on the last axis, of length 2.
+
+    Raises: ShapeError if the last axis has another length; DtypeError if x is complex.
+
+    >>> view_as_complex([[1.0, 2.0]])
+    Tensor (1,) complex64, cpu: [1.+2.j]
+    """
+    x = as_tensor(x)
+    if not x.ndim or x.shape[-1] != 2:
+        raise ShapeError(f"view_as_complex(x): x has shape {x.shape}; the last axis must have length 2: real and imaginary part")
+    return complex(x[..., 0], x[..., 1])
 
 
 def isreal(x: Any) -> Tensor:

@@ -3,68 +3,28 @@
 Rounding has the derivative 0 everywhere. Complex derivatives are holomorphic, with NumPy's branch cuts.
 """
 
+import builtins
 import math
+from collections.abc import Callable
 from typing import Any
-
-import ml_dtypes
 
 from hyperion.autograd.batching import by_axes
 from hyperion.autograd.dtypes import FLOAT, is_complex, is_inexact, is_integer
+from hyperion.autograd.inspection import finfo
 from hyperion.autograd.ops.activations import sigmoid
-from hyperion.autograd.ops.arithmetic import cos, divide, exp, log, power, reciprocal, sign, sin
+from hyperion.autograd.ops.arithmetic import add, cos, divide, exp, log, multiply, power, reciprocal, sign, sin, subtract
 from hyperion.autograd.ops.comparison import isfinite, isinf, isnan, where
 from hyperion.autograd.ops.complexes import complex, imag, join, real, real_only
 from hyperion.autograd.ops.shaping import astype
-from hyperion.autograd.table import Rule, elementwise, general
+from hyperion.autograd.table import elementwise, general
 from hyperion.autograd.tensor import Tensor, as_tensor
 from hyperion.errors import DtypeError
 
 __all__ = [
-    "acos",
-    "acosh",
-    "angle",
-    "asin",
-    "asinh",
-    "atan",
-    "atan2",
-    "atanh",
-    "cbrt",
-    "ceil",
-    "copysign",
-    "cosh",
-    "deg2rad",
-    "exp2",
-    "expm1",
-    "float_power",
-    "floor",
-    "floor_divide",
-    "fmax",
-    "fmin",
-    "fmod",
-    "frexp",
-    "heaviside",
-    "hypot",
-    "ldexp",
-    "log1p",
-    "log2",
-    "log10",
-    "logaddexp",
-    "logaddexp2",
-    "nan_to_num",
-    "nextafter",
-    "polar",
-    "rad2deg",
-    "remainder",
-    "round",
-    "rsqrt",
-    "signbit",
-    "sinc",
-    "sinh",
-    "spherical_bessel_j0",
-    "tan",
-    "trunc",
-    "xlog1py",
-    "xlogy",
+    "acos", "acosh", "addcdiv", "addcmul", "angle", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "copysign", "cosh",
+    "deg2rad", "exp2", "expm1", "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod", "frac", "frexp", "heaviside", "hypot",
+    "ldexp", "lerp", "log1p", "log2", "log10", "logaddexp", "logaddexp2", "nan_to_num", "nextafter", "polar", "rad2deg", "remainder",
+    "round", "rsqrt", "signbit", "sinc", "sinh", "spherical_bessel_j0", "tan", "trunc", "xlog1py", "xlogy",
 ]
 
 # Angles and hyperbolas. Products of (1 - x) and (1 + x) keep the digits that 1 - x * x would lose near 1.
@@ -138,8 +98,13 @@ def _expm1(xp: Any, x: Any) -> Any:
     if not _is_complex(x):
         return xp.expm1(x)
     a, b = xp.real(x), xp.imag(x)
-    half = xp.sin(b * 0.5)
-    return join(xp, xp.expm1(a) * xp.cos(b) - 2.0 * half * half, xp.exp(a) * xp.sin(b))
+    finite = xp.isfinite(b)
+    turn = xp.where(finite, b, 0.0)
+    half, sine = xp.sin(turn * 0.5), xp.sin(turn)
+    first = xp.expm1(a) * xp.cos(turn) - half * half * 2.0 + 0.0
+    second = xp.where(sine == 0, sine, xp.exp(xp.where(sine == 0, 0.0, a)) * sine)       # 0 also where exp(a) is infinite
+    first = xp.where(finite, first, xp.where(xp.isinf(a), xp.where(a < 0, -1.0, a), math.nan))
+    return join(xp, first.astype(a.dtype), xp.where(finite, second, xp.where(a == -math.inf, 0.0, math.nan)).astype(a.dtype))
 
 
 def _log1p(xp: Any, x: Any) -> Any:
@@ -228,27 +193,37 @@ xlog1py = elementwise(
 # Rounding and remainders. Integers are rounded already; older NumPy would turn them into floats.
 
 
-def _rounding(name: str) -> Rule:
+def _rounding(name: str) -> Callable[[Any, Any], Any]:
     return lambda xp, x: x if hasattr(x, "dtype") and x.dtype.kind in "biu" else getattr(xp, name)(x)
 
 
 def _round(xp: Any, x: Any) -> Any:
-    return join(xp, xp.round(xp.real(x)), xp.round(xp.imag(x))) if _is_complex(x) else _rounding("round")(xp, x)
+    return join(xp, xp.round(xp.real(x)), xp.round(xp.imag(x))) if _is_complex(x) else xp.round(x)
+
+
+def _floor_divide(xp: Any, x: Any, y: Any) -> Any:
+    """As the standard says at infinities: infinite x gives an infinite quotient, infinite y zero; NumPy gives NaN and -1."""
+    quotient = xp.floor_divide(x, y)
+    if not hasattr(x, "dtype") or not is_inexact(x.dtype):
+        return quotient
+    special = xp.isinf(x) | xp.isinf(y)
+    return xp.where(special, x / y, quotient) if special.any() else quotient
 
 
 floor = elementwise("floor", _rounding("floor"), 0, doc="Return the largest integer that is not greater, for each element.")
 ceil = elementwise("ceil", _rounding("ceil"), 0, doc="Return the smallest integer that is not less, for each element.")
 trunc = elementwise("trunc", _rounding("trunc"), 0, doc="Return each element without what follows the decimal point.")
-round = elementwise("round", _round, 0, doc="Return the nearest integer to each element; halves go to the even one.")
-floor_divide = elementwise(
-    "floor_divide", lambda xp, x, y: xp.floor_divide(x, y), 0, 0, doc="Return the largest integer not greater than x1 / x2."
+frac = elementwise(
+    "frac", real_only(lambda xp, x: x - xp.trunc(x)), 1, floating=True, doc="Return x - trunc(x) for each element: what follows the point."
 )
+_nearest = elementwise("round", _round, 0)
+floor_divide = elementwise("floor_divide", _floor_divide, 0, 0, doc="Return the largest integer not greater than x1 / x2.")
 remainder = elementwise(
     "remainder", lambda xp, x, y: xp.remainder(x, y), 1, lambda out, x, y: -floor_divide(x, y),
     doc="Return x1 - floor(x1 / x2) x2 for each element: the remainder has the sign of x2.",
 )
 fmod = elementwise(
-    "fmod", lambda xp, x, y: xp.fmod(x, y), 1, lambda out, x, y: round((out - x) * reciprocal(y)),
+    "fmod", lambda xp, x, y: xp.fmod(x, y), 1, lambda out, x, y: _nearest((out - x) * reciprocal(y)),
     doc="Return x1 - trunc(x1 / x2) x2 for each element: the remainder has the sign of x1.",
 )
 
@@ -350,9 +325,53 @@ def nan_to_num(x: Any, nan: float = 0.0, posinf: float | None = None, neginf: fl
         return x
     if is_complex(x.dtype):
         return complex(nan_to_num(real(x), nan, posinf, neginf), nan_to_num(imag(x), nan, posinf, neginf))
-    limits = ml_dtypes.finfo(x.dtype)
+    limits = finfo(x.dtype)
     high, low = limits.max if posinf is None else posinf, limits.min if neginf is None else neginf
     return astype(_nan_to_num(x, nan=float(nan), high=float(high), low=float(low)), x.dtype)
+
+
+def round(x: Any, decimals: int = 0) -> Tensor:
+    """Return the nearest integer to each element, or the nearest multiple of 10 ** -decimals; halves go to the even one.
+
+    Raises: DtypeError if decimals are asked of integers.
+
+    >>> round([1.5, 2.5, -0.4]), round([1.234], 1)
+    (Tensor (3,) float32, cpu: [ 2.  2. -0.], Tensor (1,) float32, cpu: [1.2])
+    """
+    if decimals == 0:
+        return _nearest(x)
+    x = as_tensor(x)
+    if not is_inexact(x.dtype):
+        raise DtypeError(f"round(x, decimals): x is {x.dtype}, which has no decimals; convert it with .astype('float32')")
+    scale = 10.0 ** builtins.abs(decimals)
+    return _nearest(x * scale) / scale if decimals > 0 else _nearest(x / scale) * scale
+
+
+def lerp(x1: Any, x2: Any, weight: Any) -> Tensor:
+    """Return x1 + weight (x2 - x1) for each element: x1 at weight 0, x2 at 1.
+
+    >>> lerp([0.0, 10.0], [1.0, 20.0], 0.5)
+    Tensor (2,) float32, cpu: [ 0.5 15. ]
+    """
+    return add(x1, multiply(weight, subtract(x2, x1)))
+
+
+def addcmul(x: Any, x1: Any, x2: Any, value: float = 1.0) -> Tensor:
+    """Return x + value x1 x2 for each element.
+
+    >>> addcmul([1.0], [2.0], [3.0], 0.5)
+    Tensor (1,) float32, cpu: [4.]
+    """
+    return add(x, multiply(multiply(x1, x2), value))
+
+
+def addcdiv(x: Any, x1: Any, x2: Any, value: float = 1.0) -> Tensor:
+    """Return x + value x1 / x2 for each element.
+
+    >>> addcdiv([1.0], [2.0], [4.0], 0.5)
+    Tensor (1,) float32, cpu: [1.25]
+    """
+    return add(x, multiply(divide(x1, x2), value))
 
 
 def angle(x: Any) -> Tensor:
@@ -374,7 +393,7 @@ def polar(radius: Any, angle: Any) -> Tensor:
     >>> polar([2.0], 0.0)
     Tensor (1,) complex64, cpu: [2.+0.j]
     """
-    return complex(radius * cos(angle), radius * sin(angle))
+    return complex(multiply(radius, cos(angle)), multiply(radius, sin(angle)))
 
 
 def float_power(x1: Any, x2: Any) -> Tensor:

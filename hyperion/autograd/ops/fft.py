@@ -157,6 +157,10 @@ def _as_length(n: Any, name: str, argument: str = "n") -> int:
     return length
 
 
+def _one(n: Any, name: str) -> tuple[int, ...] | None:
+    return None if n is None else (_as_length(n, name),)
+
+
 def _as_complex(x: Any) -> Tensor:
     x = as_tensor(x)
     return x if is_complex(x.dtype) else astype(x, complex_dtype(x.dtype))
@@ -250,7 +254,7 @@ def fft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backwar
     >>> fft([1.0, 0.0, 0.0])
     Tensor (3,) complex64, cpu: [1.+0.j 1.+0.j 1.+0.j]
     """
-    return _over(x, n, axis, norm, "fft", False)
+    return _over(x, _one(n, "fft"), (axis,), norm, "fft", False)
 
 
 def ifft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
@@ -259,7 +263,7 @@ def ifft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backwa
     >>> ifft([3.0, 0.0, 0.0])
     Tensor (3,) complex64, cpu: [1.+0.j 1.+0.j 1.+0.j]
     """
-    return _over(x, n, axis, norm, "ifft", True)
+    return _over(x, _one(n, "ifft"), (axis,), norm, "ifft", True)
 
 
 def fftn(x: Any, /, *, s: Any = None, axes: Any = None, norm: str = "backward") -> Tensor:
@@ -310,7 +314,7 @@ def rfft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backwa
     >>> rfft([1.0, 0.0, 0.0, 0.0])
     Tensor (3,) complex64, cpu: [1.+0.j 1.+0.j 1.+0.j]
     """
-    return _to_half(x, n, axis, norm, "rfft")
+    return _to_half(x, _one(n, "rfft"), (axis,), norm, "rfft")
 
 
 def irfft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
@@ -323,7 +327,7 @@ def irfft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backw
     >>> irfft([4.0, 0.0, 0.0])
     Tensor (4,) float32, cpu: [1. 1. 1. 1.]
     """
-    return _from_half(x, n, axis, norm, "irfft")
+    return _from_half(x, _one(n, "irfft"), (axis,), norm, "irfft")
 
 
 def rfftn(x: Any, /, *, s: Any = None, axes: Any = None, norm: str = "backward") -> Tensor:
@@ -374,7 +378,7 @@ def hfft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backwa
     >>> hfft([1.0, 0.0, 0.0])
     Tensor (4,) float32, cpu: [1. 1. 1. 1.]
     """
-    return _from_half(x, n, axis, norm, "hfft", conjugate=True)
+    return _from_half(x, _one(n, "hfft"), (axis,), norm, "hfft", conjugate=True)
 
 
 def ihfft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
@@ -385,7 +389,7 @@ def ihfft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backw
     >>> ihfft([4.0, 0.0, 0.0, 0.0]).shape
     (3,)
     """
-    return _to_half(x, n, axis, norm, "ihfft", conjugate=True)
+    return _to_half(x, _one(n, "ihfft"), (axis,), norm, "ihfft", conjugate=True)
 
 
 def hfftn(x: Any, /, *, s: Any = None, axes: Any = None, norm: str = "backward") -> Tensor:
@@ -504,7 +508,7 @@ def _cosines(x: Any, kind: str, variant: Any, n: Any, axis: Any, norm: Any, inve
     if variant not in (1, 2, 3, 4):
         raise InputError(f"{name}: type={variant!r} is unknown; use 1, 2, 3 or 4")
     x = _as_real(x, name)
-    wanted, (place,) = _lengths(x, n, normalize_axis(axis, x.ndim, name), name)
+    wanted, (place,) = _lengths(x, _one(n, name), (axis,), name)
     x = _fit(x, wanted, (place,), name)
     length = x.shape[place]
     if variant == 1 and kind == "dct" and length < 2:

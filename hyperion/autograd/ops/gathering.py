@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from hyperion.autograd.batching import Batched, by_axes, expand
-from hyperion.autograd.dtypes import is_inexact, result_dtype
+from hyperion.autograd.dtypes import is_floating, is_inexact
 from hyperion.autograd.ops.arithmetic import divide, maximum
 from hyperion.autograd.ops.comparison import equal, logical_and, logical_or, not_equal
 from hyperion.autograd.ops.comparison import where as choose
 from hyperion.autograd.ops.indexing import getitem, scatter
 from hyperion.autograd.ops.manipulation import moveaxis
-from hyperion.autograd.ops.reductions import as_mask, highest, is_half, lowest, ordered, prod
+from hyperion.autograd.ops.reductions import as_mask, constant, highest, is_half, lowest, ordered, prod
 from hyperion.autograd.ops.shaping import as_shape, astype, broadcast_to, concat, expand_dims, normalize_axis, reshape
 from hyperion.autograd.table import Primitive, general, linear
 from hyperion.autograd.tensor import Tensor, as_tensor
@@ -115,7 +115,7 @@ def _add_along_back(g: Tensor, values: Tensor, indices: Tensor, axis: int, lengt
 
 def _put_back(g: Tensor, x: Tensor, indices: Tensor, values: Tensor) -> tuple[Tensor, None, Tensor]:
     """x keeps what was not written; of equal indices only the last had an effect."""
-    zeros = broadcast_to(astype(as_tensor(0.0), g.dtype).to(g.device), indices.shape)
+    zeros = broadcast_to(constant(0, g), indices.shape)
     own = equal(_winners(indices, length=x.shape[0]), _count_up(indices.shape[0], indices))
     return _put(g, indices, zeros), None, choose(own, _take_rows(g, indices), 0.0)
 
@@ -206,10 +206,8 @@ def as_indices(indices: Any, length: int, place: str, name: str, negative: bool 
 
 def _same_dtype(x: Tensor, values: Any, name: str) -> Tensor:
     """Return values in the dtype and on the device of x; refuse those that would lose their fraction or imaginary part."""
-    given = as_tensor(values)
-    if given.dtype == x.dtype:
-        return given.to(x.device)
-    if not isinstance(values, bool | int) and result_dtype((x.dtype, given.dtype)) != x.dtype and x.dtype.kind != given.dtype.kind:
+    given = constant(values, x)
+    if not np.can_cast(given.dtype, x.dtype, "same_kind") and not (is_floating(given.dtype) and is_inexact(x.dtype)):
         raise DtypeError(f"{name}: values are {given.dtype}, x is {x.dtype}; convert one with .astype(...)")
     return astype(given, x.dtype).to(x.device)
 
@@ -456,7 +454,7 @@ def _products(values: Tensor, segments: Tensor, count: int) -> Tensor:
     rank = np.empty_like(raw)
     rank[order] = np.arange(raw.size) - (np.cumsum(sizes) - sizes)[raw[order]]
     width = int(sizes.max(initial=0))
-    ones = broadcast_to(astype(as_tensor(1.0), values.dtype).to(values.device), (count * width,))
+    ones = broadcast_to(constant(1, values), (count * width,))
     where = Tensor(device.to_device(raw * width + rank, values.device))
     return astype(prod(reshape(_put(ones, where, values), (count, width)), axis=1), values.dtype)
 
@@ -673,7 +671,7 @@ def _written(xp: Any, x: Any, values: Any, index: tuple[Any, ...]) -> Any:
 
 
 def _written_back(g: Tensor, x: Tensor, values: Tensor, index: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
-    zeros = broadcast_to(astype(as_tensor(0.0), g.dtype).to(g.device), values.shape)
+    zeros = broadcast_to(constant(0, g), values.shape)
     return _write(g, zeros, index=index), getitem(g, index)
 
 
@@ -739,5 +737,5 @@ def diagonal_scatter(x: Any, values: Any, offset: int = 0, axis1: int = 0, axis2
     first, second = (normalize_axis(axis, x.ndim, "diagonal_scatter") for axis in (axis1, axis2))
     if first == second:
         raise ShapeError(f"diagonal_scatter(x, values): axis1={axis1} and axis2={axis2} name one axis; they must differ")
-    places = np.arange(x.size).reshape(x.shape).diagonal(offset, first, second)
-    return put(x, Tensor(device.to_device(np.ascontiguousarray(places), x.device)), values, "diagonal_scatter(x, values)")
+    places: Any = np.diagonal(device.to_numpy(numbered(x.shape, x.device).data), offset, first, second)
+    return put(x, Tensor(device.to_device(places, x.device)), values, "diagonal_scatter(x, values)")

@@ -12,7 +12,7 @@ from hyperion.autograd.batching import Batched
 from hyperion.autograd.ops.shaping import as_shape, broadcast_to, permute_dims, reshape
 from hyperion.autograd.table import Primitive, linear
 from hyperion.autograd.tensor import Tensor, as_tensor
-from hyperion.errors import DtypeError, InputError, ShapeError
+from hyperion.errors import InputError, ShapeError
 from hyperion.gpu import device
 
 __all__ = ["getitem", "scatter"]
@@ -123,7 +123,7 @@ def _split(index: Any, place: str) -> tuple[Pattern, list[Tensor]]:
             if not array.size and array.dtype.kind == "f":
                 array = array.astype("int64")             # an empty list
             if array.dtype.kind not in "biu":
-                raise DtypeError(f"x[index]: the index array is {array.dtype}; it must be integer or bool: use .astype('int64')")
+                raise InputError(f"x[index]: the index array is {array.dtype}; it must be integer or bool: use .astype('int64')")
             arrays.append(array.to(place))
             part = ARRAY
         elif not (part is None or part is Ellipsis or isinstance(part, slice) or hasattr(part, "__index__")):
@@ -135,7 +135,7 @@ def _split(index: Any, place: str) -> tuple[Pattern, list[Tensor]]:
 def getitem(x: Any, index: Any) -> Tensor:
     """Return x[index]: integers, slices, None, ..., bool arrays and integer arrays, as NumPy understands them.
 
-    Raises: IndexError if an index is outside x; InputError or DtypeError if it is no index.
+    Raises: IndexError if an index is outside x; InputError if it is no index.
 
     >>> getitem([1.0, 2.0, 3.0], [2, 2, 0])
     Tensor (3,) float32, cpu: [3. 3. 1.]

@@ -12,7 +12,6 @@ from hyperion.autograd.batching import by_axes
 from hyperion.autograd.ops.comparison import where
 from hyperion.autograd.ops.shaping import (
     as_shape,
-    astype,
     broadcast_to,
     concat,
     expand_dims,
@@ -76,8 +75,9 @@ _fold = linear(
 
 
 def _as_ints(value: Any, what: str) -> Ints:
+    several: Sequence[Any] = value if type(value) in (tuple, list) else (value,)
     try:
-        return tuple([operator.index(n) for n in value]) if isinstance(value, tuple | list) else (operator.index(value),)
+        return tuple([operator.index(n) for n in several])
     except TypeError as error:
         raise InputError(f"{what}={value!r} must be one or several integers") from error
 
@@ -532,7 +532,7 @@ def repeat(x: Any, repeats: Any, axis: int | None = None) -> Tensor:
     """
     x = ravel(x) if axis is None else as_tensor(x)
     place = normalize_axis(0 if axis is None else axis, x.ndim, "repeat")
-    times = device.to_numpy(as_tensor(repeats).data)
+    times: np.ndarray[Any, Any] = device.to_numpy(as_tensor(repeats).data)
     if times.dtype.kind not in "iu" or times.min(initial=0) < 0:
         raise InputError(f"repeat(x, repeats): repeats={repeats!r} must be integers, 0 or more")
     if times.size == 1:
@@ -541,7 +541,8 @@ def repeat(x: Any, repeats: Any, axis: int | None = None) -> Tensor:
         return reshape(wide, (*x.shape[:place], length * n, *x.shape[place + 1:]))
     if times.shape != (x.shape[place],):
         raise ShapeError(f"repeat(x, repeats): repeats have shape {times.shape}; give one number, or one for each of {x.shape[place]}")
-    index = Tensor(device.to_device(np.repeat(np.arange(x.shape[place]), times), x.device))
+    index = np.repeat(np.arange(x.shape[place]), times)       # pyright: ignore[reportUnknownArgumentType]
+    index = Tensor(device.to_device(index, x.device))
     return x[(*(slice(None),) * place, index)]
 
 
@@ -577,7 +578,7 @@ def _lower(x: Tensor, k: int) -> Tensor:
 
 
 def _zero(x: Tensor) -> Tensor:
-    return astype(as_tensor(False), x.dtype).to(x.device)
+    return Tensor(device.namespace_of(x.device).zeros((), dtype=x.dtype))
 
 
 def tril_indices(rows: int, columns: int | None = None, k: int = 0) -> tuple[Tensor, Tensor]:

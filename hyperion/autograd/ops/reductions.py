@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hyperion.autograd.batching import by_axes
-from hyperion.autograd.dtypes import FLOAT, is_complex, is_floating, is_inexact, is_integer, real_dtype
+from hyperion.autograd.dtypes import FLOAT, SCALARS, is_complex, is_floating, is_inexact, is_integer, real_dtype, weak_dtype
 from hyperion.autograd.ops.arithmetic import divide, exp, reciprocal, sqrt, square
 from hyperion.autograd.ops.comparison import equal, logical_and, logical_or, not_equal
 from hyperion.autograd.ops.comparison import where as choose
@@ -24,6 +24,7 @@ from hyperion.autograd.ops.shaping import (
 from hyperion.autograd.table import general, linear
 from hyperion.autograd.tensor import Tensor, as_tensor
 from hyperion.errors import DtypeError, ShapeError
+from hyperion.gpu import device
 
 __all__ = [
     "Extremes", "MeanAndSpread", "all", "amax", "amin", "aminmax", "any", "argmax", "argmin", "count_nonzero", "log_softmax", "logsumexp",
@@ -156,7 +157,7 @@ def _others(x: Tensor, axis: Axes) -> Tensor:
 
 
 def _ones(like: Tensor, shape: tuple[int, ...]) -> Tensor:
-    return broadcast_to(astype(as_tensor(1.0), like.dtype).to(like.device), shape)
+    return broadcast_to(constant(1, like), shape)
 
 
 def _prod_vjp(g: Tensor, out: Tensor, x: Tensor, axis: Axes, keepdims: bool) -> tuple[Tensor]:
@@ -300,12 +301,23 @@ def ordered(x: Any, name: str) -> Tensor:
     return x
 
 
+def constant(value: Any, like: Tensor) -> Tensor:
+    """Return a value beside a Tensor: a Python number in its dtype (if that can hold it) without passing through float32.
+
+    >>> constant(0.1, as_tensor(np.zeros(2)))
+    Tensor () float64, cpu: 0.1
+    """
+    if type(value) not in SCALARS:
+        return as_tensor(value)
+    return Tensor(device.namespace_of(like.device).asarray(value, dtype=weak_dtype(value, like.dtype)))
+
+
 def filled(x: Tensor, where: Any, value: float) -> Tensor:
     """Return x with a number where a mask is False; x itself without a mask."""
     if where is None:
         return x
     mask = as_mask(where)
-    return choose(mask, x, astype(as_tensor(value), x.dtype).to(x.device))
+    return choose(mask, x, constant(value, x))
 
 
 def as_mask(where: Any) -> Tensor:

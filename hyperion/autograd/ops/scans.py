@@ -11,7 +11,7 @@ from hyperion.autograd.ops.arithmetic import exp
 from hyperion.autograd.ops.comparison import equal
 from hyperion.autograd.ops.comparison import where as choose
 from hyperion.autograd.ops.gathering import take_along_axis
-from hyperion.autograd.ops.reductions import accumulator, as_floating, is_half, ordered
+from hyperion.autograd.ops.reductions import accumulator, as_floating, constant, is_half, ordered
 from hyperion.autograd.ops.shaping import astype, broadcast_to, concat, flip, normalize_axis
 from hyperion.autograd.ops.stencils import shift
 from hyperion.autograd.table import general, linear
@@ -95,7 +95,7 @@ def _recurrence_jvp(tangents: list[Tensor | None], out: Tensor, decay: Tensor, x
 def _before(out: Tensor, axis: int) -> Tensor:
     """Return the running product that each element multiplies: 1 for the first."""
     lead = (slice(None),) * axis
-    first = broadcast_to(astype(as_tensor(1.0), out.dtype).to(out.device), tuple([1 if i == axis else n for i, n in enumerate(out.shape)]))
+    first = broadcast_to(constant(1, out), tuple([1 if i == axis else n for i, n in enumerate(out.shape)]))
     return concat([first, out[(*lead, slice(0, out.shape[axis] - 1))]], axis=axis)
 
 
@@ -170,7 +170,7 @@ def cumulative_sum(x: Any, axis: int | None = None, dtype: Any = None, include_i
     >>> cumulative_sum([1.0, 2.0, 3.0], include_initial=True)
     Tensor (4,) float32, cpu: [0. 1. 3. 6.]
     """
-    return _cumulative(cumsum, x, axis, dtype, include_initial, 0.0)
+    return _cumulative(cumsum, x, axis, dtype, include_initial, 0)
 
 
 def cumulative_prod(x: Any, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Tensor:
@@ -179,10 +179,10 @@ def cumulative_prod(x: Any, axis: int | None = None, dtype: Any = None, include_
     >>> cumulative_prod([1.0, 2.0, 3.0], include_initial=True)
     Tensor (4,) float32, cpu: [1. 1. 2. 6.]
     """
-    return _cumulative(cumprod, x, axis, dtype, include_initial, 1.0)
+    return _cumulative(cumprod, x, axis, dtype, include_initial, 1)
 
 
-def _cumulative(scan: Callable[..., Tensor], x: Any, axis: int | None, dtype: Any, include_initial: bool, initial: float) -> Tensor:
+def _cumulative(scan: Callable[..., Tensor], x: Any, axis: int | None, dtype: Any, include_initial: bool, initial: int) -> Tensor:
     x = as_tensor(x)
     if axis is None and x.ndim != 1:
         raise InputError(f"{scan.__name__}(x, axis=None): x has {x.ndim} axes; choose one with axis=")
@@ -191,7 +191,7 @@ def _cumulative(scan: Callable[..., Tensor], x: Any, axis: int | None, dtype: An
     if not include_initial:
         return out
     first = tuple([1 if i == place else n for i, n in enumerate(x.shape)])
-    edge = broadcast_to(astype(as_tensor(initial), out.dtype).to(out.device), first)
+    edge = broadcast_to(constant(initial, out), first)
     return concat([edge, out], axis=place)
 
 
@@ -244,7 +244,7 @@ def linear_recurrence(decay: Any, x: Any, axis: int = -1, reverse: bool = False)
     Tensor (3,) float32, cpu: [1.   1.5  1.75]
     """
     x = as_floating(x)
-    factor = as_tensor(decay) if not isinstance(decay, float | int) else astype(as_tensor(decay), x.dtype).to(x.device)
+    factor = constant(decay, x)
     try:
         shape = np.broadcast_shapes(factor.shape, x.shape)
     except ValueError as error:

@@ -1,5 +1,6 @@
 """Sorting, searching and sets. Indices have no derivative; values have that of the elements they were taken from."""
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from hyperion.autograd.ops.comparison import isfinite, logical_not
 from hyperion.autograd.ops.comparison import where as choose
 from hyperion.autograd.ops.gathering import as_indices, segment_sum, take, take_along_axis
 from hyperion.autograd.ops.reductions import any as any_of
-from hyperion.autograd.ops.reductions import as_floating, max, min, ordered, sum
+from hyperion.autograd.ops.reductions import as_floating, constant, max, min, ordered, sum
 from hyperion.autograd.ops.shaping import astype, concat, normalize_axis, permute_dims, reshape, squeeze, stack
 from hyperion.autograd.table import PRIMITIVES, Primitive, general
 from hyperion.autograd.tensor import Tensor, as_tensor
@@ -218,7 +219,7 @@ def searchsorted(x1: Any, x2: Any, side: str = "left", sorter: Any = None) -> Te
     Tensor (2,) int64, cpu: [1 3]
     """
     edges = ordered(x1, "searchsorted")
-    values = ordered(astype(as_tensor(x2), edges.dtype) if isinstance(x2, int) else x2, "searchsorted")
+    values = ordered(constant(x2, edges), "searchsorted")
     if side not in ("left", "right"):
         raise InputError(f'searchsorted: side={side!r} must be "left" or "right"')
     if not edges.ndim or (edges.ndim > 1 and edges.shape[:-1] != values.shape[:-1]):
@@ -229,8 +230,11 @@ def searchsorted(x1: Any, x2: Any, side: str = "left", sorter: Any = None) -> Te
         edges = take_along_axis(edges, sorter, -1)
     if edges.ndim == 1:
         return _search(edges, values, side=side)
-    rows = reshape(edges, (-1, edges.shape[-1])), reshape(values, (-1, values.shape[-1]))
-    return reshape(stack([_search(rows[0][i], rows[1][i], side=side) for i in range(rows[0].shape[0])]), values.shape)
+    count = math.prod(edges.shape[:-1])
+    if not values.size:
+        return astype(values, np.int64)
+    edges, rows = reshape(edges, (count, edges.shape[-1])), reshape(values, (count, values.shape[-1]))
+    return reshape(stack([_search(edges[i], rows[i], side=side) for i in range(count)]), values.shape)
 
 
 def bucketize(x: Any, edges: Any, right: bool = False) -> Tensor:
@@ -441,7 +445,7 @@ def _edges(x: Tensor, bins: Any, limits: Any) -> Tensor:
         if bool(logical_not(isfinite(high - low))):
             raise InputError("histogram(x): x has elements that are NaN or infinite; give range=(lowest, highest)")
     else:
-        low, high = (astype(as_tensor(float(edge)), as_floating(x[:0] if x.ndim else x).dtype).to(x.device) for edge in limits)
+        low, high = (constant(float(edge), x) for edge in limits)
         if not bool(low <= high) or not bool(isfinite(high - low)):
             raise InputError(f"histogram(x, range={limits}): it must be (lowest, highest), finite")
     low, high = low.detach(), high.detach()

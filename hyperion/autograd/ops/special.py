@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hyperion.autograd.ops.arithmetic import exp, log, reciprocal, sign
+from hyperion.autograd.ops.arithmetic import clip, exp, log, reciprocal, sign
 from hyperion.autograd.ops.comparison import where
 from hyperion.autograd.table import Primitive, Rule, elementwise
 from hyperion.autograd.tensor import Tensor, as_tensor
@@ -19,9 +19,9 @@ from hyperion.errors import InputError
 from hyperion.gpu import device
 
 __all__ = [
-    "beta", "betaln", "digamma", "entr", "erf", "erfc", "erfcinv", "erfcx", "erfinv", "gamma", "gammainc", "gammaincc",
-    "gammaln", "i0", "i0e", "i1", "i1e", "igamma", "igammac", "j0", "j1", "k0", "k0e", "k1", "k1e", "log_ndtr", "logit", "multigammaln",
-    "ndtr", "ndtri", "normal_density", "polygamma", "y0", "y1", "zeta",
+    "beta", "betaln", "digamma", "entr", "erf", "erfc", "erfcinv", "erfcx", "erfinv", "gamma", "gammainc", "gammaincc", "gammaln", "i0",
+    "i0e", "i1", "i1e", "igamma", "igammac", "j0", "j1", "k0", "k0e", "k1", "k1e", "log_ndtr", "logit", "multigammaln", "ndtr", "ndtri",
+    "normal_density", "polygamma", "y0", "y1", "zeta",
 ]
 
 ROOT_PI = math.sqrt(math.pi)
@@ -40,7 +40,10 @@ def _call(xp: Any, name: str, *xs: Any) -> Any:
 
 
 def _special(name: str) -> Rule:
-    return lambda xp, *xs: _call(xp, name, *xs)
+    def forward(xp: Any, *xs: Any) -> Any:
+        return _call(xp, name, *xs)
+
+    return forward
 
 
 def _one(name: str, partial: Rule, doc: str) -> Primitive:
@@ -61,12 +64,12 @@ normal_density = elementwise(
 )
 ndtr = _one("ndtr", lambda out, x: normal_density(x), "Return the probability that a standard normal number is below each element.")
 log_ndtr = _one(
-    "log_ndtr", lambda out, x: exp(x * x * -0.5 - out) * (1.0 / ROOT_TWO_PI), 
+    "log_ndtr", lambda out, x: exp(x * x * -0.5 - out) * (1.0 / ROOT_TWO_PI),
     "Return log(ndtr(x)) for each element, exact in the lower tail.",
 )
 ndtri = _one("ndtri", lambda out, x: ROOT_TWO_PI * exp(0.5 * out * out), "Return the inverse of ndtr for each element.")
 entr = _one("entr", lambda out, x: -1.0 - log(x), "Return -x log(x) for each element: 0 at 0, -infinity below.")
-logit = _one("logit", lambda out, x: reciprocal(x * (1.0 - x)), "Return log(x / (1 - x)) for each element: the inverse of sigmoid.")
+_logit = _one("logit", lambda out, x: reciprocal(x * (1.0 - x)), "")
 
 # Gamma and beta functions.
 
@@ -95,14 +98,14 @@ def _times(f: Series, g: Series) -> Series:
 
 
 def _inverse(f: Series) -> Series:
-    out = [1.0 / f[0]]
+    out: Series = [1.0 / f[0]]
     for n in range(1, len(f)):
         out.append(-out[0] * sum((f[i] * out[n - i] for i in range(2, n + 1)), f[1] * out[n - 1]))
     return out
 
 
 def _exponential(f: Series, xp: Any) -> Series:
-    out = [xp.exp(f[0])]
+    out: Series = [xp.exp(f[0])]
     for n in range(1, len(f)):
         out.append(sum((i * f[i] * out[n - i] for i in range(2, n + 1)), f[1] * out[n - 1]) / n)
     return out
@@ -155,7 +158,7 @@ def _lower_gamma(xp: Any, a: Any, x: Any, order: int) -> Any:
     a, x = (array.astype(np.float64) for array in xp.broadcast_arrays(a, x))
     inside = (x > 0) & (x < math.inf) & (a > 0)
     below = x < a + 1.0
-    values = []
+    values: Series = []
     for part, expand, shift in ((inside & below, _lower_series, 1.0), (inside & ~below, _upper_fraction, 0.0)):
         p, q = xp.where(part, a, 1.0), xp.where(part, x, 2.0 - shift)
         front = [p * xp.log(q) - q - _call(xp, "gammaln", p + shift), xp.log(q) - _call(xp, "digamma", p + shift)]
@@ -169,7 +172,7 @@ def _density(a: Tensor, x: Tensor, order: int) -> Tensor:
     """Return a derivative with respect to a of x^(a - 1) exp(-x) / gamma(a), which is that of gammainc with respect to x."""
     logarithm = log(where((x == 0) & (a == 1), 1.0, x))
     rates = [logarithm - digamma(a)] + [-_polygamma(a, order=n) for n in range(1, order)]
-    out = [exp((a - 1.0) * logarithm - x - gammaln(a))]
+    out: list[Tensor] = [exp((a - 1.0) * logarithm - x - gammaln(a))]
     for n in range(1, order + 1):
         total = rates[0] * out[n - 1]
         for i in range(1, n):
@@ -236,6 +239,17 @@ def zeta(x1: Any, x2: Any = 1.0) -> Tensor:
     Tensor () float32, cpu: 1.644934
     """
     return _zeta(x1, x2, order=0)
+
+
+def logit(x: Any, eps: float | None = None) -> Tensor:
+    """Return log(x / (1 - x)) for each element: the inverse of sigmoid.
+
+    eps: x is held between eps and 1 - eps first; None: it is not.
+
+    >>> logit([0.5, 0.75])
+    Tensor (2,) float32, cpu: [0.       1.098612]
+    """
+    return _logit(x if eps is None else clip(x, eps, 1.0 - eps))
 
 
 def polygamma(order: int, x: Any) -> Tensor:

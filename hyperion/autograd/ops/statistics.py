@@ -6,13 +6,14 @@ import numpy as np
 
 from hyperion.autograd.batching import by_axes
 from hyperion.autograd.dtypes import is_inexact
-from hyperion.autograd.ops.arithmetic import abs, power
+from hyperion.autograd.ops.arithmetic import abs, maximum, minimum, power
 from hyperion.autograd.ops.comparison import equal, not_equal
 from hyperion.autograd.ops.comparison import where as choose
 from hyperion.autograd.ops.gathering import take_along_axis
-from hyperion.autograd.ops.reductions import as_floating, max, ordered, refuse_empty, sum
+from hyperion.autograd.ops.manipulation import moveaxis
+from hyperion.autograd.ops.reductions import all, as_floating, constant, max, ordered, refuse_empty, sum
 from hyperion.autograd.ops.scans import cumsum, running
-from hyperion.autograd.ops.shaping import astype, broadcast_to, concat, normalize_axes, normalize_axis, reshape, squeeze, stack
+from hyperion.autograd.ops.shaping import astype, broadcast_to, concat, normalize_axes, normalize_axis, reshape, squeeze
 from hyperion.autograd.ops.sorting import Found, last_axis, sort
 from hyperion.autograd.table import general
 from hyperion.autograd.tensor import Tensor, as_tensor
@@ -31,7 +32,7 @@ METHODS = ("linear", "lower", "higher", "midpoint", "nearest")
 def quantile(x: Any, q: Any, axis: Any = None, keepdims: bool = False, method: str = "linear") -> Tensor:
     """Return quantiles of elements over axes: order q in a sorted row of n elements lies at position q (n - 1). NaN if one is NaN.
 
-    q: order between 0 and 1, or several, which become the first axis of the result.  axis: None (all), a number or several.
+    q: order between 0 and 1, or several, which become the first axis of the result; a Tensor has a derivative, too.  axis: None (all), a number or several.
     method: between two elements "linear" interpolates, "midpoint" takes their mean, "lower", "higher" and "nearest" (the even one of
         two) take one of them.
     Raises: InputError if q or the method is wrong; ShapeError if there are no elements along the axes; DtypeError for complex x.
@@ -72,85 +73,53 @@ def nanmedian(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
 
 
 def _quantiles(x: Any, q: Any, axis: Any, keepdims: bool, method: str, name: str, skip: bool) -> Tensor:
+    """Return quantiles; skip: of the elements that are not NaN, whose number differs from row to row."""
     x = as_floating(ordered(x, name))
-    orders = np.asarray(device.to_numpy(as_tensor(q).detach().data), np.float64)
-    if isinstance(q, float | int):
-        orders = np.asarray(q, np.float64)               # as typed, without rounding to float32
-    elif isinstance(q, list | tuple):
-        orders = np.asarray([float(order) for order in q], np.float64)       # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-    if orders.ndim > 1 or not ((orders >= 0) & (orders <= 1)).all():
-        raise InputError(f"{name}(x, q): q={q!r} must be between 0 and 1, a number or several along one axis")
+    orders = _orders(q, x, name)
     if method not in METHODS:
         raise InputError(f"{name}: method={method!r} must be one of {', '.join(METHODS)}")
     axes = normalize_axes(axis, x.ndim, name)
     refuse_empty(x, axes, name)
-    if not x.size:
-        out = reshape(x, tuple([n for i, n in enumerate(x.shape) if i not in axes]))
-        found = [out] * orders.size
+    kept = tuple([1 if i in axes else n for i, n in enumerate(x.shape)])
+    shape = kept if keepdims else tuple([n for i, n in enumerate(x.shape) if i not in axes])
+    row = last_axis(x, axes)
+    if row.size:
+        row = sort(row, -1)
+        count = sum(equal(row, row), axis=-1, keepdims=True) if skip else row.shape[-1]
+        out = _at_orders(row, reshape(orders, (orders.size,)), count, method)
+        last = row[..., -1:]
+        out = out if skip else choose(not_equal(last, last), last, out)     # a NaN is sorted to the end of its row
     else:
-        row = sort(last_axis(x, axes), -1)
-        pick = _of_known if skip else _of_all
-        found = [pick(row, float(order), method) for order in orders.reshape(-1)]
-    if keepdims:
-        found = [reshape(one, tuple([1 if i in axes else n for i, n in enumerate(x.shape)])) for one in found]
-    return stack(found) if orders.ndim else found[0]
+        out = broadcast_to(sum(row, axis=-1, keepdims=True), (*row.shape[:-1], orders.size))
+    out = moveaxis(out, -1, 0)
+    return reshape(out, (*orders.shape, *shape))
 
 
-def _position(place: Any, method: str) -> Any:
-    """Return the element or elements to take for a position between two: the lower one, and the weight of the next."""
-    if method == "lower":
-        return np.floor(place), np.zeros_like(place)
-    if method == "higher":
-        return np.ceil(place), np.zeros_like(place)
-    if method == "nearest":
-        return np.rint(place), np.zeros_like(place)
-    low = np.floor(place)
-    return low, np.where(place > low, 0.5, 0.0) if method == "midpoint" else place - low
+def _orders(q: Any, x: Tensor, name: str) -> Tensor:
+    """Return the orders of quantiles in float64, as typed: a number does not pass through float32."""
+    given = q if isinstance(q, Tensor) else Tensor(np.asarray(q, np.float64))
+    orders = astype(given, np.float64).to(x.device)
+    known = device.is_array(orders.data)
+    if orders.ndim > 1 or (known and not bool(all((orders >= 0) & (orders <= 1)))):
+        raise InputError(f"{name}(x, q): q={q!r} must be between 0 and 1, a number or several along one axis")
+    return orders
 
 
-def _between(low: Tensor, high: Tensor, weight: Any) -> Tensor:
-    """Return low + weight (high - low), exactly low or high at the ends."""
-    return low + (high - low) * weight
-
-
-def _of_all(row: Tensor, order: float, method: str) -> Tensor:
-    """Return a quantile of sorted rows. A NaN is sorted to the end of its row."""
-    n = row.shape[-1]
-    low, weight = (float(part) for part in _position(np.asarray(order * (n - 1)), method))
-    out = row[..., int(low)]
-    if weight:
-        high = row[..., int(low) + 1]
-        out = _between(out, high, weight) if weight < 0.5 else _between(high, out, 1.0 - weight)
-    last = row[..., n - 1]
-    return choose(not_equal(last, last), last, out)
-
-
-def _of_known(row: Tensor, order: float, method: str) -> Tensor:
-    """Return a quantile of the elements of sorted rows that are not NaN: their number differs from row to row."""
-    known = sum(equal(row, row), axis=-1, keepdims=True)
-    place = order * astype(known - 1, np.float64)
-    low, weight = _placed(place, method)
-    low = choose(known > 0, low, 0)
-    first = take_along_axis(row, low, -1)
-    if weight is not None:
-        high = take_along_axis(row, choose(weight > 0, low + 1, low), -1)
-        part = astype(weight, row.dtype)
-        first = choose(part < 0.5, _between(first, high, part), _between(high, first, 1.0 - part))
-    return squeeze(first, -1)
-
-
-def _placed(place: Tensor, method: str) -> tuple[Tensor, Tensor | None]:
-    """As `_position`, for positions that are Tensors: whole numbers are found by conversion, since positions are not negative."""
-    low = astype(place, np.int64)
+def _at_orders(row: Tensor, orders: Tensor, count: Any, method: str) -> Tensor:
+    """Return quantiles of sorted rows of which the first `count` elements are known: shape (..., orders)."""
+    span = count - 1 if isinstance(count, int) else maximum(count - 1, 0)
+    place = broadcast_to(orders * (span if isinstance(span, int) else astype(span, np.float64)), (*row.shape[:-1], orders.size))
+    low = astype(place, np.int64)                   # rounds down: positions are not negative
     rest = place - astype(low, np.float64)
-    if method == "lower":
-        return low, None
+    if method in ("linear", "midpoint"):
+        part = astype(rest if method == "linear" else choose(rest > 0, 0.5, 0.0), row.dtype)
+        first, second = take_along_axis(row, low, -1), take_along_axis(row, minimum(low + 1, span), -1)
+        return choose(part < 0.5, first + (second - first) * part, second + (first - second) * (1.0 - part))
     if method == "higher":
-        return choose(rest > 0, low + 1, low), None
-    if method == "nearest":
-        up = (rest > 0.5) | ((rest == 0.5) & (low % 2 == 1))
-        return choose(up, low + 1, low), None
-    return low, choose(rest > 0, 0.5, 0.0) if method == "midpoint" else rest
+        low = choose(rest > 0, low + 1, low)
+    elif method == "nearest":
+        low = choose((rest > 0.5) | ((rest == 0.5) & (low % 2 == 1)), low + 1, low)
+    return take_along_axis(row, low, -1)
 
 
 def _mode_forward(xp: Any, x: Any, axis: int) -> Any:
@@ -220,12 +189,8 @@ def diff(x: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
 def _edge(value: Any, x: Tensor, axis: int) -> Tensor:
     if value is x:
         return x
-    edge = as_tensor(value)
-    if edge.ndim:
-        return edge
-    return broadcast_to(astype(edge, x.dtype) if isinstance(value, float | int) else edge, tuple([
-        1 if i == axis else n for i, n in enumerate(x.shape)
-    ]))
+    edge = constant(value, x)
+    return edge if edge.ndim else broadcast_to(edge, tuple([1 if i == axis else n for i, n in enumerate(x.shape)]))
 
 
 def gradient(x: Any, *spacing: Any, axis: Any = None, edge_order: int = 1) -> Any:
@@ -241,12 +206,11 @@ def gradient(x: Any, *spacing: Any, axis: Any = None, edge_order: int = 1) -> An
     Tensor (4,) float32, cpu: [1.  1.5 2.5 3. ]
     """
     x = as_floating(x)
-    axes = tuple([normalize_axis(one, x.ndim, "gradient") for one in (
-        range(x.ndim) if axis is None else axis if isinstance(axis, tuple | list) else (axis,)
-    )])
+    several: Any = range(x.ndim) if axis is None else axis if type(axis) in (tuple, list) else (axis,)
+    axes = tuple([normalize_axis(one, x.ndim, "gradient") for one in several])
     if edge_order not in (1, 2):
         raise InputError(f"gradient: edge_order={edge_order} must be 1 or 2")
-    given = spacing[0] if len(spacing) == 1 and isinstance(spacing[0], tuple | list) and len(axes) > 1 else spacing
+    given: Any = spacing[0] if len(spacing) == 1 and type(spacing[0]) in (tuple, list) and len(axes) > 1 else spacing
     steps: list[Any] = list(given) or [1.0]
     steps = steps * len(axes) if len(steps) == 1 and not as_tensor(steps[0]).ndim else steps
     if len(steps) != len(axes):

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import scipy.special
 
 from hyperion.autograd.dtypes import FLOAT, as_dtype, is_inexact
 from hyperion.autograd.tensor import Tensor
@@ -231,7 +230,9 @@ def kaiser_window(size: int, beta: float = 12.0, *, sym: bool = True, dtype: Any
 
 def _bessel(top: float, x: Any) -> Any:
     """Return I0(x) / I0(top) for x <= top, without overflow."""
-    return scipy.special.i0e(x) / scipy.special.i0e(top) * np.exp(x - top)
+    i0e: Any = devices.scipy_module(np, "special").i0e
+    ratio: Any = i0e(x) / i0e(top)
+    return ratio * np.exp(x - top)
 
 
 def tukey_window(size: int, alpha: float = 0.5, *, sym: bool = True, dtype: Any = None, device: str = "cpu") -> Tensor:

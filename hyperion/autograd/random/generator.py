@@ -3,15 +3,17 @@
 import contextlib
 import math
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from types import TracebackType
 from typing import Any
 
 import numpy as np
 
+from hyperion.autograd.batching import Batched
 from hyperion.autograd.dtypes import FLOAT, INTEGER, as_dtype, is_floating, is_inexact, real_dtype, result_dtype
 from hyperion.autograd.ops.arithmetic import exp
 from hyperion.autograd.ops.indexing import getitem
-from hyperion.autograd.ops.shaping import as_shape, astype, broadcast_to, expand_dims, normalize_axis
+from hyperion.autograd.ops.shaping import as_shape, astype, broadcast_to, normalize_axis, to_device
 from hyperion.autograd.ops.shaping import sum_to as summed
 from hyperion.autograd.random import arithmetic, bits, rejection
 from hyperion.autograd.random.implicit import log_gamma_sample
@@ -262,7 +264,7 @@ class Generator:
         """
         if logits is None:
             raise InputError("categorical(shape, logits): logits is missing; give the logarithm of a weight for each category")
-        given = as_tensor(logits)
+        given = _seen(as_tensor(logits), "categorical")
         place = given.device if device is None else device
         x = devices.to_numpy(given.data).astype(np.float64)
         if not x.ndim or not x.shape[-1]:
@@ -346,13 +348,11 @@ class Generator:
         """
         whole, kind, place = self._settle(shape, dtype, device, "uniform", low=low, high=high)
         _refuse_complex(kind, "uniform")
+        numbers = isinstance(low, int | float) and isinstance(high, int | float)
+        if numbers and not low <= high:
+            raise InputError(f"uniform(low, high): low={low} must not exceed high={high}")
         u = self._fill(math.prod(whole), place, lambda xp, word: _unit(xp, word, MANTISSA[kind.name])).astype(kind).reshape(whole)
-        if isinstance(low, int | float) and isinstance(high, int | float):
-            if not low <= high:
-                raise InputError(f"uniform(low, high): low={low} must not exceed high={high}")
-            if low == 0.0 and high == 1.0:
-                return Tensor(u)
-        return low + (high - low) * Tensor(u)
+        return Tensor(u) if numbers and low == 0.0 and high == 1.0 else low + (high - low) * Tensor(u)
 
     def normal(self, shape: Any = None, mean: Any = 0.0, scale: Any = 1.0, dtype: Any = None, device: str | None = None) -> Tensor:
         """Return normally distributed numbers, mean + scale * z.
@@ -454,7 +454,7 @@ class Generator:
         """
         whole, kind, place = self._settle(shape, dtype, device, "gamma", concentration=concentration, scale=scale)
         _refuse_complex(kind, "gamma")
-        x = astype(exp(self._log_gamma(whole, place, concentration, "gamma")), kind)
+        x = astype(exp(self._log_gamma(_concentration(whole, place, concentration, "gamma"))), kind)
         return x if isinstance(scale, int | float) and scale == 1.0 else x * scale
 
     def log_gamma(self, shape: Any = None, concentration: Any = 1.0, dtype: Any = None, device: str | None = None) -> Tensor:
@@ -465,7 +465,7 @@ class Generator:
         """
         whole, kind, place = self._settle(shape, dtype, device, "log_gamma", concentration=concentration)
         _refuse_complex(kind, "log_gamma")
-        return astype(self._log_gamma(whole, place, concentration, "log_gamma"), kind)
+        return astype(self._log_gamma(_concentration(whole, place, concentration, "log_gamma")), kind)
 
     def beta(self, shape: Any = None, a: Any = 1.0, b: Any = 1.0, dtype: Any = None, device: str | None = None) -> Tensor:
         """Return numbers of density x^(a - 1) (1 - x)^(b - 1), up to a factor, 0 < x < 1: x / (x + y) of two gamma variates.
@@ -475,7 +475,7 @@ class Generator:
         """
         whole, kind, place = self._settle(shape, dtype, device, "beta", a=a, b=b)
         _refuse_complex(kind, "beta")
-        x, y = (self._log_gamma(whole, place, concentration, "beta") for concentration in (a, b))
+        x, y = [self._log_gamma(c) for c in [_concentration(whole, place, c, "beta") for c in (a, b)]]
         top = Tensor(devices.namespace(x.data).maximum(x.data, y.data))
         x, y = exp(x - top), exp(y - top)
         return astype(x / (x + y), kind)
@@ -494,23 +494,18 @@ class Generator:
         whole = a.shape if shape is None else (*_shape(shape, "dirichlet"), a.shape[-1])
         whole, kind, place = self._settle(whole, dtype, device, "dirichlet", concentration=a)
         _refuse_complex(kind, "dirichlet")
-        x = self._log_gamma(whole, place, a, "dirichlet")
+        x = self._log_gamma(_concentration(whole, place, a, "dirichlet"))
         x = exp(x - Tensor(x.data.max(axis=-1, keepdims=True)))
         return astype(x / summed(x, (*x.shape[:-1], 1)), kind)
 
-    def _log_gamma(self, whole: tuple[int, ...], device: str, concentration: Any, name: str) -> Tensor:
+    def _log_gamma(self, a: Tensor) -> Tensor:
         """Return the logarithm of gamma variates in float64, on a path that depends smoothly on the concentration."""
-        number = isinstance(concentration, int | float)         # not to be rounded to float32
-        given = Tensor(np.asarray(concentration, np.float64)) if number else astype(as_tensor(concentration), np.float64)
-        a = broadcast_to(given, whole)
-        values = devices.to_device(a.data, device)
-        if not bool(((values > 0.0) & (values < np.inf)).all()):
-            raise InputError(f"{name}(concentration): some value is 0, negative, infinite or NaN; it must be above 0 and finite")
-        xp, draw, flat = devices.namespace_of(device), self._next(), values.reshape(-1)
-        with _on(device):
+        values = a.data.reshape(-1)
+        xp, draw = devices.namespace_of(a.device), self._next()
+        with _on(a.device):
             drawn = rejection.by_blocks(
-                xp, flat.size, lambda first, n: rejection.log_gamma(xp, self._key, draw, first, flat[first:first + n])
-            ).reshape(whole)
+                xp, values.size, lambda first, n: rejection.log_gamma(xp, self._key, draw, first, values[first:first + n])
+            ).reshape(a.shape)
         return log_gamma_sample(a, Tensor(drawn), a.detach()) if a.tracked else Tensor(drawn)
 
     def _real(
@@ -535,7 +530,7 @@ class Generator:
 
     def _values(self, shape: Any, device: str | None, name: str, **parameters: Any) -> tuple[tuple[int, ...], str, Any]:
         """Return shape, device, and the one parameter as a flat array of float64 of that many elements."""
-        (x,) = (as_tensor(x) for x in parameters.values())
+        (x,) = (_seen(as_tensor(x), name) for x in parameters.values())
         whole = x.shape if shape is None else _shape(shape, name)
         _refuse_shape(x.shape, whole, name, *parameters)
         place = device or x.device
@@ -543,6 +538,16 @@ class Generator:
         number = next(iter(parameters.values()))
         values = number if isinstance(number, float) else devices.to_device(x.data, place)      # a float not rounded to float32
         return whole, place, xp.ascontiguousarray(xp.broadcast_to(xp.asarray(values, dtype=xp.float64), whole)).reshape(-1)
+
+
+def _concentration(whole: tuple[int, ...], device: str, concentration: Any, name: str) -> Tensor:
+    """Return a concentration as float64 of the shape and on the device of a draw, or refuse it."""
+    number = isinstance(concentration, int | float)         # not to be rounded to float32
+    given = Tensor(np.asarray(concentration, np.float64)) if number else astype(as_tensor(concentration), np.float64)
+    a = to_device(broadcast_to(_seen(given, name), whole), device)
+    if not bool(((a.data > 0.0) & (a.data < np.inf)).all()):
+        raise InputError(f"{name}(concentration): some value is 0, negative, infinite or NaN; it must be above 0 and finite")
+    return a
 
 
 def mark() -> "list[tuple[Generator, int]]":
@@ -559,21 +564,28 @@ def mark() -> "list[tuple[Generator, int]]":
     return [(generator, generator._count) for generator in list(alive)]      # pyright: ignore[reportPrivateUsage]
 
 
-@contextlib.contextmanager
-def replay(marked: "Sequence[tuple[Generator, int]]") -> Iterator[None]:
-    """Return a context in which generators draw again what they drew after `mark`; afterwards they go on where they were.
+class replay:
+    """A context in which generators draw again what they drew after `mark`; afterwards they go on where they were.
 
     >>> with replay(mark()):
     ...     pass
     """
-    now = mark()
+
+    def __init__(self, marked: "Sequence[tuple[Generator, int]]") -> None:
+        self.marked = marked
+        self.now: Sequence[tuple[Generator, int]] = ()
+
+    def __enter__(self) -> None:
+        self.now = mark()
+        _go_to(self.marked)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        _go_to(self.now)
+
+
+def _go_to(marked: "Sequence[tuple[Generator, int]]") -> None:
     for generator, count in marked:
         generator._count = count      # pyright: ignore[reportPrivateUsage]
-    try:
-        yield
-    finally:
-        for generator, count in now:
-            generator._count = count      # pyright: ignore[reportPrivateUsage]
 
 
 def _on(device: str) -> Any:
@@ -581,6 +593,16 @@ def _on(device: str) -> Any:
     if device == "cpu":
         return contextlib.nullcontext()
     return devices.namespace_of(device).cuda.Device(int(device.partition(":")[2]))
+
+
+def _seen(x: Tensor, name: str) -> Tensor:
+    """Return a parameter on whose value it depends how many words are taken, or refuse it inside vmap."""
+    if isinstance(x, Batched):
+        raise InputError(
+            f"{name}: inside vmap the parameter differs from example to example, but its value decides how the numbers are drawn; draw for "
+            "all examples at once, outside, and map over the result"
+        )
+    return x
 
 
 def _unit(xp: Any, word: Any, mantissa: int) -> Any:

@@ -27,6 +27,7 @@ from hyperion.autograd.ops.linalg.rules import (
     over_gaps,
     phase_change,
     phases,
+    refuse_uneven,
     transposed,
     triangle,
 )
@@ -179,8 +180,7 @@ def _eigh_jvp(tangents: list[Tensor], out: tuple[Tensor, Tensor], x: Tensor) -> 
 
 def _mixing(inside: Tensor, values: Tensor, name: str) -> Tensor:
     """Return, off the diagonal, how much of vector i enters vector j: inside[i, j] / (values[j] - values[i])."""
-    gaps = expand_dims(values, -2) - expand_dims(values, -1)
-    return over_gaps(where(on_diagonal(inside), 0.0, inside), gaps, values, name)
+    return over_gaps(inside, expand_dims(values, -2) - expand_dims(values, -1), values, name, drop=on_diagonal(inside))
 
 
 _eigh_back = transposed(_eigh_jvp)
@@ -188,8 +188,10 @@ _eigh_back = transposed(_eigh_jvp)
 
 def _eigh_vjp(g: list[Tensor | None], out: tuple[Tensor, Tensor], x: Tensor) -> Any:
     by_values, by_vectors = g
-    if by_vectors is None and by_values is not None:
-        return (_from_values(by_values, out[1]),)
+    if by_values is not None:
+        refuse_uneven(by_values, out[0], "eigh", drop=on_diagonal(x))
+        if by_vectors is None:
+            return (_from_values(by_values, out[1]),)
     return _eigh_back(g, out, x)
 
 
@@ -198,21 +200,31 @@ def _from_values(g: Tensor, vectors: Tensor) -> Tensor:
     return (conj(vectors) * expand_dims(g, -2)) @ matrix_transpose(vectors)
 
 
+def _eigvalsh_vjp(g: Tensor, out: Tensor, x: Tensor) -> tuple[Tensor]:
+    refuse_uneven(g, out, "eigvalsh", drop=on_diagonal(x))
+    return (_from_values(g, _eigh(x)[1]),)
+
+
 def _eigvalsh_jvp(tangents: list[Tensor], out: Tensor, x: Tensor) -> Tensor:
     vectors = _eigh(x)[1]
-    return sum(real(conj(vectors) * (hermitian(tangents[0]) @ vectors)), axis=-2)
+    inside = adjoint(vectors) @ hermitian(tangents[0]) @ vectors
+    _mixing(inside.detach(), out.detach(), "eigvalsh")
+    return real(diagonal(inside))
 
 
 def _on_host(xp: Any, x: Any, routine: Any) -> Any:
     """Call a routine of NumPy: the general eigenvalue problem has none on every GPU stack, and runs on the host there."""
     dtype = complex_dtype(x.dtype)
     found = lapack(np, f"eig(x): x, shape {x.shape}, must be finite", routine, device.to_numpy(x))
-    parts = [xp.asarray(part.astype(dtype)) for part in (found if isinstance(found, tuple) else (found,))]
-    return tuple(parts) if isinstance(found, tuple) else parts[0]
+    return tuple([xp.asarray(part.astype(dtype)) for part in found])
+
+
+def _only_values(x: Any) -> Any:
+    return (np.linalg.eigvals(x),)
 
 
 def _eig_forward(xp: Any, x: Any) -> tuple[Any, Any]:
-    values, vectors = _on_host(xp, x, lambda matrix: tuple(np.linalg.eig(matrix)))
+    values, vectors = _on_host(xp, x, np.linalg.eig)
     return values, vectors * phases(xp, vectors)
 
 
@@ -224,9 +236,28 @@ def _eig_jvp(tangents: list[Tensor], out: tuple[Tensor, Tensor], x: Tensor) -> t
     return diagonal(inside), moved + vectors * phase_change(moved, vectors)
 
 
+_eig_back = transposed(_eig_jvp)
+
+
+def _eig_vjp(g: list[Tensor | None], out: tuple[Tensor, Tensor], x: Tensor) -> Any:
+    if g[0] is not None:
+        refuse_uneven(g[0], out[0], "eig", drop=on_diagonal(x))
+    return _eig_back(g, out, x)
+
+
 def _eigvals_jvp(tangents: list[Tensor], out: Tensor, x: Tensor) -> Tensor:
     vectors = _eig(x)[1]
-    return diagonal(solve(vectors, tangents[0] @ vectors))
+    inside = solve(vectors, tangents[0] @ vectors)
+    _mixing(inside.detach(), out.detach(), "eigvals")
+    return diagonal(inside)
+
+
+def _eigvals_vjp(g: Tensor, out: Tensor, x: Tensor) -> tuple[Tensor]:
+    """With x = V diag(w) V^-1: the transpose of dw = diag(V^-1 dx V)."""
+    refuse_uneven(g, out, "eigvals", drop=on_diagonal(x))
+    vectors = _eig(x)[1]
+    back = solve(matrix_transpose(vectors), expand_dims(g, -1) * matrix_transpose(vectors))
+    return (back if is_complex(x.dtype) else real(back),)
 
 
 # Singular values
@@ -243,11 +274,12 @@ def _svd_jvp(tangents: list[Tensor], out: tuple[Tensor, Tensor, Tensor], x: Tens
     inside = adjoint(u) @ moved @ v
     row, column = expand_dims(s, -2), expand_dims(s, -1)
     mirrored = adjoint(inside)
-    even = over_gaps(where(on_diagonal(inside), 0.0, inside + mirrored), row - column, s, "svd")
-    odd = inside - mirrored
-    if not is_complex(x.dtype):
-        odd = where(on_diagonal(inside), 0.0, odd)          # zero already; a zero singular value then needs no quotient
-    odd = over_gaps(odd, row + column, s, "svd")
+    diagonals = on_diagonal(inside)
+    even = over_gaps(inside + mirrored, row - column, s, "svd", drop=diagonals)
+    if is_complex(x.dtype):
+        odd = over_gaps(inside - mirrored, row + column, s, "svd")
+    else:       # zero on the diagonal, so a zero singular value needs no quotient there
+        odd = over_gaps(where(diagonals, inside, inside - mirrored), row + column, s, "svd", drop=diagonals)
     left, right = u @ ((even + odd) * 0.5), v @ ((even - odd) * 0.5)
     if x.shape[-2] > s.shape[-1]:
         outside = moved @ v
@@ -264,10 +296,24 @@ def _svd_jvp(tangents: list[Tensor], out: tuple[Tensor, Tensor, Tensor], x: Tens
 _svd_back = transposed(_svd_jvp)
 
 
+def _refuse_uneven_singular(g: Tensor, s: Tensor, x: Tensor, name: str) -> None:
+    """Refuse derivatives by singular values that do not exist: see `refuse_uneven`.
+
+    A zero singular value has vectors of any phase in a complex matrix, and on one side of any direction in one that is not square: then
+    its derivative must not be needed. Alone in a real square matrix it passes through zero smoothly, as x does through the bend of |x|.
+    """
+    diagonals = constant(x, np.eye(s.shape[-1], dtype=bool))
+    refuse_uneven(g, s, name, drop=diagonals)
+    smooth = x.shape[-1] == x.shape[-2] and not is_complex(x.dtype)
+    refuse_uneven(g, s, name, sums=True, drop=diagonals if smooth else None)
+
+
 def _svd_vjp(g: list[Tensor | None], out: tuple[Tensor, Tensor, Tensor], x: Tensor) -> Any:
     left, values, right = g
-    if left is None and right is None and values is not None:
-        return (_from_singular(values, out[0], out[2]),)
+    if values is not None:
+        _refuse_uneven_singular(values, out[1], x, "svd")
+        if left is None and right is None:
+            return (_from_singular(values, out[0], out[2]),)
     return _svd_back(g, out, x)
 
 
@@ -276,13 +322,15 @@ def _from_singular(g: Tensor, u: Tensor, vh: Tensor) -> Tensor:
 
 
 def _svdvals_vjp(g: Tensor, out: Tensor, x: Tensor) -> tuple[Tensor]:
+    _refuse_uneven_singular(g, out, x, "svdvals")
     u, _, vh = _svd(x)
     return (_from_singular(g, u, vh),)
 
 
 def _svdvals_jvp(tangents: list[Tensor], out: Tensor, x: Tensor) -> Tensor:
-    u, _, vh = _svd(x)
-    return sum(real(conj(u) * (tangents[0] @ adjoint(vh))), axis=-2)
+    u, s, vh = _svd(x)
+    _svd_jvp([tangents[0].detach()], (u.detach(), s.detach(), vh.detach()), x.detach())      # refuses what has no derivative
+    return real(diagonal(adjoint(u) @ tangents[0] @ adjoint(vh)))
 
 
 def _missing_rows(xp: Any, q: Any) -> Any:
@@ -305,11 +353,11 @@ _qr = general(
 _eigh = general("eigh", _eigh_forward, _eigh_vjp, _eigh_jvp, outputs=2, batch=over_leading(2))
 _eigvalsh = general(
     "eigvalsh", lambda xp, x: lapack(xp, f"eigvalsh(x): x, shape {x.shape}, must be finite", xp.linalg.eigvalsh, _symmetric(x)),
-    lambda g, out, x: (_from_values(g, _eigh(x)[1]),), _eigvalsh_jvp, batch=over_leading(2),
+    _eigvalsh_vjp, _eigvalsh_jvp, batch=over_leading(2),
 )
-_eig = general("eig", _eig_forward, transposed(_eig_jvp), _eig_jvp, outputs=2, batch=over_leading(2))
+_eig = general("eig", _eig_forward, _eig_vjp, _eig_jvp, outputs=2, batch=over_leading(2))
 _eigvals = general(
-    "eigvals", lambda xp, x: _on_host(xp, x, np.linalg.eigvals), transposed(_eigvals_jvp), _eigvals_jvp, batch=over_leading(2)
+    "eigvals", lambda xp, x: _on_host(xp, x, _only_values)[0], _eigvals_vjp, _eigvals_jvp, batch=over_leading(2)
 )
 _svd = general("svd", _svd_forward, _svd_vjp, _svd_jvp, outputs=3, batch=over_leading(2))
 _svdvals = general(

@@ -8,7 +8,7 @@ from hyperion.autograd.batching import over_leading
 from hyperion.autograd.dtypes import is_complex
 from hyperion.autograd.ops.complexes import conj, real
 from hyperion.autograd.ops.linalg.factorisations import svdvals
-from hyperion.autograd.ops.linalg.norms import Order, matrix_norm
+from hyperion.autograd.ops.linalg.norms import Order, extreme, matrix_norm
 from hyperion.autograd.ops.linalg.rules import adjoint, as_matrix, lapack
 from hyperion.autograd.ops.linalg.solving import inv, right_hand_side
 from hyperion.autograd.ops.products import matmul, matrix_transpose
@@ -16,7 +16,7 @@ from hyperion.autograd.ops.reductions import sum
 from hyperion.autograd.ops.shaping import squeeze
 from hyperion.autograd.table import general
 from hyperion.autograd.tensor import Tensor
-from hyperion.errors import InputError, ShapeError
+from hyperion.errors import InputError
 
 __all__ = ["LeastSquares", "cond", "lstsq", "matrix_rank", "pinv"]
 
@@ -137,10 +137,8 @@ def cond(x: Any, ord: Order = None) -> Tensor:
     Tensor () float32, cpu: 2.
     """
     if ord in (None, 2, -2):
-        x = as_matrix(x, "cond(x)")
-        if not min(x.shape[-2:]):
-            raise ShapeError(f"cond(x): x has shape {x.shape}; its matrices must not be empty")
-        values = svdvals(x)
-        return values[..., -1] / values[..., 0] if ord == -2 else values[..., 0] / values[..., -1]
+        values = svdvals(as_matrix(x, "cond(x)"))
+        largest, smallest = extreme(values, True, "cond(x)"), extreme(values, False, "cond(x)")
+        return smallest / largest if ord == -2 else largest / smallest
     x = as_matrix(x, "cond(x)", square=True)
     return matrix_norm(x, ord=ord) * matrix_norm(inv(x), ord=ord)

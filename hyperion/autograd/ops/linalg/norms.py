@@ -8,9 +8,9 @@ from hyperion.autograd.ops.arithmetic import abs, power, sqrt, square
 from hyperion.autograd.ops.comparison import where
 from hyperion.autograd.ops.complexes import imag, real
 from hyperion.autograd.ops.linalg.factorisations import svdvals
-from hyperion.autograd.ops.linalg.rules import as_floating, as_matrix
+from hyperion.autograd.ops.linalg.rules import as_floating, as_matrix, near_zero
 from hyperion.autograd.ops.reductions import max, min, sum
-from hyperion.autograd.ops.shaping import expand_dims, normalize_axes, permute_dims, reshape
+from hyperion.autograd.ops.shaping import expand_dims, normalize_axes, normalize_axis, permute_dims, reshape
 from hyperion.autograd.tensor import Tensor, as_tensor
 from hyperion.errors import InputError, ShapeError
 
@@ -74,13 +74,23 @@ def matrix_norm(x: Any, keepdims: bool = False, ord: Order = "fro") -> Tensor:
         return vector_norm(x, axis=(-2, -1), keepdims=keepdims)
     if ord in ("nuc", 2, -2):
         values = svdvals(x)
-        out = sum(values, axis=-1) if ord == "nuc" else pick(values, axis=-1)
+        values = where(near_zero(values, values), 0.0, values)          # not smooth there; 0 is a subgradient
+        out = sum(values, axis=-1) if ord == "nuc" else extreme(values, pick is max, f"matrix_norm(x, ord={ord})")
         return reshape(out, (*out.shape, 1, 1)) if keepdims else out
     if ord in (1, -1, math.inf, -math.inf):
         along = -2 if ord in (1, -1) else -1
         sums = sum(abs(x), axis=along, keepdims=True)
         return pick(sums, axis=(-2, -1), keepdims=keepdims)
     raise InputError(f'matrix_norm(x, ord={ord!r}): ord must be "fro", "nuc", 1, -1, 2, -2, inf or -inf')
+
+
+def extreme(values: Tensor, largest: bool, name: str) -> Tensor:
+    """Return the first or the last of descending singular values as the mean of those equal to it, which share its derivative."""
+    if not values.shape[-1]:
+        raise ShapeError(f"{name}: the matrices of x are empty; they must have a row and a column")
+    end = values[..., :1] if largest else values[..., -1:]
+    share = near_zero(values - end, values).astype(values.dtype)
+    return sum(values * (share / sum(share, axis=-1, keepdims=True)), axis=-1)
 
 
 def norm(x: Any, ord: Order = None, axis: Any = None, keepdims: bool = False) -> Tensor:
@@ -96,15 +106,17 @@ def norm(x: Any, ord: Order = None, axis: Any = None, keepdims: bool = False) ->
     x = as_floating(x, "norm(x)")
     if ord is None:
         return vector_norm(x, axis=axis, keepdims=keepdims)
-    axes = tuple(range(x.ndim)) if axis is None else tuple(axis) if isinstance(axis, tuple | list) else (axis,)     # pyright: ignore
+    given: list[Any] = list(range(x.ndim)) if axis is None else list(axis) if isinstance(axis, tuple | list) else [axis]     # pyright: ignore
+    axes = [normalize_axis(one, x.ndim, "norm") for one in given]
     if len(axes) not in (1, 2):
         raise ShapeError(f"norm(x, ord={ord!r}, axis={axis}): x has shape {x.shape}; give one axis for vectors or two for matrices")
     if len(axes) == 1:
         if isinstance(ord, str):
             raise InputError(f"norm(x, ord={ord!r}, axis={axis}): ord of vectors must be a number; name two axes for a matrix norm")
         return vector_norm(x, axis=axes, keepdims=keepdims, ord=ord)
-    normalize_axes(axes, x.ndim, "norm")
-    rows, columns = (axis % x.ndim for axis in axes)
+    rows, columns = axes
+    if rows == columns:
+        raise ShapeError(f"norm(x, ord={ord!r}, axis={axis}): both are axis {rows}; name two different ones")
     rest = [i for i in range(x.ndim) if i not in (rows, columns)]
     out = matrix_norm(permute_dims(x, (*rest, rows, columns)), ord=ord)
     return reshape(out, tuple(1 if i in (rows, columns) else n for i, n in enumerate(x.shape))) if keepdims else out

@@ -14,7 +14,8 @@ from hyperion.autograd.ops.arithmetic import abs, reciprocal
 from hyperion.autograd.ops.comparison import less_equal, where
 from hyperion.autograd.ops.complexes import conj, imag, real
 from hyperion.autograd.ops.products import matrix_transpose
-from hyperion.autograd.ops.reductions import sum
+from hyperion.autograd.ops.reductions import max, sum
+from hyperion.autograd.ops.shaping import expand_dims
 from hyperion.autograd.table import general, linear
 from hyperion.autograd.tensor import Tensor, as_tensor
 from hyperion.autograd.transforms import vjp
@@ -143,36 +144,62 @@ def transposed(rule: Callable[..., Any]) -> Callable[..., Any]:
 
 # Division by gaps
 
-def _determined(xp: Any, x: Any, mask: Any, name: str) -> Any:
-    """Return x with zeros where the mask is True, if it is zero there to rounding; refuse it otherwise."""
+def _determined(xp: Any, x: Any, mask: Any, drop: Any, name: str) -> Any:
+    """Return x with zeros where a mask is True. Where it is the first mask, x must be zero to rounding already."""
     if mask.any():
         size = xp.abs(x)
         limit = 1e3 * x.shape[-1] * np.finfo(x.dtype).eps * size.max(axis=(-2, -1), keepdims=True)
-        if bool((size > limit)[xp.broadcast_to(mask, x.shape)].any()):
+        if bool((mask & (size > limit)).any()):
             raise SingularError(
-                f"{name}: the derivative is asked for where it is not defined: it depends on vectors that belong to equal (or zero) "
-                "eigenvalues or singular values, and these have no unique ones. For functions of the values only use eigvalsh, eigvals "
-                "or svdvals; for functions of the matrix use matrix_exp, inv, pinv, solve or cholesky; or move the values apart"
+                f"{name}: the derivative asked for does not exist: it depends on vectors that belong to equal (or zero) eigenvalues or "
+                "singular values and are not unique, or treats equal values differently. For functions of the matrix use matrix_exp, inv, "
+                "pinv, solve, cholesky, slogdet or matrix_norm; for symmetric functions of the values eigvalsh, eigvals or svdvals; or "
+                "move the values apart"
             )
-    return xp.where(mask, xp.zeros((), x.dtype), x)
+    return xp.where(mask | drop, xp.zeros((), x.dtype), x)
 
 
 determined = linear(
-    "determined", _determined, lambda g, x, mask, name: (determined(g, mask, name=name), None), batch=over_leading(2, 2)
+    "determined", _determined, lambda g, x, mask, drop, name: (determined(g, mask, drop, name=name), None, None),
+    batch=over_leading(2, 2, 2),
 )
 
 
-def over_gaps(x: Tensor, gaps: Tensor, values: Tensor, name: str) -> Tensor:
-    """Return x / gaps, where gaps are differences of values, and zero where gap and x vanish to rounding.
+def near_zero(x: Tensor, values: Tensor) -> Tensor:
+    """Return where x, computed from eigenvalues or singular values (..., n), is below their rounding error.
 
-    The gaps that count as zero are those below the rounding error of the values: a quotient by them has no correct digits.
-    values: shape (..., n): what the gaps are differences of.
+    That error was measured as up to sqrt(n) times the rounding error of the largest (n = 10 to 600), of which this takes four times.
+    """
+    n = values.shape[-1]
+    if not n:
+        return x.detach() != x.detach()
+    largest = max(abs(values.detach()), axis=-1)
+    limit = largest.reshape(*largest.shape, *(1,) * (x.ndim - largest.ndim)) * (4.0 * float(np.finfo(values.dtype).eps) * n ** 0.5)
+    return less_equal(abs(x.detach()), limit)
+
+
+def over_gaps(x: Tensor, gaps: Tensor, values: Tensor, name: str, drop: Tensor | None = None) -> Tensor:
+    """Return x / gaps; zero where gap and x vanish to rounding, and where `drop` is True.
+
+    values: shape (..., n): what the gaps are differences of; a quotient by a gap below their rounding error has no correct digits.
     Raises: SingularError where only the gap vanishes.
     """
-    size = sum(abs(values.detach()), axis=-1)
-    tiny = size.reshape(*size.shape, 1, 1) * (16.0 * float(np.finfo(values.dtype).eps))
-    mask = less_equal(abs(gaps.detach()), tiny)
-    return determined(x, mask, name=name) * reciprocal(where(mask, 1.0, gaps))
+    dropped = constant(x, np.zeros((1, 1), bool)) if drop is None else drop
+    mask = near_zero(gaps, values) & ~dropped
+    return determined(x, mask, dropped, name=name) * reciprocal(where(mask | dropped, 1.0, gaps))
+
+
+def refuse_uneven(g: Tensor, values: Tensor, name: str, sums: bool = False, drop: Tensor | None = None) -> None:
+    """Refuse derivatives g by eigenvalues or singular values, (..., n), that differ where the values are equal to rounding.
+
+    sums: refuse those that are not zero where the sum of two values is zero, instead.  drop: pairs that may be anything.
+    Raises: SingularError.
+    """
+    g, values = g.detach(), values.detach()
+    row, column, g_row, g_column = expand_dims(values, -2), expand_dims(values, -1), expand_dims(g, -2), expand_dims(g, -1)
+    pairs = g_row + g_column if sums else where(on_diagonal(row + column), g_row, g_row - g_column)
+    free = constant(pairs, np.zeros((1, 1), bool)) if drop is None else drop
+    determined(pairs, near_zero(row + column if sums else row - column, values) & ~free, free, name=name)
 
 
 # Phase
