@@ -7,7 +7,7 @@ add                    z = x + w, both require gradients: one recorded operation
 add_number             z = x + 1.5, x requires gradients
 multiply_add_backward  y = x * w + b; y.sum().backward(); x, w and b require gradients
 chain_N                N operations, y = y * factor + shift with constants, sum, backward to x; also linear in N?
-fft_*                  complex64 (2048 x 1024 along the last axis; 4 x 1024 x 1024 in two dimensions), float32 for rfft, with --threads; 64 points
+fft_*                  2048 transforms of 1024 points, 4 of 1024 x 1024, complex64, float32 for rfft, with --threads; one of 64 points
 """
 
 import argparse
@@ -78,7 +78,8 @@ def records(
             "case": case.name, "system": system, "version": worker.start["version"], "device": "cpu", "seconds": median,
             "throughput": count / median, "unit": "operation/s" if not case.shape else "transform/s", "peak_mb": round(peaks[system], 1),
             "ratio_to_hyperion": median / own if own else None, "note": worker.start["note"],
-            "best": min(times[system]), "times": times[system], "first_call": worker.start["first"], "base_mb": round(worker.start["base_mb"], 1),
+            "best": min(times[system]), "times": times[system], "first_call": worker.start["first"],
+            "base_mb": round(worker.start["base_mb"], 1),
             "difference": float(np.max(np.abs(result - reference)) / np.max(np.abs(reference))),
         })
     return found
@@ -86,11 +87,13 @@ def records(
 
 def table(found: list[dict[str, Any]]) -> str:
     """Return the records of one case as text."""
-    lines = ["", found[0]["case"], f"{'system':<22}{'median us':>13}{'best us':>13}{'/Hyperion':>11}{'peak MB':>9}{'differs by':>12}  what differs"]
+    columns = (("median us", 13), ("best us", 13), ("/Hyperion", 11), ("peak MB", 9), ("differs by", 12))
+    lines = ["", found[0]["case"], f"{'system':<22}" + "".join(f"{name:>{width}}" for name, width in columns) + "  what differs"]
     for r in found:
         ratio = f"{r['ratio_to_hyperion']:.2f}" if r["ratio_to_hyperion"] else "-"
         name = f"{r['system']} {r['version']}"
-        lines.append(f"{name:<22}{r['seconds'] * 1e6:>13.2f}{r['best'] * 1e6:>13.2f}{ratio:>11}{r['peak_mb']:>9.0f}{r['difference']:>12.1e}  {r['note']}")
+        times = f"{r['seconds'] * 1e6:>13.2f}{r['best'] * 1e6:>13.2f}"
+        lines.append(f"{name:<22}{times}{ratio:>11}{r['peak_mb']:>9.0f}{r['difference']:>12.1e}  {r['note']}")
     return "\n".join(lines)
 
 
@@ -106,16 +109,17 @@ def linearity(found: list[dict[str, Any]]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="hyperion bench overhead", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="hyperion bench overhead", description=__doc__, formatter_class=form)
     names = [case.name for case in overhead_cases.FULL]
     parser.add_argument("--cases", nargs="+", choices=names, default=names, metavar="CASE", help=f"of {', '.join(names)}; default all")
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS), metavar="SYSTEM", help=f"of {', '.join(SYSTEMS)}")
     parser.add_argument("--repeats", type=int, default=31, help="turns of each system, after one that is not counted (default 31)")
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    parser.add_argument("--threads", type=int, default=available, help=f"threads of the FFT cases (default {available}); all others run with one")
+    parser.add_argument("--threads", type=int, default=available, help=f"of the FFT cases (default {available}); others run with one")
     parser.add_argument("--smoke", action="store_true", help="small sizes, to see that everything runs; the figures mean nothing")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write one object a line: " + ", ".join(runner.KEYS))
-    parser.add_argument("--results", type=Path, metavar="FILE", help="write one JSON object with every time, hardware, versions, commit, command")
+    parser.add_argument("--results", type=Path, metavar="FILE", help="one JSON object: every time, hardware, versions, command")
     options = parser.parse_args()
     for name, value in (("--repeats", options.repeats), ("--threads", options.threads)):
         if value < 1:

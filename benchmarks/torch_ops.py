@@ -88,7 +88,7 @@ class Case:
         from torch.utils import _pytree as pytree
 
         self.torch, self.hp, self.entry, self.op = torch, hp, entry, op
-        whole = (sample.input, tuple(sample.args), dict(sample.kwargs))
+        whole = (sample.input, tuple(sample.args), {k: v for k, v in sample.kwargs.items() if k not in entry.drop})
         leaves, self.structure = pytree.tree_flatten(whole)
         self.unflatten = pytree.tree_unflatten
         self.leaves = leaves
@@ -200,7 +200,8 @@ class Case:
             return errors
         expected = self.torch_jvp(tangents, weights, first)
         if expected is not None:
-            _, moved = hp.jvp(lambda *parts: self.chosen(self.ours(list(parts)), weights), tuple(self.our_leaves()), tuple(map(hp.asarray, tangents)))
+            arguments = tuple(self.our_leaves()), tuple(hp.asarray(t) for t in tangents)
+            _, moved = hp.jvp(lambda *parts: self.chosen(self.ours(list(parts)), weights), *arguments)
             errors["jvp"] = max((difference(a, b) for a, b in zip(moved, expected, strict=True)), default=0.0)
         if not self.entry.second:
             return errors
@@ -300,7 +301,7 @@ def samples_of(op: Any, count: int) -> tuple[list[tuple[str, int, Any]], int]:
     chosen, total = [], 0
     for dtype in dtypes:
         torch.manual_seed(0)
-        np.random.seed(0)   # noqa: NPY002: op_db draws from it
+        np.random.seed(0)  # noqa: NPY002  (op_db draws from it)
         random.seed(0)
         gradient = op.supports_autograd and (dtype.is_floating_point or dtype.is_complex)
         everything = list(op.sample_inputs("cpu", dtype, requires_grad=gradient))
@@ -402,7 +403,9 @@ def describe(sample: Any) -> str:
     from torch.utils import _pytree as pytree
 
     def short(x: Any) -> Any:
-        return f"<{str(x.dtype).removeprefix('torch.')} {tuple(x.shape)}{' d' if x.requires_grad else ''}>" if isinstance(x, torch.Tensor) else x
+        if not isinstance(x, torch.Tensor):
+            return x
+        return f"<{table.dtype_name(x.dtype)} {tuple(x.shape)}{', differentiated' if x.requires_grad else ''}>"
 
     return str(pytree.tree_map(short, (sample.input, *sample.args, sample.kwargs)))
 
@@ -418,10 +421,11 @@ def line(row: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="hyperion bench torch_ops", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="hyperion bench torch_ops", description=__doc__, formatter_class=form)
     parser.add_argument("--ops", nargs="+", metavar="NAME", help="names as in op_db; default all")
     parser.add_argument("--samples", type=int, default=SAMPLES, help=f"of each variant and dtype at most (default {SAMPLES})")
-    parser.add_argument("--verbose", action="store_true", help="the inputs of samples that differ, and tracebacks of those that are refused")
+    parser.add_argument("--verbose", action="store_true", help="inputs of samples that differ, tracebacks of those that are refused")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write one JSON object: the setting, the counts and a row per operation")
     options = parser.parse_args()
     if options.samples < 1:
@@ -447,7 +451,8 @@ def main() -> int:
             print(line(rows[-1]), flush=True)
         if options.verbose and "mismatches" in rows[-1]:
             print("   " + "\n   ".join(rows[-1]["mismatches"][:8]))
-    print(f"{len(rows)} operations in {time.perf_counter() - start:.0f} s: " + ", ".join(f"{n} {status}" for status, n in counts(rows).items()))
+    summary = ", ".join(f"{n} {status}" for status, n in counts(rows).items())
+    print(f"{len(rows)} operations in {time.perf_counter() - start:.0f} s: {summary}")
     if options.json:
         setting = runner.environment(1)
         setting |= {"torch": torch.__version__, "samples": options.samples, "tolerance": TOLERANCE, "counts": counts(rows)}

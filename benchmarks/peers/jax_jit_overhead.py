@@ -5,7 +5,6 @@ from collections.abc import Callable
 import jax
 import numpy as np
 from overhead_cases import Case
-
 from peers import jax_overhead
 
 

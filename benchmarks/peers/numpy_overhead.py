@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import numpy as np
-
 from overhead_cases import Case
 
 

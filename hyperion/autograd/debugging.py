@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hyperion.autograd.dtypes import is_inexact
-from hyperion.autograd.graph import Node
+from hyperion.autograd.graph import Node, changes
 from hyperion.autograd.table import Primitive
 from hyperion.autograd.tensor import Tensor
 from hyperion.errors import InputError, NonFiniteError
@@ -57,6 +57,7 @@ class _Watch:
             if not self.open:
                 self.original = Primitive.__call__
                 Primitive.__call__ = _watched
+                changes.debugging = True
             self.open = [*self.open, context]
 
     def remove(self, context: "debug") -> None:
@@ -65,6 +66,7 @@ class _Watch:
             self.open = [*self.open[:last], *self.open[last + 1:]]
             if not self.open:
                 Primitive.__call__ = self.original
+                changes.debugging = False
 
 
 class debug(ContextDecorator):

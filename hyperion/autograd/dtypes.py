@@ -25,7 +25,7 @@ NAMES = (
 KNOWN = frozenset(np.dtype(name) for name in NAMES)
 SCALARS = frozenset((bool, int, float, complex))
 FLOAT, INTEGER, COMPLEX = np.dtype(np.float32), np.dtype(np.int64), np.dtype(np.complex64)
-HALF, BFLOAT16 = np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16)
+DOUBLE, HALF, BFLOAT16 = np.dtype(np.float64), np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16)
 
 
 def as_dtype(dtype: Any) -> np.dtype[Any]:

@@ -9,6 +9,7 @@ from hyperion.autograd.ops import (
     bitwise,
     comparison,
     complexes,
+    contraction,
     convolution,
     elementary,
     gathering,
@@ -27,11 +28,13 @@ from hyperion.autograd.ops import (
     stencils,
     windows,
 )
+from hyperion.autograd.ops import linalg as linalg  # a namespace of its own, hyperion.linalg; its rows belong to the table
 from hyperion.autograd.ops.activations import *
 from hyperion.autograd.ops.arithmetic import *
 from hyperion.autograd.ops.bitwise import *
 from hyperion.autograd.ops.comparison import *
 from hyperion.autograd.ops.complexes import *
+from hyperion.autograd.ops.contraction import *
 from hyperion.autograd.ops.convolution import *
 from hyperion.autograd.ops.elementary import *
 from hyperion.autograd.ops.gathering import *
@@ -55,6 +58,7 @@ __all__ += creation.__all__
 __all__ += arithmetic.__all__
 __all__ += comparison.__all__
 __all__ += indexing.__all__
+__all__ += contraction.__all__
 __all__ += products.__all__
 __all__ += reductions.__all__
 __all__ += shaping.__all__

@@ -30,6 +30,7 @@ tick = itertools.count().__next__
 class _Changes:
     last = -1           # when any leaf was last assigned a value: graphs recorded later need no check
     watching = False    # whether any node has fingerprints of shared arrays
+    debugging = False   # whether every operation must be seen (see debugging): sweeps then take no shortcut
 
 
 changes = _Changes()

@@ -1,8 +1,10 @@
 """Sweeps over a recorded graph: backward for vjp, forward for jvp. Both are loops over the nodes in order of creation, never recursion."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import Any, NoReturn
+
+import numpy as np
 
 from hyperion.autograd.graph import Anchor, Hook, Leaf, Node, changes, fingerprint, recording, state
 from hyperion.autograd.tensor import Tensor, as_tensor
@@ -13,6 +15,8 @@ __all__ = [
     "Trace", "accumulate", "backward", "match", "ones_like", "outputs_at", "sweep_backward", "sweep_forward", "tangent_of", "through",
     "zeros_like",
 ]
+
+ndarray = np.ndarray
 
 
 class Trace:
@@ -127,6 +131,8 @@ def sweep_backward(nodes: list[Node], cotangents: dict[Node, Any], leaves: set[N
     """
     _refuse_changed(nodes)
     active = {*nodes, *leaves}
+    if not state.recording and not changes.debugging and {type(g) for g in cotangents.values()} == {Tensor}:
+        return _sweep_arrays(nodes, cotangents, active, free)
     while nodes:
         node = nodes.pop()
         g = cotangents.pop(node, None)
@@ -134,21 +140,69 @@ def sweep_backward(nodes: list[Node], cotangents: dict[Node, Any], leaves: set[N
             op: Any = node.op
             inputs: Any = node.inputs
             rule = op.vjp or op.need("vjp")
-            results = rule(g, outputs_at(node), *inputs, **node.params)
-            if len(results) != len(inputs):
-                raise GraphError(f"operation {op.name!r}: its vjp returned {len(results)} results for {len(inputs)} inputs; give one each")
+            results = checked(op, inputs, rule(g, outputs_at(node), *inputs, **node.params))
             for x, cotangent in zip(inputs, results, strict=True):
                 source = x.node
                 if cotangent is None or source is None or source not in active:
                     continue
-                if cotangent.data.shape != x.data.shape:
-                    raise GraphError(
-                        f"operation {op.name!r}: its vjp returned shape {cotangent.shape} for an input of shape {x.shape}; they must agree"
-                    )
                 accumulate(cotangents, x, cotangent)
         if free:
             node.free()
     return cotangents
+
+
+def _sweep_arrays(nodes: list[Node], cotangents: dict[Node, Any], active: set[Node], free: bool) -> dict[Node, Any]:
+    """Do a sweep that nobody records on raw arrays: operations with a `pull` make no Tensors, others are handed Tensors."""
+    found: dict[Node, Any] = {node: g.data for node, g in cotangents.items()}
+    cotangents.clear()
+    while nodes:
+        node = nodes.pop()
+        g = found.pop(node, None)
+        if g is not None:
+            op: Any = node.op
+            inputs: Any = node.inputs
+            if op.pull is not None and type(g) is ndarray:
+                results = op.pull(g, node.output, inputs, node.params)
+            else:
+                seed: Any = [None if part is None else Tensor(part) for part in g] if type(g) is list else Tensor(g)
+                given = (op.vjp or op.need("vjp"))(seed, outputs_at(node), *inputs, **node.params)
+                results = [None if c is None else c.data for c in checked(op, inputs, given)]
+            for x, c in zip(inputs, results):       # noqa: B905, as long as each other by now
+                source = x.node
+                if c is None or source is None or source not in active:
+                    continue
+                if source.op is None or source.op.outputs == 1:
+                    before = found.get(source)
+                    found[source] = c if before is None else _array(before + c)
+                else:
+                    parts = found.setdefault(source, [None] * len(source.output))
+                    before = parts[x.index]
+                    parts[x.index] = c if before is None else _array(before + c)
+        if free:
+            node.free()
+    for node, g in found.items():
+        cotangents[node] = Tensor(g)
+    return cotangents
+
+
+def _array(x: Any) -> Any:
+    """Return a NumPy scalar as an array of shape ()."""
+    return np.asarray(x) if issubclass(type(x), np.generic) else x
+
+
+def checked(op: Any, inputs: Sequence[Tensor], results: Any) -> Any:
+    """Return what a vjp rule gave.
+
+    Raises: GraphError unless it is one Tensor or None per input, of its shape.
+    """
+    if len(results) != len(inputs):
+        raise GraphError(f"operation {op.name!r}: its vjp returned {len(results)} results for {len(inputs)} inputs; give one each")
+    for x, cotangent in zip(inputs, results):       # noqa: B905, the line above saw to it
+        if cotangent is not None and cotangent.data.shape != x.data.shape and x.node is not None:
+            raise GraphError(
+                f"operation {op.name!r}: its vjp returned shape {cotangent.shape} for an input of shape {x.shape}; they must agree"
+            )
+    return results
 
 
 def accumulate(cotangents: dict[Node, Any], x: Tensor, cotangent: Tensor) -> None:
@@ -198,12 +252,14 @@ def tangent_of(x: Tensor, tangents: dict[Node, Any]) -> Tensor | None:
 
 def zeros_like(x: Tensor) -> Tensor:
     """Return a constant of zeros like x."""
-    return Tensor(device.namespace_of(x.device).zeros(x.shape, dtype=x.dtype))
+    xp = np if type(x.data) is ndarray else device.namespace_of(x.device)
+    return Tensor(xp.zeros(x.shape, dtype=x.dtype))
 
 
 def ones_like(x: Tensor) -> Tensor:
     """Return a constant of ones like x."""
-    return Tensor(device.namespace_of(x.device).ones(x.shape, dtype=x.dtype))
+    xp = np if type(x.data) is ndarray else device.namespace_of(x.device)
+    return Tensor(xp.ones(x.shape, dtype=x.dtype))
 
 
 def match(value: Any, like: Tensor, name: str) -> Tensor:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from hyperion.autograd.batching import Batched, BatchRule, call_batched
-from hyperion.autograd.dtypes import BFLOAT16, FLOAT, SCALARS, is_inexact, result_dtype, weak_dtype
+from hyperion.autograd.dtypes import BFLOAT16, DOUBLE, FLOAT, SCALARS, is_inexact, result_dtype, weak_dtype
 from hyperion.autograd.graph import SHARED, Node, state, watch
 from hyperion.autograd.tensor import Tensor, as_tensor
 from hyperion.errors import DeviceError, DtypeError, GraphError, HyperionError, InputError, ShapeError
@@ -42,6 +42,7 @@ Rule = (
 )
 ndarray = np.ndarray
 REALS = (float, int)
+NUMBERS: tuple[dict[float, Tensor], dict[float, Tensor]] = ({}, {})       # constants of float32 and of float64, by value
 
 
 class Primitive:
@@ -54,13 +55,14 @@ class Primitive:
     forward, vjp, jvp: the rules (vjp or jvp None: none is known).  partials, transpose: what the first two forms were given.
     degree: 1 if linear in its floating inputs together, 2 if bilinear in two; None otherwise. Taylor coefficients follow directly.
     batch: how it works on batches (see batching); None: a loop over the examples.
+    pull(g, out, inputs, params): the vjp on NumPy arrays, for sweeps that are not recorded; None: the vjp serves.
     """
 
     def __init__(
         self, name: str, form: str, forward: Callable[..., Any], vjp: Callable[..., Any] | None, jvp: Callable[..., Any] | None, *,
         outputs: int | None = 1, promotes: bool = False, floating: bool = False, differentiable: bool = True,
         partials: tuple[Any, ...] = (), transpose: Callable[..., Any] | None = None, degree: int | None = None,
-        batch: BatchRule | None = None, doc: str = "", register: bool = True,
+        batch: BatchRule | None = None, pull: Callable[..., Any] | None = None, doc: str = "", register: bool = True,
     ) -> None:
         self.name = name
         self.form = form
@@ -75,6 +77,7 @@ class Primitive:
         self.transpose = transpose
         self.degree = degree
         self.batch = batch
+        self.pull = pull
         self.keeps = name != "astype"       # whether bfloat16 stays bfloat16
         self.__name__ = name
         self.__doc__ = doc or f"The {form} operation {name!r}."
@@ -89,6 +92,31 @@ class Primitive:
         return f"Primitive {self.name}, {self.form}"
 
     def __call__(self, *inputs: Any, **params: Any) -> Any:
+        # The common case first: one or two NumPy arrays of one floating dtype, or such an array and a number.
+        count = len(inputs)
+        if count < 3 and self.outputs == 1:
+            x, y = inputs if count == 2 else (inputs[0], inputs[0])
+            if type(x) is Tensor and type(a := x.data) is ndarray and ((dtype := a.dtype) is FLOAT or dtype is DOUBLE):
+                if type(y) in REALS:
+                    y = number_like(y, dtype)
+                    inputs = (x, y)
+                if type(y) is Tensor and type(b := y.data) is ndarray and b.dtype is dtype:
+                    try:
+                        data = self.forward(np, a, b, **params) if count == 2 else self.forward(np, a, **params)
+                    except (ValueError, TypeError) as error:
+                        raise _explained(self, inputs, error) from error
+                    if type(data) is not ndarray:
+                        data = np.asarray(data)         # NumPy returns scalars for arrays of shape ()
+                    if (x.node is not None or y.node is not None) and self.differentiable and state.recording:
+                        node = Node(self, inputs, params, data)
+                        if SHARED:
+                            watch(node)
+                        return Tensor(data, node)
+                    return Tensor(data)
+        return self._call(inputs, params)
+
+    def _call(self, inputs: tuple[Any, ...], params: dict[str, Any]) -> Any:
+        """Do a call in general."""
         arrays: list[Any] = []
         dtype = None
         tracked = mixed = foreign = False
@@ -112,9 +140,7 @@ class Primitive:
         try:
             data = self.forward(xp, *arrays, **params)
         except (ValueError, TypeError) as error:
-            if self.form == "elementwise" and not isinstance(error, HyperionError):
-                raise _refusal(self, inputs, error) from error
-            raise
+            raise _explained(self, inputs, error) from error
         if self.outputs != 1:
             data = tuple([np.asarray(value) if issubclass(type(value), np.generic) else value for value in data])
             node = _record(self, inputs, params, data) if tracked and self.differentiable and state.recording else None
@@ -144,7 +170,7 @@ class Primitive:
 
 def _signature(forward: Callable[..., Any]) -> inspect.Signature:
     """Return how an operation is called: its forward's arrays by position, and its parameters by keyword."""
-    code = getattr(forward, "__code__", None)
+    code = getattr(inspect.unwrap(forward), "__code__", None)
     if code is None:
         return inspect.Signature([inspect.Parameter("inputs", inspect.Parameter.VAR_POSITIONAL)])
     names, count = code.co_varnames, code.co_argcount
@@ -162,6 +188,20 @@ def _record(op: Primitive, inputs: Any, params: dict[str, Any], data: Any) -> No
     return node
 
 
+def number_like(value: float, dtype: np.dtype[Any]) -> Tensor:
+    """Return a Python number as a constant of dtype float32 or float64; those that were met lately are kept."""
+    known = NUMBERS[dtype is DOUBLE]
+    found = known.get(value)
+    if found is None or not value:          # 0.0 and -0.0 are equal keys
+        array = np.array(value, dtype)
+        array.flags.writeable = False
+        found = Tensor(array)
+        if len(known) > 1000:
+            known.clear()
+        known[value] = found
+    return found
+
+
 def _place(function: Callable[..., Any]) -> tuple[Any, ...]:
     """Return where a function was written: a module that is imported a second time makes the same entries again."""
     code = getattr(function, "__code__", None)
@@ -170,12 +210,6 @@ def _place(function: Callable[..., Any]) -> tuple[Any, ...]:
 
 def _as_tensors(op: Primitive, inputs: tuple[Any, ...]) -> list[Tensor]:
     """Make every input a Tensor; Python numbers take the dtype and device of the arrays beside them."""
-    if len(inputs) == 2:        # an array with a number, the common case
-        x, y = inputs
-        if type(x) is Tensor and type(y) in REALS and type(x.data) is ndarray and x.data.dtype.kind == "f":
-            return [x, Tensor(np.array(y, x.data.dtype))]
-        if type(y) is Tensor and type(x) in REALS and type(y.data) is ndarray and y.data.dtype.kind == "f":
-            return [Tensor(np.array(x, y.data.dtype)), y]
     tensors = [None if type(x) in SCALARS else as_tensor(x) for x in inputs]
     strong = [x for x in tensors if x is not None]
     dtypes = [x.dtype for x in strong if x.dtype.kind != "b"] or [x.dtype for x in strong]
@@ -209,7 +243,10 @@ def _common_namespace(op: Primitive, inputs: "tuple[Tensor, ...] | list[Tensor]"
     return device.namespace_of(places[0])
 
 
-def _refusal(op: Primitive, inputs: tuple[Tensor, ...], error: Exception) -> Exception:
+def _explained(op: Primitive, inputs: tuple[Tensor, ...], error: Exception) -> Exception:
+    """Return an error of a forward in Hyperion's terms."""
+    if op.form != "elementwise" or isinstance(error, HyperionError):
+        return error
     shapes = ", ".join(str(x.shape) for x in inputs)
     try:
         np.broadcast_shapes(*(x.shape for x in inputs))
@@ -274,12 +311,40 @@ def elementwise(
             total = PRIMITIVES["broadcast_to"](total, shape=out.shape)
         return total
 
+    def pull(g: ndarray, out: ndarray, inputs: tuple[Tensor, ...], params: dict[str, Any]) -> list[Any]:
+        cotangents: list[Any] = []
+        raw = [x.data for x in inputs]
+        for i, x in enumerate(inputs):
+            partial: Any = rules[i]
+            if partial is None or x.node is None:
+                cotangents.append(None)
+                continue
+            if constant[i]:
+                c: Any = g if partial == 1 else -g if partial == -1 else g * partial
+            else:
+                factor: Any = partial(out, *raw, **params) if plain[i] else partial(Tensor(out), *inputs, **params)
+                if type(factor) is Tensor:
+                    plain[i] = False        # it calls operations of the table: those want Tensors
+                    factor = factor.data
+                c = np.where(factor, g, 0) if type(factor) is ndarray and factor.dtype.kind == "b" else g * factor
+            data = raw[i]
+            if type(c) is not ndarray:
+                c = np.asarray(c)
+            if c.dtype is not data.dtype:
+                c = (c.real if c.dtype.kind == "c" and data.dtype.kind != "c" else c).astype(data.dtype)
+            if c.shape != data.shape:
+                c = PRIMITIVES["sum_to"].forward(np, c, data.shape)
+            cotangents.append(c)
+        return cotangents
+
     rules = [None if partial == 0 else partial for partial in partials]
-    if all(type(rule) in REALS for rule in rules):
+    plain = [True] * len(rules)
+    constant = [type(rule) in REALS for rule in rules]
+    if all(constant):
         degree = 1
     return Primitive(
         name, "elementwise", forward, vjp, jvp, promotes=True, floating=floating, differentiable=any(rule is not None for rule in rules),
-        partials=partials, degree=degree, doc=doc,
+        partials=partials, degree=degree, pull=pull, doc=doc,
     )
 
 

@@ -119,8 +119,11 @@ class Tensor:
     def grad(self, value: "Tensor | None") -> None:
         if not isinstance(self.node, Leaf):
             raise GraphError("x.grad can be set only on a Tensor made with requires_grad=True: use asarray(x, requires_grad=True)")
-        new = None if value is None else as_tensor(value)
-        if new is not None and new.shape != self.shape:
+        if value is None:
+            self.node.grad = None
+            return
+        new = as_tensor(value)
+        if new.shape != self.shape:
             raise ShapeError(f"x.grad: got shape {new.shape} for x of shape {self.shape}; they must agree")
         self.node.grad = new
 

@@ -7,9 +7,11 @@ Jacobian vector products"), or torch.func.jvp where torch cannot differentiate a
 """
 
 import functools
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from hyperion.autograd.batching import at_levels
 from hyperion.autograd.dtypes import is_inexact
 from hyperion.autograd.graph import Leaf, state
 from hyperion.autograd.ops.shaping import stack
@@ -64,15 +66,18 @@ def from_torch(function: Callable[..., Any]) -> Callable[..., Any]:
             result[:] = [shape, [TENSOR if isinstance(x, torch.Tensor) else x for x in values]]
             return [x for x in values if isinstance(x, torch.Tensor)]
 
-        while True:
+        found: Any = None
+        for last in (False, True):
             used = parameters.current() if state.recording else []
             outside = [parameters.tensor(x) for x in used]
-            run = _Call(flat, used, [x.data for x in outside], [x.tracked for x in inputs], state.recording)
+            run = _Call(flat, used, [x.data for x in outside], [x.tracked for x in inputs], state.recording, strict=not last)
             try:
                 found = iter(torch_function(*outside, *inputs, call=run))
                 break
             except _Unknown as error:
-                parameters.more += error.tensors
+                met = error.references
+            del run
+            parameters.more += [x for x in (reference() for reference in met) if x is not None]
         return unflatten(result[0], [next(found) if x is TENSOR else x for x in result[1]])
 
     return call
@@ -127,26 +132,33 @@ class _Parameters:
 
 
 class _Unknown(Exception):
-    """A run met torch tensors that require gradients and were not known; the call is repeated with them as inputs."""
+    """A run met torch tensors that require gradients and were not known; the call is repeated with them as inputs.
+
+    references: weak ones, so that tensors which the function itself made are gone when its run is dropped, and are not taken for others.
+    """
 
     def __init__(self, tensors: list[Any]) -> None:
         super().__init__()
-        self.tensors = tensors
+        self.references = [weakref.ref(x) for x in tensors]
+
+
+def _nodes_of(outputs: Sequence[Any]) -> Iterator[Any]:
+    """Yield the nodes of torch's graph that outputs depend on."""
+    stack = [x.grad_fn for x in outputs if x.grad_fn is not None]
+    seen = set(stack)
+    while stack:
+        node = stack.pop()
+        yield node
+        for after, _ in node.next_functions:
+            if after is not None and after not in seen:
+                seen.add(after)
+                stack.append(after)
 
 
 def _leaves_of(outputs: Sequence[Any]) -> list[Any]:
     """Return the torch tensors that require gradients and that others were computed from."""
     found = [x for x in outputs if x.grad_fn is None and x.requires_grad]
-    stack = [x.grad_fn for x in outputs if x.grad_fn is not None]
-    seen = set(stack)
-    while stack:
-        node = stack.pop()
-        if hasattr(node, "variable"):
-            found.append(node.variable)
-        for after, _ in node.next_functions:
-            if after is not None and after not in seen:
-                seen.add(after)
-                stack.append(after)
+    found += [node.variable for node in _nodes_of(outputs) if hasattr(node, "variable")]
     return list({id(x): x for x in found}.values())
 
 
@@ -204,13 +216,16 @@ class _Call(_Run):
 
     function: of the arguments as torch tensors; returns a list of torch tensors.
     parameters, values: torch tensors it uses besides, and the arrays that share their memory.
-    active: whether each argument may be differentiated.  used: numbers of the parameters that the outputs depend on.
+    active: whether each argument may be differentiated.  strict: other torch tensors that require gradients raise _Unknown.
+    used: numbers of the parameters that the outputs depend on.
     """
 
     def __init__(
-        self, function: Callable[..., list[Any]], parameters: Sequence[Any], values: Sequence[Any], active: Sequence[bool], graph: bool
+        self, function: Callable[..., list[Any]], parameters: Sequence[Any], values: Sequence[Any], active: Sequence[bool], graph: bool,
+        strict: bool = False,
     ) -> None:
         super().__init__(None, graph)
+        self.strict = strict
         self.function = function
         self.parameters = list(parameters)
         self.values = list(values)
@@ -219,7 +234,7 @@ class _Call(_Run):
         self.name = getattr(function, "__qualname__", "torch function").partition(".")[0]
 
     def fresh(self) -> "_Call":
-        return _Call(self.function, self.parameters, self.values, self.active, self.graph)
+        return _Call(self.function, self.parameters, self.values, self.active, self.graph, self.strict)
 
     def compute(self, arrays: tuple[Any, ...], wanted: Sequence[int]) -> tuple[list[Any], list[Any]]:
         torch = torch_module("interop")
@@ -241,7 +256,7 @@ class _Call(_Run):
         leaves = {id(x): x for x in _leaves_of(outputs)} if graph else {}
         known = {id(x): i for i, x in enumerate(self.parameters)}
         unknown = [x for key, x in leaves.items() if key not in known and all(x is not y for y in inputs)]
-        if unknown:
+        if unknown and self.strict:
             raise _Unknown(unknown)
         self.used = {known[key] for key in leaves if key in known}
         return [*self.parameters, *inputs], list(outputs)
@@ -324,6 +339,9 @@ def _transposed(outputs: list[Any], inputs: list[Any], cotangents: list[Any], gr
     torch = torch_module("interop")
     ends = [(x, g.conj()) for x, g in zip(outputs, cotangents, strict=True) if x.requires_grad]
     starts = [x for x in inputs if x.requires_grad]
+    if any(node.name() == "torch::autograd::Error" for node in _nodes_of([x for x, _ in ends])):
+        # Torch itself would leave out what comes through it, and return the rest as the derivative.
+        raise RuntimeError("trying to differentiate twice a function that was marked with @once_differentiable")
     found: Any = iter(())
     if ends and starts:
         found = iter(torch.autograd.grad(
@@ -345,7 +363,8 @@ def _reached(x: Any) -> bool:
 
 
 def _forward(xp: Any, *arrays: Any, call: _Run) -> tuple[Any, ...]:
-    return call(arrays)
+    with at_levels(()):      # a Hyperion function within the torch function sees none of the vmaps around
+        return call(arrays)
 
 
 def _vjp(g: Sequence[Tensor | None], out: Sequence[Tensor], *inputs: Tensor, call: _Run) -> list[Tensor | None]:

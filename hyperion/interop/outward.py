@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from hyperion.autograd.batching import at_levels
 from hyperion.autograd.dtypes import is_inexact
 from hyperion.autograd.tensor import Tensor
 from hyperion.autograd.transforms import jvp, vjp
@@ -76,11 +77,9 @@ class _Call:
         """Return the outputs as torch tensors; with a pullback if torch records."""
         inputs = [tensor_of(x) for x in tensors]
         active = [i for i, x in enumerate(tensors) if x.requires_grad and is_inexact(inputs[i].dtype)] if self.records else []
-        if active:
-            outputs = self.record(inputs, active)
-        else:
-            outputs = self.function(*inputs)
-            _refuse_tracked(outputs)
+        with at_levels(()):         # torch tensors are whole, also where a vmap of Hyperion's is running
+            outputs = self.record(inputs, active) if active else self.function(*inputs)
+        _refuse_tracked(outputs)
         return tuple(_hand_out([x.data for x in outputs], [x.data for x in inputs]))
 
     def record(self, inputs: Sequence[Tensor], active: Sequence[int]) -> list[Tensor]:
@@ -88,22 +87,21 @@ class _Call:
         constants: list[Tensor | None] = []
         values, self.pullback = vjp(_Floating(self.function, inputs, active, constants), *(inputs[i] for i in active))
         found = iter(values)
-        outputs = [next(found) if x is None else x for x in constants]
-        _refuse_tracked(outputs)
-        return outputs
+        return [next(found) if x is None else x for x in constants]
 
     def pull(self, tensors: Sequence[Any], active: Sequence[int], gradients: Sequence[Any]) -> list[Any]:
         """Return gradients of the active inputs, given those of the floating outputs.
 
         The pullback, which holds what the function computed on its way, goes with the first use, as torch's own saved tensors do.
         """
-        if self.pullback is None:
-            self.again = True
-            self.record([tensor_of(x) for x in tensors], active)
-        pullback: Any = self.pullback
-        if not self.again:
-            self.pullback = None
-        found = pullback(tuple([tensor_of(g.conj()) for g in gradients]))
+        with at_levels(()):
+            if self.pullback is None:
+                self.again = True
+                self.record([tensor_of(x) for x in tensors], active)
+            pullback: Any = self.pullback
+            if not self.again:
+                self.pullback = None
+            found = pullback(tuple([tensor_of(g.conj()) for g in gradients]))
         # Copies, since torch adds to gradients in place, and these may be shared with each other or with what the function holds.
         return [torch_of(x.data, copy=True).conj() for x in found]
 

@@ -6,7 +6,7 @@ from typing import Any
 from hyperion.autograd import Tensor
 from hyperion.autograd import functions as hp
 from hyperion.autograd.random import Generator, gamma_probability
-from hyperion.probability.distribution import Distribution, is_finite, is_positive, parameters, require
+from hyperion.probability.distribution import Distribution, is_finite, is_positive, parameters, require, times_log
 
 __all__ = ["Beta", "Exponential", "Gamma", "HalfNormal", "Laplace", "LogNormal", "Normal", "StudentT", "Uniform"]
 
@@ -291,7 +291,7 @@ class Gamma(Distribution):
         x, a = self._value(value), self.concentration
         inside = x >= 0.0
         y = hp.where(inside, x, 1.0)
-        density = hp.xlogy(a - 1.0, y) - self.rate * y + a * hp.log(self.rate) - hp.gammaln(a)
+        density = times_log(a - 1.0, y) - self.rate * y + a * hp.log(self.rate) - hp.gammaln(a)
         return hp.where(inside, density, -math.inf)
 
     def entropy(self) -> Tensor:
@@ -305,7 +305,7 @@ class Gamma(Distribution):
 class Beta(Distribution):
     """The beta distribution, of density x^(a - 1) (1 - x)^(b - 1), up to a factor, for 0 <= x <= 1.
 
-    a, b: above 0.
+    a, b: above 0. A draw nearer to 1 than the dtype resolves is 1, where the density is infinite for b below 1.
 
     >>> Beta(2.0, 3.0).mean
     Tensor () float32, cpu: 0.4
@@ -330,7 +330,7 @@ class Beta(Distribution):
         x = self._value(value)
         inside = (x >= 0.0) & (x <= 1.0)
         y = hp.where(inside, x, 0.5)
-        density = hp.xlogy(self.a - 1.0, y) + hp.xlog1py(self.b - 1.0, -y) - hp.betaln(self.a, self.b)
+        density = times_log(self.a - 1.0, y) + times_log(self.b - 1.0, y, complement=True) - hp.betaln(self.a, self.b)
         return hp.where(inside, density, -math.inf)
 
     def entropy(self) -> Tensor:

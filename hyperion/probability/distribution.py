@@ -139,3 +139,10 @@ def log_of(x: Tensor) -> Tensor:
     """Return log(x), and -inf with derivative 0 where x is 0."""
     some = x > 0.0
     return hp.where(some, hp.log(hp.where(some, x, 1.0)), -math.inf)
+
+
+def times_log(k: Tensor, x: Tensor, complement: bool = False) -> Tensor:
+    """Return k log(x), or k log(1 - x), for numbers from 0 to 1 or more; where the logarithm is -inf, the limit, with derivative 0."""
+    some = x < 1.0 if complement else x > 0.0
+    logarithm = hp.log1p(-hp.where(some, x, 0.0)) if complement else hp.log(hp.where(some, x, 1.0))
+    return hp.where(some, k * logarithm, hp.where(k == 0.0, 0.0, hp.where(k > 0.0, -math.inf, math.inf)))

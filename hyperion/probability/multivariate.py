@@ -11,7 +11,7 @@ from hyperion.autograd.dtypes import is_floating
 from hyperion.autograd.ops.linalg import cholesky, solve_triangular
 from hyperion.autograd.random import Generator
 from hyperion.errors import InputError, ShapeError
-from hyperion.probability.distribution import Distribution, is_finite, is_positive, parameters, require
+from hyperion.probability.distribution import Distribution, is_finite, is_positive, parameters, require, times_log
 
 __all__ = ["Dirichlet", "MultivariateNormal"]
 
@@ -136,7 +136,7 @@ class Dirichlet(Distribution):
         whole = stop_gradient(hp.abs(hp.sum(x, axis=-1) - 1.0)) <= math.sqrt(float(np.finfo(self.dtype).eps))
         inside = hp.all(x >= 0.0, axis=-1) & whole
         y = hp.where(hp.expand_dims(inside, -1), x, 1.0)
-        return hp.where(inside, hp.sum(hp.xlogy(self.concentration - 1.0, y), axis=-1) - self.log_norm(), -math.inf)
+        return hp.where(inside, hp.sum(times_log(self.concentration - 1.0, y), axis=-1) - self.log_norm(), -math.inf)
 
     def entropy(self) -> Tensor:
         c, total = self.concentration, hp.sum(self.concentration, axis=-1)

@@ -43,7 +43,7 @@ def check_rules(
         active = [i for i, x in enumerate(given) if is_inexact(x.dtype)]
         if any(given[i].dtype not in (np.float64, np.complex128) for i in active):
             dtypes = ", ".join(str(x.dtype) for x in given)
-            raise InputError(f"check_rules({primitive.name}): sample {count} has dtypes {dtypes}; floating ones must be float64 or complex128")
+            raise InputError(f"check_rules({primitive.name}): sample {count} has dtypes {dtypes}; use float64 or complex128")
         name = f"{primitive.name}, sample {count}"
         whole = Restricted(primitive, given, params, active)
         if not active or not primitive.differentiable:

@@ -14,7 +14,8 @@ from hyperion.testing.rules import Restricted
 
 __all__ = ["check_batching", "check_taylor"]
 
-FACTORS = (1.0, 1.07, 0.94)         # the examples of a batch: a sample's inputs, a little larger and smaller, so that positive stays positive
+# The examples of a batch: a sample's inputs, a little larger and smaller, so that what is positive stays so.
+FACTORS = (1.0, 1.07, 0.94)
 
 
 def check_batching(primitive: Primitive, samples: Iterable[tuple[Sequence[Any], dict[str, Any]]], tolerance: float = 1e-12) -> None:

@@ -66,7 +66,8 @@ SAMPLES: dict[str, list[Sample]] = {
         ((well(normal(2, 1, 3, 3)), normal(2, 3, 1)), {"lower": False, "unit": True}),
     ],
     "pinv": [
-        ((normal(3, 2),), {"rtol": None}), ((complexes(2, 3),), {"rtol": None}), ((normal(2, 2, 2),), {"rtol": 1e-10}),
+        ((normal(3, 2), np.float64(1e-10)), {}), ((complexes(2, 3), np.float64(1e-10)), {}),
+        ((normal(2, 2, 2), np.array([[1e-10], [1e-8]])), {}),
     ],
     # factorisations
     "cholesky": [((positive(normal(3, 3)),), {}), ((positive(complexes(2, 2)),), {}), ((positive(normal(2, 2, 2)),), {})],

@@ -88,7 +88,7 @@ def test_other_routes_against_torch() -> None:
     x, w = rng.standard_normal((2, 6, 5, 4)), rng.standard_normal((4, 6, 1, 1))
     compare_with_torch(hp.conv2d, F.conv2d, x, w)                                                           # plain products
     compare_with_torch(lambda x, w: hp.conv2d(x, w, padding="same"), lambda x, w: F.conv2d(x, w, padding="same"), x,
-                       rng.standard_normal((2, 6, 4, 3)))
+                       rng.standard_normal((2, 6, 5, 3)))
     compare_with_torch(lambda x, w: hp.conv2d(x, w, padding="valid"), F.conv2d, x, rng.standard_normal((2, 6, 4, 3)))
     compare_with_torch(hp.conv2d, F.conv2d, x[0], w)                                                        # without a batch
     kernel = {"kernel_size": (3, 2), "stride": (2, 1), "padding": (1, 0), "dilation": (1, 2)}
@@ -96,6 +96,11 @@ def test_other_routes_against_torch() -> None:
     compare_with_torch(lambda x: hp.unfold(x, **ours), lambda x: F.unfold(x, **kernel), x)
     columns = rng.standard_normal(hp.unfold(x, **ours).shape)
     compare_with_torch(lambda c: hp.fold(c, (5, 4), **ours), lambda c: F.fold(c, (5, 4), **kernel), columns)
+
+
+def test_same_padding_of_an_even_kernel_has_one_zero_more_at_the_end() -> None:
+    x, w = rng.standard_normal((1, 2, 5, 6)), rng.standard_normal((3, 2, 4, 2))
+    same(hp.conv2d(x, w, padding="same", dilation=(1, 3)), direct(x, w, (1, 1), ((1, 2), (1, 2)), (1, 3), 1))
 
 
 @pytest.mark.parametrize("block", [1, 700, 1 << 21])

@@ -32,10 +32,14 @@ for name in ("to_torch", "from_torch"):
         print(error)
 """)
     for name in ("to_torch", "from_torch"):
-        expected = f"interop.{name}(function) needs PyTorch, which is not installed (No module named 'torch'); install it with the extra interop"
-        assert expected in out
+        missing = f"interop.{name}(function) needs PyTorch, which is not installed (No module named 'torch')"
+        assert f"{missing}; install it with the extra interop" in out
 
 
 def test_importing_hyperion_never_imports_pytorch() -> None:
-    out = run("import sys, numpy, hyperion, hyperion.interop; hyperion.autograd.exchange.from_dlpack(numpy.ones(2)); print('torch' in sys.modules)")
+    out = run("""
+import sys, numpy, hyperion, hyperion.interop
+hyperion.autograd.exchange.from_dlpack(numpy.ones(2))
+print("torch" in sys.modules)
+""")
     assert out.strip() == "False"

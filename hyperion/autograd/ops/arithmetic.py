@@ -74,7 +74,7 @@ _power = elementwise(
 )
 _power_number = elementwise(
     "power_number", lambda xp, x, exponent: x ** exponent,
-    lambda out, x, exponent: exponent * power(x, exponent - 1) if exponent else 0.0,
+    lambda out, x, exponent: exponent * power(x, exponent - 1) if exponent else 0 * _sign(x),
 )
 _clip = elementwise(
     "clip", lambda xp, x, lower, upper: xp.minimum(xp.maximum(x, lower), upper), lambda out, x, lower, upper: (x >= lower) & (x <= upper)

@@ -4,6 +4,7 @@ Cotangents are paired with tangents by Re(sum(w * z)): hence real(z) sends g bac
 """
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ def real_only(forward: Rule) -> Callable[..., Any]:
 
     operation: Any = forward
 
+    @wraps(operation)
     def checked(xp: Any, *xs: Any, **params: Any) -> Any:
         if any(hasattr(x, "dtype") and is_complex(x.dtype) for x in xs):
             raise TypeError("it is defined for real numbers only")

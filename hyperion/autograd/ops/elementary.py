@@ -165,13 +165,13 @@ logaddexp2 = elementwise(
 
 
 def _xlogy(xp: Any, x: Any, y: Any) -> Any:
-    zero = x == 0
-    return xp.where(xp.logical_and(zero, y == y), x, x * xp.log(xp.where(zero, 1.0, y)))
+    zero = xp.logical_and(x == 0, y == y)
+    return xp.where(zero, x, x * xp.log(xp.where(zero, 1.0, y)))
 
 
 def _xlog1py(xp: Any, x: Any, y: Any) -> Any:
-    zero = x == 0
-    return xp.where(xp.logical_and(zero, y == y), x, x * xp.log1p(xp.where(zero, 0.0, y)))
+    zero = xp.logical_and(x == 0, y == y)
+    return xp.where(zero, x, x * xp.log1p(xp.where(zero, 0.0, y)))
 
 
 def _logarithm_argument(x: Tensor, y: Tensor, pole: float) -> Tensor:

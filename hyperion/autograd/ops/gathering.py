@@ -17,7 +17,7 @@ from hyperion.autograd.ops.comparison import where as choose
 from hyperion.autograd.ops.indexing import getitem, scatter
 from hyperion.autograd.ops.manipulation import moveaxis
 from hyperion.autograd.ops.reductions import as_mask, constant, highest, is_half, lowest, ordered, prod
-from hyperion.autograd.ops.shaping import as_shape, astype, broadcast_to, concat, expand_dims, normalize_axis, reshape
+from hyperion.autograd.ops.shaping import astype, broadcast_to, concat, expand_dims, normalize_axis, reshape
 from hyperion.autograd.table import Primitive, general, linear
 from hyperion.autograd.tensor import Tensor, as_tensor
 from hyperion.errors import DtypeError, IndexingError, InputError, ShapeError, nearest
@@ -684,17 +684,19 @@ _write = linear("write", _written, _written_back, batch=_batched_write)
 
 def write(x: Tensor, index: tuple[Any, ...], values: Any, name: str) -> Tensor:
     """Return x with x[index] replaced by values; the index has integers, slices, None and ... only, and values broadcast."""
-    try:
-        shape = np.broadcast_to(np.zeros(()), x.shape)[index].shape
-    except IndexError as error:
-        raise ShapeError(f"{name}: the index does not fit x of shape {x.shape}: {error}") from error
-    return _write(x, _spread_to(_same_dtype(x, values, name), shape, name), index=index)
+    return _write(x, _spread_to(_same_dtype(x, values, name), _selected(x, index, name), name), index=index)
 
 
 def add_slice(x: Tensor, index: tuple[Any, ...], values: Any, name: str) -> Tensor:
     """Return x with values added to x[index]; as `write`."""
-    shape = getitem(x, index).shape
-    return x + scatter(_spread_to(_same_dtype(x, values, name), shape, name), index, as_shape(x.shape, name))
+    return x + scatter(_spread_to(_same_dtype(x, values, name), _selected(x, index, name), name), index, x.shape)
+
+
+def _selected(x: Tensor, index: tuple[Any, ...], name: str) -> tuple[int, ...]:
+    try:
+        return getitem(x, index).shape
+    except IndexError as error:
+        raise IndexingError(f"{name}: the index does not fit x of shape {x.shape}: {error}") from error
 
 
 def select_scatter(x: Any, values: Any, axis: int, index: int) -> Tensor:

@@ -541,7 +541,7 @@ def repeat(x: Any, repeats: Any, axis: int | None = None) -> Tensor:
         return reshape(wide, (*x.shape[:place], length * n, *x.shape[place + 1:]))
     if times.shape != (x.shape[place],):
         raise ShapeError(f"repeat(x, repeats): repeats have shape {times.shape}; give one number, or one for each of {x.shape[place]}")
-    index = np.repeat(np.arange(x.shape[place]), times)       # pyright: ignore[reportUnknownArgumentType]
+    index: Any = np.repeat(np.arange(x.shape[place]), times)       # pyright: ignore[reportUnknownArgumentType]
     index = Tensor(device.to_device(index, x.device))
     return x[(*(slice(None),) * place, index)]
 

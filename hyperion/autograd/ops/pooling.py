@@ -292,7 +292,8 @@ def _sizes(x: Tensor, size: Any, rank: int, name: str) -> tuple[int, ...]:
         raise InputError(f"{name}: size={size!r} has {len(given)} numbers; give one, or one for each of the {rank} axes of space")
     if 0 in x.shape[2:]:
         raise ShapeError(f"{name}: x has shape {x.shape}; its axes of space must not be empty")
-    return as_ints(tuple(n if m is None else m for n, m in zip(x.shape[2:], given, strict=True)), rank, name, "size", 1)
+    kept = tuple(n if m is None else m for n, m in zip(x.shape[2:], given, strict=True))
+    return as_ints(kept if None in given else size, rank, name, "size", 1)
 
 
 def _adaptive_avg(x: Any, size: Any, layout: str | None, rank: int) -> Tensor:
@@ -393,7 +394,7 @@ def max_unpool1d(
     """Return zeros with the values of x where `max_pool1d` found them.
 
     indices, kernel, stride, padding: of that pooling.  size: length of the result; None: (n - 1) stride - 2 padding + kernel.
-    Raises: ShapeError if there is not one index for each value; InputError if one lies outside.
+    Raises: ShapeError if there is not one index for each value; IndexingError if one lies outside.
 
     >>> values, places = max_pool1d([[1.0, 3.0, 2.0, 0.0]], 2, return_indices=True)
     >>> max_unpool1d(values, places, 2)[0]

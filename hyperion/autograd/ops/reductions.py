@@ -21,7 +21,7 @@ from hyperion.autograd.ops.shaping import (
     reshape,
     stack,
 )
-from hyperion.autograd.table import general, linear
+from hyperion.autograd.table import PRIMITIVES, general, linear
 from hyperion.autograd.tensor import Tensor, as_tensor
 from hyperion.errors import DtypeError, ShapeError
 from hyperion.gpu import device
@@ -60,8 +60,8 @@ def _reduced(name: str) -> Any:
 
     def forward(xp: Any, x: Any, axis: Axes, keepdims: bool) -> Any:
         if is_half(x.dtype):
-            return getattr(xp, name)(x, axis=axis, dtype=np.float32, keepdims=keepdims).astype(x.dtype)
-        return getattr(xp, name)(x, axis=axis, dtype=x.dtype, keepdims=keepdims)
+            return getattr(x, name)(axis=axis, dtype=np.float32, keepdims=keepdims).astype(x.dtype)
+        return getattr(x, name)(axis=axis, dtype=x.dtype, keepdims=keepdims)
 
     return forward
 
@@ -110,9 +110,10 @@ def _kept(shape: tuple[int, ...], axis: Axes) -> tuple[int, ...]:
 
 def _spread(g: Tensor, x: Tensor, axis: Axes) -> Tensor:
     """Return a cotangent of a reduction of x repeated along the axes that were reduced."""
-    if g.ndim and g.ndim != x.ndim:
-        g = reshape(g, _kept(x.shape, axis))
-    return broadcast_to(g, x.shape)
+    shape = x.shape
+    if g.ndim and g.ndim != len(shape):
+        g = reshape(g, _kept(shape, axis))
+    return g if g.shape == shape else PRIMITIVES["broadcast_to"](g, shape=shape)
 
 
 def _along(shape: tuple[int, ...], axis: Axes) -> int:

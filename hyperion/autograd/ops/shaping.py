@@ -5,6 +5,8 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from hyperion.autograd.batching import by_axes
 from hyperion.autograd.dtypes import as_dtype, is_inexact
 from hyperion.autograd.graph import Hook
@@ -18,6 +20,12 @@ __all__ = [
     "astype", "broadcast_to", "concat", "expand_dims", "flip", "identity", "normalize_axes", "normalize_axis", "permute_dims",
     "reshape", "squeeze", "stack", "sum_to", "to_device",
 ]
+
+
+def _repeated(xp: Any, x: Any, shape: tuple[int, ...]) -> Any:
+    if x.ndim == 0 and xp is np:        # the derivative of every sum: a third of the time of broadcast_to
+        return np.ndarray(shape, x.dtype, x, 0, (0,) * len(shape))
+    return xp.broadcast_to(x, shape)
 
 
 def _sum_to(xp: Any, x: Any, shape: tuple[int, ...]) -> Any:
@@ -83,7 +91,7 @@ _permute_dims = linear(
     lambda g, x, axes: _permute_dims(g, axes=tuple(sorted(range(len(axes)), key=axes.__getitem__))), batch=_batched_order,
 )
 _broadcast_to = linear(
-    "broadcast_to", lambda xp, x, shape: xp.broadcast_to(x, shape), lambda g, x, shape: _sums(g, shape=x.shape), batch=_batched_shape
+    "broadcast_to", _repeated, lambda g, x, shape: _sums(g, shape=x.shape), batch=_batched_shape
 )
 _sums = linear("sum_to", _sum_to, lambda g, x, shape: _broadcast_to(g, shape=x.shape), batch=_batched_shape)
 _flip = linear("flip", lambda xp, x, axis: xp.flip(x, axis), lambda g, x, axis: _flip(g, axis=axis), batch=by_axes("axis"))

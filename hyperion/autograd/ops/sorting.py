@@ -96,7 +96,7 @@ def _sort_jvp(tangents: list[Tensor], out: Tensor, x: Tensor, axis: int, descend
 def _top_forward(xp: Any, x: Any, axis: int, k: int, largest: bool) -> Any:
     """Return the indices of the k largest or smallest elements, best first: of equal ones the first. NaN counts as the largest."""
     n = x.shape[axis]
-    if 4 * k >= n:
+    if not k or 4 * k >= n:
         return _argsort_forward(xp, x, axis, largest).take(xp.arange(k), axis=axis)
     some = xp.argpartition(x, n - k if largest else k - 1, axis=axis).take(xp.arange(n - k, n) if largest else xp.arange(k), axis=axis)
     some = xp.sort(some, axis=axis)

@@ -13,6 +13,7 @@ import numpy as np
 
 from hyperion.autograd.ops.arithmetic import clip, exp, log, reciprocal, sign
 from hyperion.autograd.ops.comparison import where
+from hyperion.autograd.ops.complexes import real_only
 from hyperion.autograd.table import Primitive, Rule, elementwise
 from hyperion.autograd.tensor import Tensor, as_tensor
 from hyperion.errors import InputError
@@ -39,16 +40,9 @@ def _call(xp: Any, name: str, *xs: Any) -> Any:
     return function(*xs).astype(x.dtype, copy=False)
 
 
-def _special(name: str) -> Rule:
-    def forward(xp: Any, *xs: Any) -> Any:
-        return _call(xp, name, *xs)
-
-    return forward
-
-
 def _one(name: str, partial: Rule, doc: str) -> Primitive:
     """Add a special function of one number, of the same name in scipy.special."""
-    return elementwise(name, _special(name), partial, floating=True, doc=doc)
+    return elementwise(name, lambda xp, x: _call(xp, name, x), partial, floating=True, doc=doc)
 
 
 # Error functions and the normal distribution.
@@ -75,16 +69,21 @@ _logit = _one("logit", lambda out, x: reciprocal(x * (1.0 - x)), "")
 
 gammaln = _one("gammaln", lambda out, x: digamma(x), "Return log(|gamma(x)|) for each element.")
 gamma = _one("gamma", lambda out, x: out * digamma(x), "Return the gamma function of each element: (n - 1)! of an integer n.")
-digamma = _one("digamma", lambda out, x: _polygamma(x, order=1), "Return the derivative of gammaln for each element.")
+digamma = elementwise(
+    "digamma", real_only(lambda xp, x: _call(xp, "digamma", x)), lambda out, x: _polygamma(x, order=1), floating=True,
+    doc="Return the derivative of gammaln for each element.",
+)
 _polygamma = elementwise(
     "polygamma", lambda xp, x, order: _call(xp, "polygamma", order, x), lambda out, x, order: _polygamma(x, order=order + 1), floating=True
 )
 betaln = elementwise(
-    "betaln", _special("betaln"), lambda out, x, y: digamma(x) - digamma(x + y), lambda out, x, y: digamma(y) - digamma(x + y),
+    "betaln", lambda xp, x, y: _call(xp, "betaln", x, y),
+    lambda out, x, y: digamma(x) - digamma(x + y), lambda out, x, y: digamma(y) - digamma(x + y),
     floating=True, doc="Return log(|beta(x1, x2)|) for each element.",
 )
 beta = elementwise(
-    "beta", _special("beta"), lambda out, x, y: out * (digamma(x) - digamma(x + y)), lambda out, x, y: out * (digamma(y) - digamma(x + y)),
+    "beta", lambda xp, x, y: _call(xp, "beta", x, y),
+    lambda out, x, y: out * (digamma(x) - digamma(x + y)), lambda out, x, y: out * (digamma(y) - digamma(x + y)),
     floating=True, doc="Return gamma(x1) gamma(x2) / gamma(x1 + x2) for each element.",
 )
 
@@ -186,7 +185,8 @@ _gammainc = elementwise(
     floating=True,
 )
 gammaincc = elementwise(
-    "gammaincc", _special("gammaincc"), lambda out, a, x: -_gammainc(a, x, order=1), lambda out, a, x: -_density(a, x, 0), floating=True,
+    "gammaincc", lambda xp, a, x: _call(xp, "gammaincc", a, x),
+    lambda out, a, x: -_gammainc(a, x, order=1), lambda out, a, x: -_density(a, x, 0), floating=True,
     doc="Return 1 - gammainc(a, x) for each element, exact where that cancels.",
 )
 

@@ -32,7 +32,8 @@ METHODS = ("linear", "lower", "higher", "midpoint", "nearest")
 def quantile(x: Any, q: Any, axis: Any = None, keepdims: bool = False, method: str = "linear") -> Tensor:
     """Return quantiles of elements over axes: order q in a sorted row of n elements lies at position q (n - 1). NaN if one is NaN.
 
-    q: order between 0 and 1, or several, which become the first axis of the result; a Tensor has a derivative, too.  axis: None (all), a number or several.
+    q: order between 0 and 1, or several, which become the first axis of the result; a Tensor has a derivative, too.
+    axis: None (all), a number or several.
     method: between two elements "linear" interpolates, "midpoint" takes their mean, "lower", "higher" and "nearest" (the even one of
         two) take one of them.
     Raises: InputError if q or the method is wrong; ShapeError if there are no elements along the axes; DtypeError for complex x.

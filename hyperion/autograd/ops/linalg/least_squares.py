@@ -5,18 +5,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hyperion.autograd.batching import over_leading
-from hyperion.autograd.dtypes import is_complex
+from hyperion.autograd.dtypes import is_complex, real_dtype
 from hyperion.autograd.ops.complexes import conj, real
 from hyperion.autograd.ops.linalg.factorisations import svdvals
 from hyperion.autograd.ops.linalg.norms import Order, extreme, matrix_norm
-from hyperion.autograd.ops.linalg.rules import adjoint, as_matrix, lapack
+from hyperion.autograd.ops.linalg.rules import adjoint, as_matrix, constant, lapack
 from hyperion.autograd.ops.linalg.solving import inv, right_hand_side
 from hyperion.autograd.ops.products import matmul, matrix_transpose
 from hyperion.autograd.ops.reductions import sum
-from hyperion.autograd.ops.shaping import squeeze
+from hyperion.autograd.ops.shaping import expand_dims, squeeze, sum_to
 from hyperion.autograd.table import general
-from hyperion.autograd.tensor import Tensor
-from hyperion.errors import InputError
+from hyperion.autograd.tensor import Tensor, as_tensor
+from hyperion.errors import InputError, ShapeError
 
 __all__ = ["LeastSquares", "cond", "lstsq", "matrix_rank", "pinv"]
 
@@ -30,42 +30,41 @@ class LeastSquares(NamedTuple):
     singular_values: Tensor
 
 
-def cutoff(x: Any) -> float:
-    """Return the size, relative to the largest, below which singular values of matrices like x count as zero."""
-    return max(x.shape[-2:]) * float(np.finfo(x.dtype).eps)
-
-
 def _pinv_forward(xp: Any, x: Any, rtol: Any) -> Any:
     if not x.size:
-        return xp.zeros((*x.shape[:-2], x.shape[-1], x.shape[-2]), dtype=x.dtype)
+        return xp.zeros((*np.broadcast_shapes(x.shape[:-2], rtol.shape), x.shape[-1], x.shape[-2]), dtype=x.dtype)
     u, s, vh = lapack(xp, f"pinv(x): x, shape {x.shape}, must be finite", xp.linalg.svd, x, full_matrices=False)
-    kept = s > (cutoff(x) if rtol is None else rtol) * s[..., :1]
+    kept = s > rtol[..., None] * s[..., :1]
     inverse = xp.where(kept, 1.0 / xp.where(kept, s, 1), 0).astype(s.dtype)
     return xp.matmul(vh.conj().swapaxes(-1, -2) * inverse[..., None, :], u.conj().swapaxes(-1, -2))
 
 
-def _pinv_vjp(g: Tensor, out: Tensor, x: Tensor, rtol: Any) -> tuple[Tensor]:
+def _pinv_vjp(g: Tensor, out: Tensor, x: Tensor, rtol: Tensor) -> tuple[Tensor, None]:
     turned, weights = matrix_transpose(out), matrix_transpose(g)
     outside = weights - x @ (out @ weights)         # (I - x out) g^T
     above = weights - (weights @ out) @ x           # g^T (I - out x)
-    return (conj(outside @ out @ adjoint(out) + adjoint(out) @ out @ above) - turned @ g @ turned,)
+    return sum_to(conj(outside @ out @ adjoint(out) + adjoint(out) @ out @ above) - turned @ g @ turned, x.shape), None
 
 
-def _pinv_jvp(tangents: list[Tensor], out: Tensor, x: Tensor, rtol: Any) -> Tensor:
-    moved, turned = tangents[0], adjoint(tangents[0])
+def _pinv_jvp(tangents: list[Tensor | None], out: Tensor, x: Tensor, rtol: Tensor) -> Tensor | None:
+    moved = tangents[0]
+    if moved is None:
+        return None
+    turned = adjoint(moved)
     beside = turned - (turned @ x) @ out            # dx^H (I - x out)
     above = turned - out @ (x @ turned)             # (I - out x) dx^H
     return out @ adjoint(out) @ beside + above @ adjoint(out) @ out - out @ moved @ out
 
 
 # Golub and Pereyra, SIAM J. Numer. Anal. 10 (1973) 413, eq. 4.12: where the rank does not change.
-_pinv = general("pinv", _pinv_forward, _pinv_vjp, _pinv_jvp, batch=over_leading(2))
+_pinv = general("pinv", _pinv_forward, _pinv_vjp, _pinv_jvp, batch=over_leading(2, 0))
 
 
-def pinv(x: Any, rtol: float | None = None) -> Tensor:
+def pinv(x: Any, rtol: Any = None) -> Tensor:
     """Return the Moore-Penrose pseudo-inverse of matrices, shape (..., n, m) to (..., m, n).
 
-    rtol: singular values below rtol times the largest count as zero; by default max(n, m) times the rounding error of the dtype.
+    rtol: number, or one per matrix, shape (...): singular values up to rtol times the largest count as zero; by default max(n, m) times
+        the rounding error of the dtype. It has no derivative.
     The derivative is that among matrices of the same rank: where a rank is about to change, the pseudo-inverse is not continuous.
     Raises: ShapeError or DtypeError if x is no stack of floating or complex matrices; InputError for a negative rtol.
     Source: Golub and Pereyra, SIAM Journal on Numerical Analysis 10 (1973) 413, for the derivative.
@@ -73,20 +72,23 @@ def pinv(x: Any, rtol: float | None = None) -> Tensor:
     >>> pinv([[2.0, 0.0], [0.0, 0.0]])[0]
     Tensor (2,) float32, cpu: [0.5 0. ]
     """
-    return _pinv(as_matrix(x, "pinv(x)"), rtol=as_rtol(rtol, "pinv"))
+    x = as_matrix(x, "pinv(x)")
+    return _pinv(x, as_rtol(rtol, x, "pinv"))
 
 
-def as_rtol(rtol: Any, name: str) -> float | None:
-    """Return a relative tolerance as a number, or refuse it."""
+def as_rtol(rtol: Any, x: Tensor, name: str) -> Tensor:
+    """Return a relative tolerance, by default that of the dtype, as a constant that goes with matrices, or refuse it."""
     if rtol is None:
-        return None
-    value = float(rtol)
-    if not value >= 0:
-        raise InputError(f"{name}(x, rtol={value}): rtol must be 0 or more")
-    return value
+        return constant(x, np.asarray(max(x.shape[-2:]) * float(np.finfo(x.dtype).eps), real_dtype(x.dtype)))
+    if isinstance(rtol, int | float) and not rtol >= 0:
+        raise InputError(f"{name}(x, rtol={rtol}): rtol must be 0 or more")
+    tolerance = as_tensor(rtol).detach().astype(real_dtype(x.dtype)).to(x.device)
+    if any(n != m and 1 not in (n, m) for n, m in zip(reversed(x.shape[:-2]), reversed(tolerance.shape), strict=False)):
+        raise ShapeError(f"{name}(x, rtol): rtol has shape {tolerance.shape}; it must broadcast with {x.shape[:-2]}, the stack of matrices")
+    return tolerance
 
 
-def lstsq(a: Any, b: Any, rtol: float | None = None) -> LeastSquares:
+def lstsq(a: Any, b: Any, rtol: Any = None) -> LeastSquares:
     """Return the least-squares solution x of a x = b; of several, the shortest one.
 
     a: shape (..., m, n).  b: shape (m,) or (..., m, k).  rtol: as `pinv`.
@@ -100,15 +102,14 @@ def lstsq(a: Any, b: Any, rtol: float | None = None) -> LeastSquares:
     a = as_matrix(a, name, "a")
     b, vector = right_hand_side(name, a, b)
     values = svdvals(a)
-    tolerance = cutoff(a) if rtol is None else as_rtol(rtol, "lstsq")
     solution = matmul(pinv(a, rtol), b)
     missed = b - a @ solution
     residuals = sum(real(missed * conj(missed)) if is_complex(missed.dtype) else missed * missed, axis=-2)
-    rank = _rank(values.detach(), tolerance)
+    rank = _rank(values.detach(), as_rtol(rtol, a, "lstsq"))
     return LeastSquares(squeeze(solution, -1) if vector else solution, squeeze(residuals, -1) if vector else residuals, rank, values)
 
 
-def matrix_rank(x: Any, rtol: float | None = None) -> Tensor:
+def matrix_rank(x: Any, rtol: Any = None) -> Tensor:
     """Return the number of singular values above rtol times the largest, int64; it has no derivative.
 
     x: shape (..., n, m).  rtol: as `pinv`.
@@ -118,12 +119,11 @@ def matrix_rank(x: Any, rtol: float | None = None) -> Tensor:
     Tensor () int64, cpu: 1
     """
     x = as_matrix(x, "matrix_rank(x)")
-    tolerance = cutoff(x) if rtol is None else as_rtol(rtol, "matrix_rank")
-    return _rank(svdvals(x.detach()), tolerance)
+    return _rank(svdvals(x.detach()), as_rtol(rtol, x, "matrix_rank"))
 
 
-def _rank(values: Tensor, tolerance: Any) -> Tensor:
-    return sum((values > values[..., :1] * tolerance).astype("int64"), axis=-1)
+def _rank(values: Tensor, tolerance: Tensor) -> Tensor:
+    return sum((values > values[..., :1] * expand_dims(tolerance, -1)).astype("int64"), axis=-1)
 
 
 def cond(x: Any, ord: Order = None) -> Tensor:

@@ -15,7 +15,7 @@ from hyperion.autograd.ops.comparison import less_equal, where
 from hyperion.autograd.ops.complexes import conj, imag, real
 from hyperion.autograd.ops.products import matrix_transpose
 from hyperion.autograd.ops.reductions import max, sum
-from hyperion.autograd.ops.shaping import expand_dims
+from hyperion.autograd.ops.shaping import expand_dims, sum_to
 from hyperion.autograd.table import general, linear
 from hyperion.autograd.tensor import Tensor, as_tensor
 from hyperion.autograd.transforms import vjp
@@ -160,7 +160,7 @@ def _determined(xp: Any, x: Any, mask: Any, drop: Any, name: str) -> Any:
 
 
 determined = linear(
-    "determined", _determined, lambda g, x, mask, drop, name: (determined(g, mask, drop, name=name), None, None),
+    "determined", _determined, lambda g, x, mask, drop, name: (sum_to(determined(g, mask, drop, name=name), x.shape), None, None),
     batch=over_leading(2, 2, 2),
 )
 
