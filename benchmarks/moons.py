@@ -41,7 +41,8 @@ def train_hyperion(points, classes, layers, steps):
     for k in range(steps):
         began = time.perf_counter()
         (loss, scores), gradient = step(layers)
-        layers = hp.tree_map(lambda p, g, r=rate(k, steps): p - r * g, layers, gradient)
+        length = rate(k, steps)
+        layers = hp.tree_map(lambda p, g, length=length: p - length * g, layers, gradient)
         seconds.append(time.perf_counter() - began)
         losses.append(loss.item())
         accuracy = float(np.mean((scores.numpy() > 0.0) == (classes > 0.0)))
@@ -92,7 +93,8 @@ def main() -> int:
     layers = moons.initial(SIZES, generator)
 
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
-    print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, load {load:.2f}; {samples} points, {steps} steps")
+    machine = platform.processor() or platform.machine()
+    print(f"{machine}, Python {platform.python_version()}, load {load:.2f}; {samples} points, {steps} steps")
     systems = {"hyperion": train_hyperion}
     try:
         versions = {"micrograd": importlib.metadata.version("micrograd")}
@@ -101,9 +103,12 @@ def main() -> int:
         versions = {}
         print("  micrograd left out: it is not installed (pip install micrograd)")
     versions["hyperion"] = hp.__version__
-    train_hyperion(points, classes, layers, 3)                     # the first call imports and compiles nothing, but fills caches
-    found = {name: train(points, classes, layers, steps) for name, train in systems.items()}
-    found["hyperion"] = min([found["hyperion"], *(train_hyperion(points, classes, layers, steps) for _ in range(4))], key=lambda r: sum(r[2]))
+    repeats = {"hyperion": 5, "micrograd": 1}                      # the median of them, by time
+    train_hyperion(points, classes, layers, 3)                     # not counted: first calls fill caches
+    found = {}
+    for name, train in systems.items():
+        runs = sorted((train(points, classes, layers, steps) for _ in range(repeats[name])), key=lambda run: sum(run[2]))
+        found[name] = runs[len(runs) // 2]
     records = []
     for name, (losses, accuracy, seconds) in found.items():
         total = sum(seconds)

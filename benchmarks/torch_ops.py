@@ -30,7 +30,7 @@ import numpy as np
 import runner
 import torch_ops_table as table
 
-from hyperion.errors import DtypeError
+from hyperion.errors import DtypeError, SingularError
 
 SAMPLES = 20          # of each variant and dtype at most, evenly spaced over op_db's
 TOLERANCE = 1e-10     # float64: about 1e6 roundings; where a sample's condition number needs more, the table says so with the reason
@@ -363,6 +363,9 @@ def compare(name: str, variants: list[Any], count: int = SAMPLES, verbose: bool 
             except Exception as error:
                 if dtype == "complex128" and isinstance(error, DtypeError):
                     notes["complex inputs are refused"] += 1
+                    continue
+                if isinstance(error, SingularError):
+                    notes["refused, with the reason: the derivative does not exist at equal or zero singular values"] += 1
                     continue
                 if "0 axes" in str(error) or "outside an array of shape ()" in str(error):
                     notes["skipped: an axis of a Tensor without axes, which PyTorch takes"] += 1

@@ -139,6 +139,11 @@ def operator(name: str, run: Callable[..., Any]) -> Callable[..., Any]:
     return adapter
 
 
+def per_channel(weight: Any, ndim: int) -> Any:
+    """Return a weight for each channel in a shape that broadcasts with (batch, channels, *space)."""
+    return N.reshape(weight, () if weight.size == 1 else (-1,) + (1,) * (ndim - 2))
+
+
 def unary(*names: str) -> Callable[..., Any]:
     return lambda x, inplace=False: N(*names)(x)
 
@@ -216,7 +221,7 @@ add(
     reason="PyTorch, with the threshold at its default, is linear above 20: off by exp(-20) = 2e-9",
 )
 add("nn.functional.threshold", lambda x, threshold, value, inplace=False: N.threshold(x, threshold, value))
-add("nn.functional.prelu", lambda x, weight: N.prelu(x, weight))
+add("nn.functional.prelu", lambda x, weight: N.prelu(x, per_channel(weight, x.ndim)))
 add("nn.functional.glu", lambda x, dim=-1: N.glu(x, axis=dim))
 
 # Elementwise, several inputs
@@ -1082,6 +1087,17 @@ def interpolated(x: Any, size: Any, scale: Any, mode: str, align_corners: Any, a
     )
 
 
+for name in ("grid_sampler_2d", "grid_sampler_3d"):
+    add(
+        name,
+        lambda x, grid, mode, padding, align_corners: N.grid_sample(
+            x,
+            grid,
+            mode=("bilinear", "nearest", "bicubic")[mode],
+            padding_mode=("zeros", "border", "reflection")[padding],
+            align_corners=align_corners,
+        ),
+    )
 add(
     "nn.functional.grid_sample",
     lambda x, grid, mode="bilinear", padding_mode="zeros", align_corners=None: N.grid_sample(
@@ -1097,16 +1113,49 @@ add(
 add("nn.functional.pixel_shuffle", lambda x, upscale_factor: N.pixel_shuffle(x, upscale_factor))
 add("nn.functional.pixel_unshuffle", lambda x, downscale_factor: N.pixel_unshuffle(x, downscale_factor))
 add("nn.functional.channel_shuffle", lambda x, groups: N.channel_shuffle(x, groups))
-add("nn.functional.layer_norm", lambda x, shape, weight=None, bias=None, eps=1e-5: N.layer_norm(x, tuple(shape), weight, bias, eps))
+add(
+    "nn.functional.layer_norm",
+    lambda x, shape, weight=None, bias=None, eps=1e-5: N.layer_norm(sized(x), weight, bias, last_axes(x, shape), at_least_0(eps)),
+)
 add(
     "nn.functional.rms_norm",
-    lambda x, shape, weight=None, eps=None: N.rms_norm(x, tuple(shape), weight, 2.220446049250313e-16 if eps is None else eps),
+    lambda x, shape, weight=None, eps=None: N.rms_norm(
+        sized(x), weight, last_axes(x, shape), 2.220446049250313e-16 if eps is None else at_least_0(eps)
+    ),
 )
-add("nn.functional.group_norm", lambda x, groups, weight=None, bias=None, eps=1e-5: N.group_norm(x, groups, weight, bias, eps))
+add("nn.functional.group_norm", lambda x, groups, weight=None, bias=None, eps=1e-5: N.group_norm(x, groups, weight, bias, at_least_0(eps)))
+add(
+    "nn.functional.instance_norm",
+    lambda x, running_mean=None, running_var=None, weight=None, bias=None, use_input_stats=True, momentum=0.1, eps=1e-5: (
+        N.instance_norm(x, weight, bias, eps) if use_input_stats else skip("running statistics")
+    ),
+)
+add(
+    "nn.functional.batch_norm",
+    lambda x, average, variance, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5: (
+        N.batch_norm(x, None if training else average, None if training else variance, weight, bias, eps)
+        if x.ndim > 1
+        else skip("of a vector")
+    ),
+)
 add("nn.functional.local_response_norm", lambda x, size, alpha=1e-4, beta=0.75, k=1.0: N.local_response_norm(x, size, alpha, beta, k))
-add("nn.functional.normalize", lambda x, p=2.0, dim=1, eps=1e-12: N.normalize(x, p, dim, eps))
+add("nn.functional.normalize", lambda x, p=2.0, dim=1, eps=1e-12: N.normalize(x, p, dim, eps) if p > 0 else skip("p below 0: refused"))
 add("nn.functional.cosine_similarity", lambda x, y, dim=1, eps=1e-8: N.cosine_similarity(x, y, dim, eps))
-add("nn.functional.linear", lambda x, w, bias=None: N("linear_layer")(x, w, bias))
+add("nn.functional.pairwise_distance", lambda x, y, p=2.0, eps=1e-6, keepdim=False: N.pairwise_distance(x, y, at_least_0(p), eps, keepdim))
+
+
+def sized(x: Any) -> Any:
+    return x if x.size else skip("no elements: refused")
+
+
+def at_least_0(value: float) -> float:
+    return value if value >= 0 else skip("a negative eps or p: refused")
+
+
+def last_axes(x: Any, shape: Any) -> tuple[int, ...]:
+    """Return the axes of a normalised shape: the last ones."""
+    return tuple(range(x.ndim - len(shape), x.ndim))
+
 
 # Windows
 
@@ -1177,15 +1226,14 @@ OTHER: dict[str, str] = {
     ),
 }
 MISSING: tuple[str, ...] = (
-    "addmm", "addmv", "addbmm", "baddbmm", "addr", "nn.functional.cross_entropy", "nn.functional.linear_cross_entropy",
-    "nn.functional.instance_norm", "nn.functional.binary_cross_entropy_with_logits", "nn.functional.soft_margin_loss",
+    "nn.functional.linear", "addmm", "addmv", "addbmm", "baddbmm", "addr", "nn.functional.cross_entropy",
+    "nn.functional.linear_cross_entropy", "nn.functional.binary_cross_entropy_with_logits", "nn.functional.soft_margin_loss",
     "nn.functional.margin_ranking_loss", "nn.functional.multi_margin_loss", "nn.functional.multilabel_margin_loss",
     "nn.functional.multilabel_soft_margin_loss", "nn.functional.bilinear", "nn.functional.scaled_dot_product_attention",
-    "nn.functional.triplet_margin_loss", "nn.functional.triplet_margin_with_distance_loss", "nn.functional.batch_norm",
-    "nn.functional.binary_cross_entropy", "put", "histogramdd", "nn.functional.smooth_l1_loss", "nn.functional.l1_loss",
-    "nn.functional.embedding_bag", "nn.functional.multi_head_attention_forward", "nn.functional.mse_loss", "grid_sampler_2d",
-    "grid_sampler_3d", "nn.functional.ctc_loss", "nn.functional.cosine_embedding_loss", "nn.functional.nll_loss",
-    "nn.functional.gaussian_nll_loss", "nn.functional.hinge_embedding_loss", "nn.functional.huber_loss", "nn.functional.pdist",
-    "nn.functional.poisson_nll_loss", "nn.functional.pairwise_distance", "nn.functional.kl_div", "masked.cumsum", "masked.cumprod",
-    "masked.median", "masked.norm", "masked.normalize", "masked.logaddexp",
+    "nn.functional.triplet_margin_loss", "nn.functional.triplet_margin_with_distance_loss", "nn.functional.binary_cross_entropy", "put",
+    "histogramdd", "nn.functional.smooth_l1_loss", "nn.functional.l1_loss", "nn.functional.embedding_bag",
+    "nn.functional.multi_head_attention_forward", "nn.functional.mse_loss", "nn.functional.ctc_loss",
+    "nn.functional.cosine_embedding_loss", "nn.functional.nll_loss", "nn.functional.gaussian_nll_loss",
+    "nn.functional.hinge_embedding_loss", "nn.functional.huber_loss", "nn.functional.pdist", "nn.functional.poisson_nll_loss",
+    "nn.functional.kl_div", "masked.cumsum", "masked.cumprod", "masked.median", "masked.norm", "masked.normalize", "masked.logaddexp",
 )

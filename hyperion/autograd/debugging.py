@@ -57,6 +57,7 @@ class _Watch:
             if not self.open:
                 self.original = Primitive.__call__
                 Primitive.__call__ = _watched
+                changes.debugging = True        # sweeps then call every operation, instead of working on raw arrays
                 changes.debugging = True
             self.open = [*self.open, context]
 
@@ -66,6 +67,7 @@ class _Watch:
             self.open = [*self.open[:last], *self.open[last + 1:]]
             if not self.open:
                 Primitive.__call__ = self.original
+                changes.debugging = False
                 changes.debugging = False
 
 

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from hyperion.autograd.dtypes import BFLOAT16, KNOWN
+from hyperion.autograd.graph import share
 from hyperion.autograd.tensor import Tensor, as_tensor
 from hyperion.errors import DeviceError, DtypeError, GraphError, InputError
 from hyperion.gpu import device as devices
 
-__all__ = ["export", "export_device", "from_dlpack"]
+__all__ = ["adopt", "export", "export_device", "from_dlpack"]
 
 CPU, CUDA, CUDA_HOST = 1, 2, 3      # DLDeviceType; memory of kind 3 is the host's, pinned for a GPU
 
@@ -74,18 +75,22 @@ def from_dlpack(x: Any, /, *, device: str | None = None, copy: bool | None = Non
     >>> x, np.shares_memory(x.numpy(), array)
     (Tensor (2,) float64, cpu: [1. 2.], True)
     """
-    data = _adopt(x)
+    data = adopt(x)
     if device is not None and devices.device_of(data) != device:
         if copy is False:
             raise InputError(
                 f"from_dlpack(x, device={device!r}, copy=False): x is on {devices.device_of(data)}, so it must be copied; use copy=None"
             )
         return Tensor(devices.to_device(data, device))
-    return Tensor(data.copy() if copy else data)
+    if copy:
+        return Tensor(data.copy())
+    if devices.namespace(data) is np:
+        share(data)         # writes through the other library, while a gradient needs the values, are then found
+    return Tensor(data)
 
 
-def _adopt(x: Any) -> Any:
-    """Return a NumPy or CuPy array over the memory of a foreign array."""
+def adopt(x: Any) -> Any:
+    """Return a NumPy or CuPy array over the memory of a foreign array, as `from_dlpack`, whose errors it raises."""
     name = f"from_dlpack(x): x is a {type(x).__module__}.{type(x).__name__}"
     if isinstance(x, Tensor):
         if x.tracked:
@@ -121,7 +126,7 @@ def _bfloat16(x: Any) -> Any:
                 "from_dlpack(x): x is a torch.Tensor and cannot be shared: it requires a gradient, which would be lost; use x.detach(), or "
                 "hyperion.interop to carry derivatives across"
             )
-        return _adopt(x.view(torch.int16)).view(BFLOAT16)
+        return adopt(x.view(torch.int16)).view(BFLOAT16)
     if hasattr(x, "__array__") and int(x.__dlpack_device__()[0]) != CUDA:
         data = np.asarray(x)      # JAX: shares memory on the CPU
         return data if data.dtype == BFLOAT16 else None

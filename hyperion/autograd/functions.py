@@ -2,6 +2,7 @@
 
 from hyperion.autograd import creation, inspection
 from hyperion.autograd.creation import *
+from hyperion.autograd.exchange import from_dlpack
 from hyperion.autograd.inspection import *
 from hyperion.autograd.ops import (
     activations,
@@ -16,6 +17,7 @@ from hyperion.autograd.ops import (
     indexing,
     interpolation,
     manipulation,
+    normalization,
     pooling,
     products,
     reductions,
@@ -41,6 +43,7 @@ from hyperion.autograd.ops.gathering import *
 from hyperion.autograd.ops.indexing import *
 from hyperion.autograd.ops.interpolation import *
 from hyperion.autograd.ops.manipulation import *
+from hyperion.autograd.ops.normalization import *
 from hyperion.autograd.ops.pooling import *
 from hyperion.autograd.ops.products import *
 from hyperion.autograd.ops.reductions import *
@@ -53,7 +56,7 @@ from hyperion.autograd.ops.statistics import *
 from hyperion.autograd.ops.stencils import *
 from hyperion.autograd.ops.windows import *
 
-__all__: list[str] = []
+__all__: list[str] = ["from_dlpack"]
 __all__ += creation.__all__
 __all__ += arithmetic.__all__
 __all__ += comparison.__all__
@@ -79,3 +82,4 @@ __all__ += interpolation.__all__
 __all__ += pooling.__all__
 __all__ += spectral.__all__
 __all__ += windows.__all__
+__all__ += normalization.__all__

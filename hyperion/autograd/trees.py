@@ -1,4 +1,7 @@
-"""Trees: dicts, lists, tuples, named tuples and dataclasses whose leaves are Tensors, arrays or numbers. None is an empty tree."""
+"""Trees: dicts, lists, tuples, named tuples, dataclasses and Modules whose leaves are Tensors, arrays or numbers. None is an empty tree.
+
+Any class can be a container: `__tree__()` returns its parts as a dict, `__with_tree__(parts)` a copy of the object with other parts.
+"""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -13,14 +16,18 @@ class Structure:
     """The shape of a tree without its leaves. Two are equal if trees of one can be matched with trees of the other.
 
     kind: the container type; None for a leaf.  keys: dict keys, field names or positions.  children: one Structure per key.
+    model: the object that a copy is made of, for a container with parts that are no leaves; it does not count in comparisons.
     """
 
-    __slots__ = ("children", "keys", "kind")
+    __slots__ = ("children", "keys", "kind", "model")
 
-    def __init__(self, kind: type[Any] | None, keys: "tuple[Any, ...]" = (), children: "tuple[Structure, ...]" = ()) -> None:
+    def __init__(
+        self, kind: type[Any] | None, keys: "tuple[Any, ...]" = (), children: "tuple[Structure, ...]" = (), model: Any = None,
+    ) -> None:
         self.kind = kind
         self.keys = keys
         self.children = children
+        self.model = model
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Structure) and (self.kind, self.keys, self.children) == (other.kind, other.keys, other.children)
@@ -51,6 +58,9 @@ def _contents(tree: Any) -> tuple[type[Any] | None, tuple[Any, ...], tuple[Any, 
         return kind, tuple(tree), tuple(tree.values())
     if _is(kind, tuple, list):
         return kind, tuple(range(len(tree))), tuple(tree)
+    if hasattr(kind, "__tree__"):
+        parts: dict[str, Any] = tree.__tree__()
+        return kind, tuple(parts), tuple(parts.values())
     if hasattr(kind, "__dataclass_fields__"):
         names = tuple(field.name for field in dataclasses.fields(kind))
         return kind, names, tuple(getattr(tree, name) for name in names)
@@ -58,7 +68,7 @@ def _contents(tree: Any) -> tuple[type[Any] | None, tuple[Any, ...], tuple[Any, 
 
 
 def _part(path: str, kind: Any, key: Any) -> str:
-    return f"{path}.{key}" if dataclasses.is_dataclass(kind) else f"{path}[{key!r}]"
+    return f"{path}.{key}" if dataclasses.is_dataclass(kind) or hasattr(kind, "__tree__") else f"{path}[{key!r}]"
 
 
 def flatten(tree: Any) -> tuple[list[Any], Structure]:
@@ -77,7 +87,8 @@ def _collect(tree: Any, leaves: list[Any]) -> Structure:
     if kind is None:
         leaves.append(tree)
         return LEAF
-    return Structure(kind, keys, tuple([_collect(value, leaves) for value in values]))
+    model = tree if hasattr(kind, "__tree__") else None
+    return Structure(kind, keys, tuple([_collect(value, leaves) for value in values]), model)
 
 
 def unflatten(structure: Structure, leaves: Sequence[Any]) -> Any:
@@ -107,6 +118,8 @@ def _build(structure: Structure, leaves: Iterator[Any]) -> Any:
         return kind(zip(structure.keys, values, strict=True))
     if _is(kind, tuple, list):
         return kind(*values) if hasattr(kind, "_fields") else kind(values)
+    if structure.model is not None:
+        return structure.model.__with_tree__(dict(zip(structure.keys, values, strict=True)))
     made = kind.__new__(kind)
     for name, value in zip(structure.keys, values, strict=True):
         object.__setattr__(made, name, value)

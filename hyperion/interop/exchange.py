@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from hyperion.autograd.dtypes import BFLOAT16
-from hyperion.autograd.exchange import from_dlpack
+from hyperion.autograd.exchange import adopt
 from hyperion.autograd.tensor import Tensor
 from hyperion.errors import DtypeError, InputError
 from hyperion.gpu import device
@@ -30,8 +30,8 @@ def plain(x: Any) -> Any:
 
 
 def tensor_of(x: Any) -> Tensor:
-    """Return a Tensor that shares the memory of a torch tensor. On the CPU it is read-only: Tensors do not change."""
-    data = from_dlpack(plain(x)).data
+    """Return a Tensor that shares the memory of a torch tensor; on the CPU its array is read-only. Torch itself watches for writes."""
+    data = adopt(plain(x))
     if device.namespace(data) is np:
         data = data.view()
         data.flags.writeable = False

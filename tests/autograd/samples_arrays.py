@@ -45,8 +45,8 @@ SAMPLES: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
              ((normal(1),), {"axis": (0,), "keepdims": False}), ((holed(7),), {"axis": (0,), "keepdims": False})],
     "max": [((apart(2, 3, 2),), params) for params in AXES],
     "min": [((apart(2, 3, 2),), params) for params in AXES],
-    "variance": [((normal(2, 3, 2),), {**params, "correction": correction}) for params, correction in zip(AXES, (0, 1, 0.5, 0), strict=True)],
-    "deviation": [((normal(2, 3, 2),), {**params, "correction": correction}) for params, correction in zip(AXES[:3], (0, 1, 0.5), strict=True)],
+    "variance": [((normal(2, 3, 2),), {**params, "correction": c}) for params, c in zip(AXES, (0, 1, 0.5, 0), strict=True)],
+    "deviation": [((normal(2, 3, 2),), {**params, "correction": c}) for params, c in zip(AXES[:3], (0, 1, 0.5), strict=True)],
     "logsumexp": [((normal(2, 3, 2),), params) for params in AXES] + [((complexes(2, 3),), {"axis": (1,), "keepdims": False})],
     "softmax": [((normal(2, 3, 2),), {"axis": axis}) for axis in ((1,), (0, 2))],
     "log_softmax": [((normal(2, 3, 2),), {"axis": axis}) for axis in ((1,), (0, 2))],
@@ -71,7 +71,8 @@ SAMPLES: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
     # gathering
     "checked_indices": [((np.array([1, -1, 0]),), {"length": 3, "negative": True, "name": "x"})],
     "take_rows": [((normal(3, 2), rows), {}), ((normal(3), table), {}), ((complexes(3, 2), table), {})],
-    "add_rows": [((normal(5, 2), rows), {"length": 4}), ((normal(3, 2), table), {"length": 3}), ((complexes(5, 2, 2), rows), {"length": 3})],
+    "add_rows": [((normal(5, 2), rows), {"length": 4}), ((normal(3, 2), table), {"length": 3}),
+                 ((complexes(5, 2, 2), rows), {"length": 3})],
     "take_along_axis": [((normal(2, 3), along), {"axis": 1}), ((normal(3, 4), along), {"axis": 0})],
     "add_along_axis": [((normal(2, 4), along), {"axis": 1, "length": 3}), ((complexes(2, 4), along), {"axis": 0, "length": 4})],
     "last_of_equal_indices": [((rows,), {"length": 3})],
@@ -81,7 +82,8 @@ SAMPLES: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
     # manipulation
     "roll": [((normal(3, 4),), {"shift": (1, -2), "axis": (0, 1)}), ((normal(4),), {"shift": (5,), "axis": (0,)}),
              ((normal(4),), {"shift": (1, 2), "axis": (0, 0)})],
-    "sliding_windows": [((normal(5, 4),), {"axis": (0, 1), "size": (2, 3), "step": (2, 1)}), ((normal(7),), {"axis": (0,), "size": (3,), "step": (3,)})],
+    "sliding_windows": [((normal(5, 4),), {"axis": (0, 1), "size": (2, 3), "step": (2, 1)}),
+                        ((normal(7),), {"axis": (0,), "size": (3,), "step": (3,)})],
     "fold_windows": [((normal(2, 2, 2, 3),), {"axis": (0, 1), "size": (2, 3), "step": (2, 1), "shape": (5, 4)}),
                      ((normal(2, 3),), {"axis": (0,), "size": (3,), "step": (3,), "shape": (7,)})],
 }

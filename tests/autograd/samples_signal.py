@@ -29,6 +29,7 @@ ROUTES = {      # each way a convolution is computed: strides, groups, plain pro
     "strided": ((2, 4, 6), (6, 2, 3), places((2,), ((1, 2),), (1,), 2), (4,)),
     "dilated": ((1, 2, 6), (3, 2, 2), places((1,), ((1, 0),), (2,), 1), (5,)),
     "wide": ((1, 1, 4), (4, 1, 2), places((1,), ((0, 0),), (1,), 1), (3,)),
+    "signal": ((1, 1, 5), (1, 1, 3), places((1,), ((1, 2),), (1,), 1), (6,)),
     "plane": ((1, 2, 4, 3), (2, 2, 2, 3), places((1, 2), ((1, 0), (1, 1)), (1, 1), 1), (4, 2)),
     "point": ((2, 2, 3), (4, 1, 1), places((1,), ((0, 0),), (1,), 2), (3,)),
     "channels": ((2, 3, 5), (3, 1, 2), places((1,), ((1, 0),), (2,), 3), (4,)),
@@ -38,7 +39,7 @@ ROUTES = {      # each way a convolution is computed: strides, groups, plain pro
 CONVOLUTIONS: dict[str, list[Any]] = {"conv": [], "conv_input": [], "conv_weight": []}
 for name, (x, w, where, count) in ROUTES.items():
     g = (x[0], w[0], *count)
-    make = waves if name == "dilated" else normal
+    make = waves if name in ("dilated", "signal") else normal
     CONVOLUTIONS["conv"].append(((make(*x), make(*w)), where))
     CONVOLUTIONS["conv_input"].append(((make(*g), make(*w)), {"size": x[2:], **where}))
     CONVOLUTIONS["conv_weight"].append(((make(*x), make(*g)), {"kernel": w[2:], **where}))

@@ -143,9 +143,10 @@ def test_integers_and_half_precision() -> None:
     out = hp.conv1d(x, w)
     assert out.dtype == np.int64
     same(out, hp.conv1d(x.astype(float), w.astype(float)).data)
-    half = hp.conv1d(x.astype(np.float16), w.astype(np.float16))
-    assert half.dtype == np.float16
-    same(half, out.data)            # small whole numbers are exact in half precision
+    for dtype in ("float16", "bfloat16"):
+        half = hp.conv1d(hp.asarray(x).astype(dtype), hp.asarray(w).astype(dtype))
+        assert str(half.dtype) == dtype
+        same(half.astype("float64"), out.data)      # whole numbers below 256 are exact in both
     assert hp.conv1d(x.astype(np.float32), w).dtype == np.float32
 
 

@@ -16,7 +16,7 @@ VERSION = (1, 0)
 
 
 class Speaks:
-    """A Tensor as other libraries see it: through the two methods of the protocol and nothing else."""
+    """A Tensor as other libraries see it: through the two methods of the protocol and nothing else. Without `modern`: before DLPack 1.0."""
 
     def __init__(self, x: hp.Tensor, modern: bool = True) -> None:
         self.x = x
@@ -139,6 +139,20 @@ def test_devices_that_are_not_taken() -> None:
         from_dlpack(np.ones(2), device="cuda:99")
 
 
+def test_memory_written_to_by_the_other_library_is_found() -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra interop)")
+    for theirs, copy in ((torch.ones(3, dtype=torch.float64), False), (np.ones(3), False), (np.ones(3), True)):
+        w = hp.asarray(np.ones(3), requires_grad=True)
+        loss = hp.sum(w * from_dlpack(theirs, copy=copy))
+        theirs[1] = 5.0
+        if copy:
+            loss.backward()
+            assert w.grad is not None and w.grad.numpy().tolist() == [1.0] * 3
+            continue
+        with pytest.raises(GraphError, match="written to since"):
+            loss.backward()
+
+
 # PyTorch
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -233,3 +247,10 @@ def test_torch_on_the_gpu_both_ways_without_a_copy() -> None:
     x = from_dlpack(tensor)
     assert x.data.data.ptr == tensor.data_ptr()
     assert torch.from_dlpack(Speaks(x * 1.0)).device.type == "cuda" and torch.from_dlpack(Speaks(x)).data_ptr() == tensor.data_ptr()
+
+
+def test_the_methods_of_a_tensor_are_these_functions() -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra interop)")
+    x = hp.asarray(np.arange(3.0))
+    assert x.__dlpack_device__() == (1, 0) and address(np.from_dlpack(x)) == address(torch.from_dlpack(x)) == address(x.data)
+    assert address(hp.from_dlpack(x).data) == address(x.data)

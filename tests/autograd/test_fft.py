@@ -61,6 +61,10 @@ def test_transforms_that_cupy_lacks_are_the_same_by_fft(kind: str, variant: int)
         np.testing.assert_allclose(fft.trigonometric_by_fft(np, X, axis, kind, variant), expected, atol=1e-13)
 
 
+def test_the_namespace_is_the_one_users_see() -> None:
+    assert all(getattr(hp.fft, name) is getattr(fft, name) for name in fft.__all__)
+
+
 def test_precision_is_kept() -> None:
     for x in (X.astype(np.float32), Z.astype(np.complex64)):
         assert fft.fft(x).dtype == np.complex64

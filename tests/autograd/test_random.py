@@ -13,7 +13,7 @@ import pytest
 from scipy import special, stats
 
 from hyperion import io
-from hyperion.autograd import Tensor, asarray, grad, jvp, sum, vmap
+from hyperion.autograd import Tensor, asarray, checkpoint, grad, jvp, sum, vmap
 from hyperion.autograd.random import Generator, arithmetic, bits, gamma_probability, log_gamma_sample, mark, rejection, replay
 from hyperion.autograd.random.implicit import log_gamma_slope
 from hyperion.errors import DtypeError, HyperionError, InputError, ShapeError
@@ -375,6 +375,20 @@ def test_replay_draws_again_and_then_goes_on():
     with replay(before):
         assert [generator.normal(()).item(), other.gamma((), 0.5).item(), generator.split(1)[0].state()] == first
     assert (generator.state(), other.state()) == after
+
+
+def test_a_checkpointed_function_draws_the_same_when_it_is_computed_again():
+    generator, x = Generator(1), asarray(np.linspace(0.5, 1.5, 50), **WIDE)
+
+    def noisy(x):
+        return sum(x**3 * generator.bernoulli((50,), 0.5) + generator.normal((50,), x, 0.1, dtype="float64") ** 2)
+
+    before = generator.state()
+    expected = grad(noisy)(x).numpy()
+    after = generator.state()
+    generator.restore(before)
+    np.testing.assert_array_equal(grad(checkpoint(noisy))(x).numpy(), expected)
+    assert generator.state() == after
 
 
 # Derivatives

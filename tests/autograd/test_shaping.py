@@ -52,8 +52,8 @@ def same(result: Any, expected: Any) -> None:
     (lambda x: hp.tensor_split(x, [1, 9, 2], axis=1), lambda x: np.array_split(x, [1, 9, 2], axis=1), (M,)),
     (lambda x: hp.hsplit(x, 3), lambda x: np.hsplit(x, 3), (A,)), (lambda x: hp.hsplit(x, 3), lambda x: np.hsplit(x, 3), (V,)),
     (lambda x: hp.vsplit(x, 2), lambda x: np.vsplit(x, 2), (A,)), (lambda x: hp.dsplit(x, [1]), lambda x: np.dsplit(x, [1]), (A,)),
-    *[(lambda *xs, n=n: getattr(hp, n)(xs), lambda *xs, n=n: getattr(np, n)(xs), (M, 2 * M)) for n in ("hstack", "vstack", "dstack", "column_stack")],
-    *[(lambda *xs, n=n: getattr(hp, n)(xs), lambda *xs, n=n: getattr(np, n)(xs), (V, 2 * V)) for n in ("hstack", "vstack", "dstack", "column_stack")],
+    *[(lambda *xs, n=n: getattr(hp, n)(xs), lambda *xs, n=n: getattr(np, n)(xs), (x, 2 * x))
+      for n in ("hstack", "vstack", "dstack", "column_stack") for x in (M, V)],
     (lambda *xs: hp.concat(xs, axis=None), lambda *xs: np.concatenate(xs, axis=None), (A, V)),
     (lambda x: hp.expand_dims(x, (0, -1)), lambda x: np.expand_dims(x, (0, -1)), (A,)),
     *[(lambda x, c=c: hp.tile(x, c), lambda x, c=c: np.tile(x, c), (M,)) for c in (2, (2, 1), (1, 2, 3), (0, 2), ())],

@@ -40,7 +40,7 @@ def test_the_true_parameters_are_within_their_errors_and_the_bootstrap_agrees(fi
 
 
 def test_the_standard_errors_are_those_of_the_information(finished):
-    """Of the expected information of a gamma regression with a log link: shape X^T X for the mean's three, n (shape^2 psi' - shape) for log shape."""
+    """The expected information of a gamma regression with a log link: shape X^T X, and n (shape^2 psi'(shape) - shape) for log shape."""
     from scipy.special import polygamma
 
     estimate, covariance, distance = read(finished, "estimate", "covariance", "distance")

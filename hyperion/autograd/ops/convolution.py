@@ -63,6 +63,11 @@ class Windows:
         """Whether windows follow each other without a stride."""
         return all(s == 1 for s in self.stride)
 
+    @property
+    def single(self) -> bool:
+        """Whether they are those of a plain convolution of two signals."""
+        return len(self.size) == 1 and self.dense and self.dilation == (1,)
+
     def offsets(self) -> tuple[list[int], int]:
         """Return where each place of the kernel starts to read in the flattened padded array, and over how many elements (stride 1)."""
         steps = [math.prod(self.padded[i + 1:]) for i in range(len(self.padded))]
@@ -125,6 +130,14 @@ def _wide(x: Any) -> Any:
     return x.astype(np.float32) if x.dtype.kind in "fV" and x.dtype.itemsize == 2 else x
 
 
+def _into(xp: Any, x: Any, y: Any, out: Any) -> None:
+    """Write the matrix product of x and y."""
+    if xp is np:
+        np.matmul(x, y, out=out)
+    else:
+        out[...] = xp.matmul(x, y)      # CuPy writes only to contiguous arrays
+
+
 def _conv(xp: Any, x: Any, w: Any, stride: Ints, padding: Pairs, dilation: Ints, groups: int) -> Any:
     dtype, x, w = x.dtype, _wide(x), _wide(w)
     at = Windows(x.shape[2:], w.shape[2:], stride, padding, dilation)
@@ -137,13 +150,16 @@ def _conv(xp: Any, x: Any, w: Any, stride: Ints, padding: Pairs, dilation: Ints,
         return out.astype(dtype, copy=False)
     matrix = w.reshape(groups, outputs // groups, -1)
     if at.plain:
-        xp.matmul(matrix, x.reshape(batch, groups, x.shape[1] // groups, -1), out=out.reshape(batch, groups, outputs // groups, -1))
+        _into(xp, matrix, x.reshape(batch, groups, x.shape[1] // groups, -1), out.reshape(batch, groups, outputs // groups, -1))
+        return out.astype(dtype, copy=False)
+    if at.single and x.shape[:2] == w.shape[:2] == (1, 1):
+        out[0, 0] = xp.correlate(at.pad(xp, x)[0, 0], xp.conj(w[0, 0]), "valid")
         return out.astype(dtype, copy=False)
     windows = at.of(xp, at.pad(xp, x))
     target, rest = out.reshape(batch, groups, outputs // groups, -1), math.prod(at.count[1:])
     for examples, rows in at.blocks(xp, batch, x.shape[1], x.dtype.itemsize):
         columns = at.gather(xp, windows, examples, rows, groups)
-        xp.matmul(matrix, columns, out=target[examples, :, :, rows.start * rest:rows.stop * rest])
+        _into(xp, matrix, columns, target[examples, :, :, rows.start * rest:rows.stop * rest])
     return out.astype(dtype, copy=False)
 
 
@@ -211,6 +227,8 @@ def _conv_weight(xp: Any, x: Any, g: Any, kernel: Ints, stride: Ints, padding: P
     at = Windows(x.shape[2:], kernel, stride, padding, dilation)
     batch, channels, outputs = x.shape[0], x.shape[1], g.shape[1]
     out = xp.zeros((groups, outputs // groups, channels // groups * math.prod(kernel)), dtype=x.dtype)
+    if x.size and g.size and at.single and x.shape[:2] == g.shape[:2] == (1, 1):
+        return xp.correlate(at.pad(xp, x)[0, 0], xp.conj(g[0, 0]), "valid").reshape(1, 1, -1).astype(dtype, copy=False)
     if x.size and g.size and at.dense and groups == channels == outputs and groups > 1:
         return _depthwise_weight(xp, at.pad(xp, x), g, at).astype(dtype, copy=False)
     if x.size and g.size:

@@ -16,7 +16,7 @@ from hyperion.autograd.ops.comparison import equal, logical_and, logical_or, not
 from hyperion.autograd.ops.comparison import where as choose
 from hyperion.autograd.ops.indexing import getitem, scatter
 from hyperion.autograd.ops.manipulation import moveaxis
-from hyperion.autograd.ops.reductions import as_mask, constant, highest, is_half, lowest, ordered, prod
+from hyperion.autograd.ops.reductions import accumulator, as_floating, as_mask, constant, highest, is_half, lowest, ordered, prod
 from hyperion.autograd.ops.shaping import astype, broadcast_to, concat, expand_dims, normalize_axis, reshape
 from hyperion.autograd.table import Primitive, general, linear
 from hyperion.autograd.tensor import Tensor, as_tensor
@@ -45,13 +45,39 @@ def _in_range(xp: Any, indices: Any, length: int, negative: bool, name: str) -> 
     return xp.where(indices < 0, indices + length, indices) if low < 0 else indices
 
 
+SIGN = np.uint64(1 << 63)
+
+
+def _encode(values: Any, ordering: bool = False) -> Any:
+    """Return values in a dtype whose atomic operations every GPU has: half precision as float32, integers as uint64.
+
+    Signed integers keep their bits, which add as they should; for an ordering the sign bit is turned, so that they compare as they should.
+    """
+    if is_half(values.dtype):
+        return values.astype(np.float32)
+    if is_inexact(values.dtype) or values.dtype == np.uint64:
+        return values
+    if values.dtype.kind == "u" or values.dtype.kind == "b":
+        return values.astype(np.uint64)
+    bits = values.astype(np.int64).view(np.uint64)
+    return bits ^ SIGN if ordering else bits
+
+
+def _decode(coded: Any, dtype: Any, ordering: bool = False) -> Any:
+    """Return what `_encode` gave in the dtype it had."""
+    if dtype.kind == "i":
+        coded = (coded ^ SIGN if ordering else coded).view(np.int64)
+    return coded.astype(dtype, copy=False)
+
+
 def _add_rows_forward(xp: Any, values: Any, indices: Any, length: int) -> Any:
     rest = values.shape[indices.ndim:]
-    wide = values.astype(np.float32) if is_half(values.dtype) else values
+    wide = _encode(values)
     where, columns = indices.reshape(-1), math.prod(rest)
     if columns == 1 or not is_inexact(values.dtype):
-        out = xp.zeros((length, columns) if columns != 1 else (length,), dtype=wide.dtype)
-        xp.add.at(out, where, wide.reshape((where.size, columns) if columns != 1 else (where.size,)))
+        flat = where if columns == 1 else (where[:, None] * columns + xp.arange(columns)).reshape(-1)
+        out = xp.zeros(length * columns, dtype=wide.dtype)
+        xp.add.at(out, flat, wide.reshape(-1))
     else:
         rows = xp.ascontiguousarray(wide.reshape(where.size, columns))
         if rows.dtype.kind == "c":
@@ -59,24 +85,23 @@ def _add_rows_forward(xp: Any, values: Any, indices: Any, length: int) -> Any:
         ends = xp.cumsum(xp.bincount(where, minlength=length))
         which = (xp.ones(where.size, dtype=rows.dtype), xp.argsort(where, kind="stable"), xp.concatenate((xp.zeros_like(ends[:1]), ends)))
         out = (device.scipy_module(xp, "sparse").csr_matrix(which, shape=(length, where.size)) @ rows).view(wide.dtype)
-    return out.reshape((length, *rest)).astype(values.dtype, copy=False)
+    return _decode(out.reshape((length, *rest)), values.dtype)
 
 
 def _add_along_forward(xp: Any, values: Any, indices: Any, axis: int, length: int) -> Any:
-    wide = values.astype(np.float32) if is_half(values.dtype) else values
-    wide, where = xp.moveaxis(wide, axis, -1), xp.moveaxis(indices, axis, -1)
+    wide, where = xp.moveaxis(_encode(values), axis, -1), xp.moveaxis(indices, axis, -1)
     rows = math.prod(where.shape[:-1])
     flat = where.reshape(rows, where.shape[-1]) + length * xp.arange(rows)[:, None]
     out = xp.zeros(rows * length, dtype=wide.dtype)
     xp.add.at(out, flat.reshape(-1), wide.reshape(-1))
-    return xp.moveaxis(out.reshape((*where.shape[:-1], length)), -1, axis).astype(values.dtype, copy=False)
+    return xp.moveaxis(_decode(out.reshape((*where.shape[:-1], length)), values.dtype), -1, axis)
 
 
 def _winners_forward(xp: Any, indices: Any, length: int) -> Any:
     """Return for each index which of the equal ones comes last."""
-    last = xp.zeros(length, dtype=np.int64)
-    xp.maximum.at(last, indices, xp.arange(indices.size))
-    return last[indices]
+    last = xp.zeros(length, dtype=np.uint64)
+    xp.maximum.at(last, indices, xp.arange(indices.size, dtype=np.uint64))
+    return last[indices].astype(np.int64)
 
 
 def _put_forward(xp: Any, x: Any, indices: Any, values: Any) -> Any:
@@ -89,10 +114,12 @@ def _extreme_forward(xp: Any, values: Any, indices: Any, length: int, largest: b
     rest = values.shape[indices.ndim:]
     columns = math.prod(rest)
     empty = lowest(values.dtype) if largest else highest(values.dtype)
-    out = xp.full(length * columns, empty, dtype=values.dtype)
+    wide = _encode(values, ordering=True)
+    out = xp.full(length * columns, _encode(np.full((), empty, dtype=values.dtype), ordering=True), dtype=wide.dtype)
     where = indices.reshape(-1, 1) * columns + xp.arange(columns)
-    (xp.maximum if largest else xp.minimum).at(out, where.reshape(-1), values.reshape(-1))
-    return out.reshape((length, *rest))
+    with np.errstate(invalid="ignore"):        # NumPy warns of NaN in `at`, and in no other maximum
+        (xp.maximum if largest else xp.minimum).at(out, where.reshape(-1), wide.reshape(-1))
+    return _decode(out.reshape((length, *rest)), values.dtype, ordering=True)
 
 
 # Rules
@@ -381,6 +408,7 @@ def _rows(values: Any, segments: Any, count: int | None, axis: int, name: str) -
 def segment_sum(values: Any, segments: Any, count: int | None = None, axis: int = 0) -> Tensor:
     """Return the sums of the elements along an axis that belong to one segment; 0 for a segment without elements.
 
+    values: integers shorter than int64 are summed in int64 or uint64.
     segments: integers, one per element of the axis, in any order.  count: number of segments; None: the largest index + 1, which depends
         on values.
     Raises: IndexingError if an index lies outside; ShapeError if there is not one per element.
@@ -388,7 +416,7 @@ def segment_sum(values: Any, segments: Any, count: int | None = None, axis: int 
     >>> segment_sum([1.0, 2.0, 4.0], [0, 2, 0], 3)
     Tensor (3,) float32, cpu: [5. 0. 2.]
     """
-    rows, where, count = _rows(values, segments, count, axis, "segment_sum")
+    rows, where, count = _rows(accumulator(as_tensor(values), None), segments, count, axis, "segment_sum")
     return moveaxis(_add_rows(rows, where, length=count), 0, axis)
 
 
@@ -398,7 +426,7 @@ def segment_mean(values: Any, segments: Any, count: int | None = None, axis: int
     >>> segment_mean([1.0, 2.0, 4.0], [0, 2, 0], 3)
     Tensor (3,) float32, cpu: [2.5 0.  2. ]
     """
-    rows, where, count = _rows(values, segments, count, axis, "segment_mean")
+    rows, where, count = _rows(as_floating(values), segments, count, axis, "segment_mean")
     sizes = maximum(_add_rows(Tensor(device.namespace_of(where.device).ones(where.shape[0], dtype=np.int64)), where, length=count), 1)
     total = _add_rows(rows, where, length=count)
     return moveaxis(divide(total, reshape(sizes, (count, *(1,) * (rows.ndim - 1)))), 0, axis)
@@ -436,7 +464,7 @@ def segment_prod(values: Any, segments: Any, count: int | None = None, axis: int
     >>> segment_prod([1.0, 2.0, 4.0], [0, 2, 0], 3)
     Tensor (3,) float32, cpu: [4. 1. 2.]
     """
-    rows, where, count = _rows(values, segments, count, axis, "segment_prod")
+    rows, where, count = _rows(accumulator(as_tensor(values), None), segments, count, axis, "segment_prod")
     columns = math.prod(rows.shape[1:])
     across = _count_up(columns, where)
     flat = reshape(reshape(where, (-1, 1)) * columns + across, (rows.size,))

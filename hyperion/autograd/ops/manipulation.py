@@ -496,8 +496,8 @@ def combinations(x: Any, count: int = 2, with_replacement: bool = False) -> Tens
     x = as_tensor(x)
     if x.ndim != 1 or count < 0:
         raise ShapeError(f"combinations(x, count={count}): x has shape {x.shape}; it must have one axis, and count must not be negative")
-    chosen = (itertools.combinations_with_replacement if with_replacement else itertools.combinations)(range(x.shape[0]), count)
-    index = np.array(list(chosen), np.int64).reshape(-1, count)
+    chosen = list((itertools.combinations_with_replacement if with_replacement else itertools.combinations)(range(x.shape[0]), count))
+    index = np.array(chosen, np.int64).reshape(len(chosen), count)
     return x[Tensor(device.to_device(index, x.device))]
 
 

@@ -7,10 +7,10 @@ from typing import Any
 from hyperion.autograd.dtypes import is_complex
 from hyperion.autograd.ops.arithmetic import abs, add, divide, maximum, multiply, power, sqrt, square
 from hyperion.autograd.ops.comparison import equal, where
-from hyperion.autograd.ops.complexes import conj
 from hyperion.autograd.ops.elementary import rsqrt
+from hyperion.autograd.ops.pooling import PLAIN
 from hyperion.autograd.ops.reductions import as_floating, max, mean, sum, var
-from hyperion.autograd.ops.shaping import normalize_axes, reshape
+from hyperion.autograd.ops.shaping import broadcast_to, normalize_axes, reshape
 from hyperion.autograd.ops.stencils import resample
 from hyperion.autograd.tensor import Tensor, as_tensor
 from hyperion.errors import DtypeError, InputError, ShapeError
@@ -164,7 +164,7 @@ def local_response_norm(x: Any, size: int, alpha: float = 1e-4, beta: float = 0.
     x, name = _channels(x, "local_response_norm"), "local_response_norm"
     if type(size) is not int or size < 1:
         raise InputError(f"{name}: size={size!r} must be an integer, 1 or more")
-    total = resample(square(x), 1, ("window", size, 1, size // 2, 1, x.shape[1], 0))
+    total = resample(square(x), 1, ("window", size, 1, size // 2, 1, x.shape[1], PLAIN))
     return divide(x, power(k + (alpha / size) * total, beta))
 
 
@@ -202,12 +202,11 @@ def cosine_similarity(x: Any, y: Any, axis: int = -1, eps: float = 1e-8) -> Tens
     >>> cosine_similarity([1.0, 0.0], [3.0, 4.0])
     Tensor () float32, cpu: 0.6
     """
-    x, y, name = as_floating(x), as_floating(y), "cosine_similarity"
-    small = _small(eps, name)
-    product = multiply(x, conj(y))
+    name = "cosine_similarity"
+    x, y, small = _real(x, name), _real(y, name), _small(eps, name)
+    product = multiply(x, y)
     axes = normalize_axes(axis, product.ndim, name)
-    if x.ndim != y.ndim:
-        x, y = x + 0.0 * y, y + 0.0 * x
+    x, y = broadcast_to(x, product.shape), broadcast_to(y, product.shape)
     return divide(sum(product, axes), maximum(_length(x, 2, axes, False, name), small) * maximum(_length(y, 2, axes, False, name), small))
 
 

@@ -403,7 +403,7 @@ def cov(x: Any, correction: float = 1, fweights: Any = None, aweights: Any = Non
         centred = rows - sum(rows * weights, axis=-1, keepdims=True) / total
         lost = correction if aweights is None else correction * sum(weights * as_tensor(aweights)) / total
         products, count = matmul(centred * weights, _turn(_conj(centred))), total - lost
-    return reshape(products / count, () if x.ndim == 1 else products.shape)
+    return reshape(products / count, () if rows.shape[0] == 1 else products.shape)
 
 
 def _observation_weights(fweights: Any, aweights: Any, rows: Tensor) -> Tensor | None:
@@ -423,7 +423,8 @@ def _observation_weights(fweights: Any, aweights: Any, rows: Tensor) -> Tensor |
 def corrcoef(x: Any) -> Tensor:
     """Return the correlation coefficients of variables: their covariances over the square roots of their variances.
 
-    x: shape (variables, observations), or (observations,) of one variable, whose coefficient is 1.
+    x: shape (variables, observations), or (observations,) of one variable.
+    Returns: shape (variables, variables), or () for one variable: 1.
     Raises: as `cov`.
 
     >>> corrcoef([[0.0, 1.0, 2.0], [2.0, 1.0, 0.0]])[0]

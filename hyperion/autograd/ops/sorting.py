@@ -298,7 +298,8 @@ def isin(x1: Any, x2: Any, invert: bool = False) -> Tensor:
     >>> isin([1, 2, 3], [3, 1])
     Tensor (3,) bool, cpu: [ True False  True]
     """
-    return _isin(as_tensor(x1), as_tensor(x2), invert=bool(invert))
+    values = constant(x2, as_tensor(x1))
+    return _isin(constant(x1, values), values, invert=bool(invert))
 
 
 # Sets

@@ -23,11 +23,13 @@ from hyperion.autograd.ops.linalg.rules import (
     each,
     hermitian,
     lapack,
+    near_zero,
     on_diagonal,
     over_gaps,
     phase_change,
     phases,
     refuse_uneven,
+    refuse_where,
     transposed,
     triangle,
 )
@@ -100,6 +102,8 @@ def _cholesky_jvp(tangents: list[Tensor], out: Tensor, x: Tensor) -> Tensor:
 
 
 def _lu_forward(xp: Any, x: Any) -> tuple[Any, Any]:
+    if not x.size:
+        return x.copy(), xp.broadcast_to(xp.arange(x.shape[-2]), x.shape[:-1]).copy()
     if xp is not np:
         rows, lower, upper = (xp.asarray(part) for part in _lu_of(np, device.to_numpy(x)))
     else:
@@ -228,8 +232,15 @@ def _eig_forward(xp: Any, x: Any) -> tuple[Any, Any]:
     return values, vectors * phases(xp, vectors)
 
 
+def _refuse_dependent(vectors: Tensor, name: str) -> None:
+    """Refuse eigenvectors that are no basis to rounding."""
+    sizes = _svdvals(vectors.detach())
+    refuse_where(near_zero(expand_dims(sizes, -2), sizes), name)
+
+
 def _eig_jvp(tangents: list[Tensor], out: tuple[Tensor, Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
     values, vectors = out
+    _refuse_dependent(vectors, "eig")
     inside = solve(vectors, tangents[0] @ vectors)
     moved = vectors @ _mixing(inside, values, "eig")
     moved = moved - vectors * sum(real(conj(vectors) * moved), axis=-2, keepdims=True)      # columns keep length 1
@@ -247,6 +258,7 @@ def _eig_vjp(g: list[Tensor | None], out: tuple[Tensor, Tensor], x: Tensor) -> A
 
 def _eigvals_jvp(tangents: list[Tensor], out: Tensor, x: Tensor) -> Tensor:
     vectors = _eig(x)[1]
+    _refuse_dependent(vectors, "eigvals")
     inside = solve(vectors, tangents[0] @ vectors)
     _mixing(inside.detach(), out.detach(), "eigvals")
     return diagonal(inside)
@@ -256,6 +268,7 @@ def _eigvals_vjp(g: Tensor, out: Tensor, x: Tensor) -> tuple[Tensor]:
     """With x = V diag(w) V^-1: the transpose of dw = diag(V^-1 dx V)."""
     refuse_uneven(g, out, "eigvals", drop=on_diagonal(x))
     vectors = _eig(x)[1]
+    _refuse_dependent(vectors, "eigvals")
     back = solve(matrix_transpose(vectors), expand_dims(g, -1) * matrix_transpose(vectors))
     return (back if is_complex(x.dtype) else real(back),)
 
@@ -455,7 +468,7 @@ def eigh(x: Any) -> Eigen:
     Of each eigenvector the first component within 0.1 % of the largest is real and positive.
     The derivative of eigenvectors is not defined where eigenvalues agree to rounding: it is right if it needs none of their vectors, and
     raises SingularError if it does. For eigenvalues alone use `eigvalsh`.
-    Raises: ShapeError or DtypeError if x is no stack of square matrices; SingularError if it holds NaN or infinity.
+    Raises: ShapeError or DtypeError if x is no stack of square matrices; SingularError if LAPACK finds none (NaN).
     Source: derivative by Giles, Oxford report NA-08/01, section 3.1.
 
     >>> eigh([[0.0, 1.0], [1.0, 0.0]]).eigenvalues
@@ -482,7 +495,7 @@ def eig(x: Any) -> Eigen:
     """Return eigenvalues and eigenvectors, of length 1, of any square matrices. Both are complex, in no particular order.
 
     x: shape (..., n, n).  Phases and equal eigenvalues: as `eigh`. On a GPU they are computed on the host.
-    Raises: ShapeError or DtypeError if x is no stack of square matrices; SingularError if it holds NaN or infinity, or from the derivative
+    Raises: ShapeError or DtypeError if x is no stack of square matrices; SingularError if LAPACK finds none (NaN), or from the derivative
         of a matrix without a basis of eigenvectors.
     Source: derivative by Boeddeker, Hanebrink, Drude, Heymann and Haeb-Umbach, arXiv:1701.00392, section 4.11.
 
@@ -512,7 +525,7 @@ def svd(x: Any, full_matrices: bool = True) -> SVD:
     Of each column of U the first component within 0.1 % of the largest is real and positive.
     The derivative of vectors is not defined where singular values agree to rounding, or are zero in a matrix that is not square (or is
     complex): it is right if it needs none of their vectors, and raises SingularError if it does. For singular values alone use `svdvals`.
-    Raises: ShapeError or DtypeError if x is no stack of matrices; SingularError if it holds NaN or infinity.
+    Raises: ShapeError or DtypeError if x is no stack of matrices; SingularError if LAPACK finds none (NaN).
     Source: derivative by Townsend, "Differentiating the singular value decomposition" (2016), eqs. 15-24.
 
     >>> svd([[3.0, 0.0], [0.0, -4.0]]).S

@@ -14,7 +14,7 @@ from hyperion.autograd.ops.linalg.factorisations import svd
 from hyperion.autograd.ops.linalg.rules import adjoint, as_matrix, constant
 from hyperion.autograd.ops.linalg.solving import inv, solve
 from hyperion.autograd.ops.products import diag_embed, matrix_transpose, trace
-from hyperion.autograd.ops.reductions import any
+from hyperion.autograd.ops.reductions import any, sum
 from hyperion.autograd.ops.shaping import concat, expand_dims
 from hyperion.autograd.table import general
 from hyperion.autograd.tensor import Tensor
@@ -46,6 +46,8 @@ def _small_det(x: Tensor) -> Tensor:
     def at(i: int, j: int) -> Tensor:
         return x[..., i, j]
 
+    if x.shape[-1] == 0:
+        return sum(x, axis=(-2, -1)) + 1.0
     if x.shape[-1] == 1:
         return at(0, 0)
     if x.shape[-1] == 2:
@@ -116,7 +118,7 @@ def _expm(xp: Any, x: Any) -> Any:
     odd = a @ (a6 @ (b[13] * a6 + b[11] * a4 + b[9] * a2) + b[7] * a6 + b[5] * a4 + b[3] * a2 + b[1] * identity)
     even = a6 @ (b[12] * a6 + b[10] * a4 + b[8] * a2) + b[6] * a6 + b[4] * a4 + b[2] * a2 + b[0] * identity
     out = xp.linalg.solve(even - odd, even + odd)
-    for i in range(int(halvings.max(initial=0))):
+    for i in range(int(halvings.max())):
         again = (halvings > i)[..., None, None]
         out = xp.where(again, xp.matmul(out, xp.where(again, out, 0)), out)
     return out
@@ -149,7 +151,7 @@ def det(x: Any) -> Tensor:
     Tensor () float32, cpu: -2.
     """
     x = as_matrix(x, "det(x)", square=True)
-    return _small_det(x) if 0 < x.shape[-1] <= 3 else _det(x)
+    return _small_det(x) if x.shape[-1] <= 3 else _det(x)
 
 
 def slogdet(x: Any) -> LogDeterminant:

@@ -202,12 +202,20 @@ def refuse_uneven(g: Tensor, values: Tensor, name: str, sums: bool = False, drop
     determined(pairs, near_zero(row + column if sums else row - column, values) & ~free, free, name=name)
 
 
+def refuse_where(mask: Tensor, name: str) -> None:
+    """Refuse matrices, (..., n, m), in which the mask is True somewhere: they have no derivative.
+
+    Raises: SingularError.
+    """
+    determined(mask.astype("float32"), mask, constant(mask, np.zeros((1, 1), bool)), name=name)
+
+
 # Phase
 
 def _leading(xp: Any, vectors: Any) -> Any:
     """Return, for each column, the place of its first component within 0.1 % of the largest: of equal ones, always the same."""
     sizes = xp.abs(vectors)
-    near = sizes >= 0.999 * sizes.max(axis=-2, keepdims=True, initial=0.0)
+    near = sizes >= 0.999 * sizes.max(axis=-2, keepdims=True)
     return xp.argmax(near.astype(np.int8), axis=-2)[..., None, :]
 
 
@@ -221,7 +229,8 @@ def phases(xp: Any, vectors: Any) -> Any:
 
 
 leading_components = general(
-    "leading_components", lambda xp, x: xp.arange(x.shape[-2])[:, None] == _leading(xp, x), differentiable=False, batch=over_leading(2),
+    "leading_components", lambda xp, x: xp.arange(x.shape[-2])[:, None] == _leading(xp, x) if x.shape[-2] else xp.zeros(x.shape, bool),
+    differentiable=False, batch=over_leading(2),
     doc="Return a bool Tensor: True at the component of each column whose phase is fixed.",
 )
 

@@ -28,6 +28,13 @@ def _inv_vjp(g: Tensor, out: Tensor, x: Tensor) -> tuple[Tensor]:
     return (-(turned @ g @ turned),)
 
 
+def _solve_forward(xp: Any, a: Any, b: Any) -> Any:
+    if xp is not np:            # CuPy's solve takes stacks of one shape only
+        leading = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        a, b = xp.broadcast_to(a, (*leading, *a.shape[-2:])), xp.broadcast_to(b, (*leading, *b.shape[-2:]))
+    return lapack(xp, f"solve(a, b): a, shape {a.shape}, {SINGULAR}", xp.linalg.solve, a, b)
+
+
 def _solve_vjp(g: Tensor, out: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor | None, Tensor | None]:
     back = _solve(matrix_transpose(a), g)
     return (
@@ -72,10 +79,7 @@ _inv = general(
     "inv", lambda xp, x: lapack(xp, f"inv(x): x, shape {x.shape}, {SINGULAR}", xp.linalg.inv, x), _inv_vjp,
     lambda tangents, out, x: -(out @ tangents[0] @ out), batch=over_leading(2),
 )
-_solve = general(
-    "solve", lambda xp, a, b: lapack(xp, f"solve(a, b): a, shape {a.shape}, {SINGULAR}", xp.linalg.solve, a, b), _solve_vjp, _solve_jvp,
-    promotes=True, batch=over_leading(2, 2),
-)
+_solve = general("solve", _solve_forward, _solve_vjp, _solve_jvp, promotes=True, batch=over_leading(2, 2))
 _solve_triangular = general(
     "solve_triangular", _triangular, _triangular_vjp, _triangular_jvp, promotes=True, batch=over_leading(2, 2)
 )
