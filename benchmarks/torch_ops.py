@@ -418,6 +418,11 @@ def counts(rows: list[dict[str, Any]]) -> dict[str, int]:
     return dict(collections.Counter(row["status"] for row in rows).most_common())
 
 
+def shortened(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row with its errors to two digits."""
+    return row | {kind: None if row[kind] is None else float(f"{row[kind]:.1e}") for kind in KINDS}
+
+
 def line(row: dict[str, Any]) -> str:
     errors = "".join(f"{'-' if row[kind] is None else f'{row[kind]:.0e}':>8}" for kind in KINDS)
     return f"{row['op'][:44]:<45}{row['status']:<11}{row['samples']:>4}/{row['of']:<5}{errors}  {row['note'][:110]}"
@@ -459,7 +464,9 @@ def main() -> int:
     if options.json:
         setting = runner.environment(1)
         setting |= {"torch": torch.__version__, "samples": options.samples, "tolerance": TOLERANCE, "counts": counts(rows)}
-        options.json.write_text(json.dumps({**setting, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+        lines = ",\n".join(json.dumps(shortened(row)) for row in rows)      # a line for each operation
+        head = json.dumps(setting, indent=1).removesuffix("\n}")
+        options.json.write_text(f'{head},\n "rows": [\n{lines}\n]}}\n', encoding="utf-8")
     return 1 if any(row["status"] == "mismatch" for row in rows) else 0
 
 

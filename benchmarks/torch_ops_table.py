@@ -249,17 +249,10 @@ for theirs, ours in {
     add(theirs, lambda x, n, ours=ours: N(f"eval_{ours}", ours)(n, x))
 
 
-def with_alpha(run: Callable[..., Any]) -> Callable[..., Any]:
-    def adapter(x: Any, y: Any, alpha: Any = 1) -> Any:
-        only(alpha, 1, "alpha: the function has no factor")
-        return run(x, y)
-
-    return adapter
-
-
-add("add", with_alpha(lambda x, y: N.add(x, y)))
-add("sub", with_alpha(lambda x, y: N.subtract(x, y)))
-add("rsub", with_alpha(lambda x, y: N.subtract(y, x)))
+ALPHA = {"drop": ("alpha",), "note": "without alpha, a factor of the second input"}
+add("add", lambda x, y: N.add(x, y), **ALPHA)
+add("sub", lambda x, y: N.subtract(x, y), **ALPHA)
+add("rsub", lambda x, y: N.subtract(y, x), **ALPHA)
 add("div.no_rounding_mode", lambda x, y, rounding_mode=None: N.divide(x, y))
 add("div.floor_rounding", lambda x, y, rounding_mode=None: N.floor_divide(x, y))
 TABLE["div.trunc_rounding"] = "there is no division that truncates"
@@ -323,8 +316,8 @@ add("full", lambda shape, value, **kwargs: N.full(tuple(shape), value, **typed(k
 add("ones_like", lambda x, **kwargs: N.ones_like(x, **typed(kwargs)))
 add("zeros_like", lambda x, **kwargs: N.zeros_like(x, **typed(kwargs)))
 add("full_like", lambda x, value, **kwargs: N.full_like(x, value, **typed(kwargs)))
-add("tril_indices", lambda rows, columns, offset=0, **kwargs: N.stack(N.tril_indices(rows, columns, offset)))
-add("triu_indices", lambda rows, columns, offset=0, **kwargs: N.stack(N.triu_indices(rows, columns, offset)))
+add("tril_indices", lambda rows, columns, offset=0, **kwargs: N.stack(N.tril_indices(rows, k=offset, columns=columns)))
+add("triu_indices", lambda rows, columns, offset=0, **kwargs: N.stack(N.triu_indices(rows, k=offset, columns=columns)))
 add("scalar_tensor", lambda value, **kwargs: N.asarray(value, **typed(kwargs)))
 
 
@@ -647,7 +640,7 @@ for name, way in {"sum": "sum", "prod": "prod", "mean": "mean", "amin": "min", "
                 x, index, src, way, axis=dim, include_self=include_self
             ),
         )
-add("index_add", lambda x, dim, index, source, alpha=1: N.index_add(x, index, source, axis=dim) if alpha == 1 else skip("alpha"))
+add("index_add", lambda x, dim, index, source: N.index_add(x, index, source, axis=dim), **ALPHA)
 add("index_copy", lambda x, dim, index, source: N.index_copy(x, index, source, axis=dim))
 add("index_fill", lambda x, dim, index, value: N.index_fill(x, index, value, axis=dim))
 add("index_put", lambda x, index, values, accumulate=False: N.index_put(x, tuple(index), values, accumulate=accumulate))

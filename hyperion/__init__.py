@@ -37,13 +37,15 @@ from hyperion.autograd import (
     vjp,
     vmap,
 )
+from hyperion.autograd.debugging import debug
+from hyperion.autograd.drawing import graph
 from hyperion.autograd.functions import *
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "CG", "GMRES", "Newton", "Picard", "Tensor", "__version__", "checkpoint", "custom", "fixed_point", "grad", "hessian", "hvp",
-    "jacobian", "jet", "jvp", "linear_solve", "linearize", "no_grad", "root_solve", "stop_gradient", "tree_map", "value_and_grad",
+    "CG", "GMRES", "Newton", "Picard", "Tensor", "__version__", "checkpoint", "custom", "debug", "fixed_point", "grad", "graph",
+    "hessian", "hvp", "jacobian", "jet", "jvp", "linear_solve", "linearize", "no_grad", "root_solve", "stop_gradient", "tree_map", "value_and_grad",
     "vjp", "vmap",
 ]
 __all__ += functions.__all__

@@ -9,7 +9,7 @@ Each vmap that is running is a level, numbered from the outside in. In nested Ba
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +97,7 @@ levels = _Levels()
 
 
 @contextmanager
-def at_levels(running: tuple[tuple[int, int], ...]) -> Iterator[None]:
+def at_levels(running: tuple[tuple[int, int], ...]) -> Generator[None]:
     """Return a context in which other vmaps count as running."""
     before = levels.running
     levels.running = running

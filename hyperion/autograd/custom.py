@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from hyperion.autograd.batching import BatchRule
+from hyperion.autograd.batching import BatchRule, at_levels
 from hyperion.autograd.graph import recording
 from hyperion.autograd.table import Primitive
 from hyperion.autograd.tensor import Tensor
@@ -31,7 +31,7 @@ def custom(
     several = outputs != 1
 
     def forward(xp: Any, *arrays: Any, **params: Any) -> Any:
-        with recording(False):
+        with recording(False), at_levels(()):
             out: Any = function(*(Tensor(array) for array in arrays), **params)
         return tuple([x.data for x in out]) if several else out.data
 

@@ -379,7 +379,7 @@ def _settle(layer: list[Spot], wishes: list[float]) -> None:
     for before, after in itertools.pairwise(layer):
         offsets.append(offsets[-1] + (before.width + after.width) / 2 + GAP)
     for spot, wish, offset in zip(layer, wishes, offsets, strict=False):
-        weight = 4.0 if isinstance(spot, _Bend) else 1.0 if spot.sources else 0.02      # arguments stand beside a chain, which goes straight
+        weight = 4.0 if isinstance(spot, _Bend) else 1.0 if spot.sources else 0.02      # arguments stand beside a straight chain
         pool = ((wish - offset) * weight, weight, 1)
         while pools and pools[-1][0] / pools[-1][1] >= pool[0] / pool[1]:
             last = pools.pop()

@@ -56,7 +56,8 @@ def _owner(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 def fingerprint(array: np.ndarray[Any, Any]) -> int:
     """Return a checksum of an array's bytes, at several GB/s."""
-    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    data: Any = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    return zlib.crc32(data)
 
 
 def watch(node: "Node") -> None:

@@ -97,8 +97,8 @@ class Series:
             return self.known[node](k)
         if node not in self.found:
             return None if self.outer is None else self.outer.of(x, k)
-        coefficient = self.found[node][k]
-        return coefficient[x.index] if isinstance(coefficient, tuple | list) else coefficient
+        coefficient: Any = self.found[node][k]
+        return coefficient[x.index] if type(coefficient) in (tuple, list) else coefficient
 
     def advance(self, k: int) -> None:
         """Compute coefficient k of every node."""

@@ -115,8 +115,9 @@ def name_of(node: Node) -> str:
 
 def outputs_at(node: Node) -> Any:
     """Return a node's outputs as Tensors, for its rules."""
+    op: Any = node.op
     values: Any = node.output
-    return tuple([Tensor(value, node, i) for i, value in enumerate(values)]) if type(values) is tuple else Tensor(values, node)
+    return Tensor(values, node) if op.outputs == 1 else tuple([Tensor(value, node, i) for i, value in enumerate(values)])
 
 
 def sweep_backward(nodes: list[Node], cotangents: dict[Node, Any], leaves: set[Node], free: bool = False) -> dict[Node, Any]:
@@ -164,7 +165,8 @@ def _sweep_arrays(nodes: list[Node], cotangents: dict[Node, Any], active: set[No
             if op.pull is not None and type(g) is ndarray:
                 results = op.pull(g, node.output, inputs, node.params)
             else:
-                seed: Any = [None if part is None else Tensor(part) for part in g] if type(g) is list else Tensor(g)
+                several = op.outputs != 1
+                seed: Any = [None if part is None else Tensor(part) for part in g] if several else Tensor(g)
                 given = (op.vjp or op.need("vjp"))(seed, outputs_at(node), *inputs, **node.params)
                 results = [None if c is None else c.data for c in checked(op, inputs, given)]
             for x, c in zip(inputs, results):       # noqa: B905, as long as each other by now
@@ -246,8 +248,8 @@ def sweep_forward(nodes: list[Node], tangents: dict[Node, Any]) -> dict[Node, An
 def tangent_of(x: Tensor, tangents: dict[Node, Any]) -> Tensor | None:
     """Return the tangent of x, or None."""
     node: Any = x.node
-    found = None if node is None else tangents.get(node)
-    return found[x.index] if isinstance(found, tuple | list) else found
+    found: Any = None if node is None else tangents.get(node)
+    return found[x.index] if type(found) in (tuple, list) else found
 
 
 def zeros_like(x: Tensor) -> Tensor:

@@ -105,7 +105,7 @@ class Primitive:
                         data = self.forward(np, a, b, **params) if count == 2 else self.forward(np, a, **params)
                     except (ValueError, TypeError) as error:
                         raise _explained(self, inputs, error) from error
-                    if type(data) is not ndarray:
+                    if type(data) is not ndarray and issubclass(type(data), np.generic):
                         data = np.asarray(data)         # NumPy returns scalars for arrays of shape ()
                     if (x.node is not None or y.node is not None) and self.differentiable and state.recording:
                         node = Node(self, inputs, params, data)
@@ -331,7 +331,7 @@ def elementwise(
             if type(c) is not ndarray:
                 c = np.asarray(c)
             if c.dtype is not data.dtype:
-                c = (c.real if c.dtype.kind == "c" and data.dtype.kind != "c" else c).astype(data.dtype)
+                c = np.real(c).astype(data.dtype) if data.dtype.kind != "c" else c.astype(data.dtype)
             if c.shape != data.shape:
                 c = PRIMITIVES["sum_to"].forward(np, c, data.shape)
             cotangents.append(c)
@@ -400,8 +400,8 @@ def bilinear(
 
     def vjp(g: Tensor, out: Tensor, x: Tensor, y: Tensor, **params: Any) -> tuple[Tensor | None, Tensor | None]:
         return (
-            None if x.node is None else _real_like(left(g, x, y, **params), x),
-            None if y.node is None else _real_like(right(g, x, y, **params), y),
+            None if x.node is None else _real_like(to_left(g, x, y, **params), x),
+            None if y.node is None else _real_like(to_right(g, x, y, **params), y),
         )
 
     def jvp(tangents: list[Tensor | None], out: Tensor, x: Tensor, y: Tensor, **params: Any) -> Tensor:
@@ -411,6 +411,8 @@ def bilinear(
         first = op(before, y, **params)
         return first if after is None else first + op(x, after, **params)
 
+    to_left: Callable[..., Any] = left
+    to_right: Callable[..., Any] = right
     op = Primitive(name, "bilinear", forward, vjp, jvp, promotes=promotes, degree=2, batch=batch, doc=doc)
     return op
 

@@ -198,13 +198,15 @@ class Tensor:
     # Conversions
 
     def numpy(self) -> Any:
-        """Return the value as a NumPy array; on the CPU it shares memory.
+        """Return the value as a NumPy array that cannot be written to; on the CPU it shares memory. numpy.array(x) makes a copy.
 
         Raises: GraphError for a tracked Tensor, since the derivative would be lost without a word: use x.detach().numpy().
         """
         if self.tracked:
             raise GraphError("x.numpy(): x is tracked and NumPy would lose its derivative; use x.detach().numpy() if that is meant")
-        return devices.to_numpy(self.data)
+        view = devices.to_numpy(self.data).view()
+        view.flags.writeable = False
+        return view
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         return np.array(self.numpy(), dtype=dtype, copy=copy)
@@ -216,7 +218,7 @@ class Tensor:
         """
         if api_version is not None and api_version not in STANDARDS:
             raise InputError(f"x.__array_namespace__(api_version={api_version!r}): use one of {', '.join(STANDARDS)}")
-        return sys.modules[__package__.partition(".")[0]]
+        return sys.modules[__name__.partition(".")[0]]
 
     def __dlpack__(
         self, /, *, stream: Any = None, max_version: tuple[int, int] | None = None, dl_device: tuple[Any, int] | None = None,

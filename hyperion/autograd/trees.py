@@ -9,7 +9,7 @@ from typing import Any
 
 from hyperion.errors import TreeError
 
-__all__ = ["Structure", "flatten", "flatten_like", "paths", "tree_map", "unflatten"]
+__all__ = ["Structure", "contents", "flatten", "flatten_like", "paths", "tree_map", "unflatten"]
 
 
 class Structure:
@@ -49,7 +49,7 @@ def _is(kind: Any, *kinds: type) -> bool:
     return issubclass(kind, kinds)
 
 
-def _contents(tree: Any) -> tuple[type[Any] | None, tuple[Any, ...], tuple[Any, ...]]:
+def contents(tree: Any) -> tuple[type[Any] | None, tuple[Any, ...], tuple[Any, ...]]:
     """Return the kind of a container, its keys and its values; kind None for a leaf."""
     kind: Any = tree.__class__
     if tree is None:
@@ -83,7 +83,7 @@ def flatten(tree: Any) -> tuple[list[Any], Structure]:
 
 def _collect(tree: Any, leaves: list[Any]) -> Structure:
     """Add the leaves of a tree to a list, and return its structure."""
-    kind, keys, values = _contents(tree)
+    kind, keys, values = contents(tree)
     if kind is None:
         leaves.append(tree)
         return LEAF
@@ -153,7 +153,7 @@ def flatten_like(structure: Structure, tree: Any, name: str = "tree") -> list[An
 
 
 def _match(structure: Structure, tree: Any, path: str, leaves: list[Any]) -> None:
-    kind, keys, values = _contents(tree)
+    kind, keys, values = contents(tree)
     if structure.kind is None:
         if kind is not None:
             raise TreeError(f"{path} is a {kind.__name__}, but the tree it must match has a leaf there; give one value")

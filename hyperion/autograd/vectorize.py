@@ -8,8 +8,8 @@ from hyperion.autograd.ops.shaping import permute_dims, reshape
 from hyperion.autograd.runs import check_argnums, of_chosen, outputs_of
 from hyperion.autograd.tensor import Tensor, as_tensor, is_operand
 from hyperion.autograd.transforms import Recorded, grad
-from hyperion.autograd.trees import Structure, flatten, flatten_like, paths, unflatten
-from hyperion.errors import InputError, ShapeError
+from hyperion.autograd.trees import Structure, contents, flatten, flatten_like, paths, unflatten
+from hyperion.errors import InputError, ShapeError, TreeError
 from hyperion.gpu import device as devices
 
 __all__ = ["hessian", "jacobian", "vmap"]
@@ -59,10 +59,10 @@ def _axes_like(in_axes: Any, args: tuple[Any, ...]) -> list[int | None]:
     """Return one axis (or None) per leaf of the arguments."""
     if isinstance(in_axes, int):
         return [in_axes] * len(flatten(args)[0])
-    if not isinstance(in_axes, tuple | list) or len(in_axes) != len(args):      # pyright: ignore[reportUnknownArgumentType]
+    given: Any = in_axes
+    if not isinstance(in_axes, tuple | list) or len(given) != len(args):
         raise InputError(f"vmap: in_axes={in_axes!r} must be a number, or a tuple with one entry for each of the {len(args)} argument(s)")
     found: list[int | None] = []
-    given: Any = in_axes
     for axis, arg in zip(given, args, strict=True):
         found.extend(_spread(axis, arg))
     if not all(axis is None or isinstance(axis, int) for axis in found):      # pyright: ignore[reportUnnecessaryIsInstance]
@@ -75,8 +75,10 @@ def _spread(axis: Any, tree: Any) -> list[Any]:
     leaves, structure = flatten(tree)
     if axis is None or isinstance(axis, int) or structure.kind is None:
         return [axis] * len(leaves)
-    values = [tree[key] if isinstance(tree, dict | list | tuple) else getattr(tree, key) for key in structure.keys]
-    axes = [axis[key] if isinstance(axis, dict | list | tuple) else getattr(axis, key) for key in structure.keys]
+    _, keys, values = contents(tree)
+    kind, own, axes = contents(axis)
+    if kind is not structure.kind or own != keys:
+        raise TreeError(f"vmap: in_axes has {axis!r} where the argument has {structure!r}; give a number, None, or a tree of them like it")
     return [found for one, value in zip(axes, values, strict=True) for found in _spread(one, value)]
 
 
@@ -131,15 +133,19 @@ def jacobian(function: Callable[..., Any], argnums: int | tuple[int, ...] = 0, f
         outputs, out_structure = flatten(recorded.value)
         onward = forward if forward is not None else sum(x.size for x in inputs) <= sum(y.size for y in outputs)
         if onward:
-            columns = vmap(lambda seed: recorded.push(*unflatten(structure, seed)))(_basis(inputs))
+            columns = vmap(_seeded(lambda seed: recorded.push(*unflatten(structure, seed))))(_basis(inputs))
             rows = _blocks(flatten(columns)[0], inputs, outputs, turned=True)
         else:
-            back = vmap(lambda seed: recorded.pull(unflatten(out_structure, seed)))(_basis(outputs))
+            back = vmap(_seeded(lambda seed: recorded.pull(unflatten(out_structure, seed))))(_basis(outputs))
             rows = _blocks(flatten(back)[0], outputs, inputs, turned=False)
         trees = [unflatten(structure, row) for row in rows]
         return unflatten(out_structure, [tree if isinstance(argnums, tuple) else tree[0] for tree in trees])
 
     return evaluate
+
+
+def _seeded(sweep: Callable[[Any], Any]) -> Callable[..., Any]:
+    return sweep
 
 
 def _basis(tensors: Sequence[Tensor]) -> list[Tensor]:

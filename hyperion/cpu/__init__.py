@@ -1,5 +1,6 @@
 """Host kernels: the C compiler, its cache on disk, and the native time loop. Raw arrays only."""
 from .compiler import Compiler, find_compiler, load
+from .multitensor import MultiTensor
 from .timeloop import Context, Image, Points, TimeLoop
 
-__all__ = ["Compiler", "Context", "Image", "Points", "TimeLoop", "find_compiler", "load"]
+__all__ = ["Compiler", "Context", "Image", "MultiTensor", "Points", "TimeLoop", "find_compiler", "load"]

@@ -1,109 +1,52 @@
-"""What all optimisers share: parameters as a tree, bounds, and both habits of use.
+"""What all optimisers share: parameters as a tree with names, and both habits of use.
 
-An optimiser looks at its parameters as one long vector. PyTorch's habit keeps tracked Tensors and calls `step(closure)`; the functional
-habit calls `advance(value_and_grad)` and reads `optimizer.parameters`. Both end in the same `_iterate`.
+PyTorch's habit keeps tracked Tensors and calls `step`; the functional habit calls `advance(value_and_grad)` and reads
+`optimizer.parameters`.
 """
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
 from hyperion.autograd import Tensor, trees
-from hyperion.errors import DtypeError, InputError, NonFiniteError, ShapeError
+from hyperion.autograd.dtypes import is_inexact
+from hyperion.autograd.graph import Leaf
+from hyperion.errors import DtypeError, InputError, NonFiniteError
 from hyperion.gpu import device
 
 __all__ = ["Optimizer"]
 
-Evaluate: TypeAlias = Callable[[Any], tuple[float, Any]]  # a vector -> (value, gradient vector)
-
 
 class Optimizer(ABC):
-    """Base of the optimisers: holds the parameters and their bounds, and turns trees into vectors.
+    """Base of the optimisers.
 
-    parameters: tree (a Tensor, dict, list, ...) of Tensors or arrays of one floating dtype on one device.
-    bounds: None, or (lower, upper), each None, a number, or a tree like `parameters` of arrays that broadcast to its leaves.
-    Raises: DtypeError, ShapeError, InputError for parameters that are empty, not floating or not finite, and for bounds that cross or
-    exclude them.
+    parameters: tree (a Tensor, dict, list, ...) of Tensors or arrays, what `model.parameters()` gives, or (name, Tensor) pairs.
+    Raises: InputError if there are none, one comes twice, or one was computed (is no leaf of the graph); DtypeError if one is not floating.
     """
 
-    stalled = False  # True when the last iteration found no better point
+    stalled = False     # True when the last iteration found no better point
 
-    def __init__(self, parameters: Any, bounds: tuple[Any, Any] | None):
-        leaves, self._structure = trees.flatten(parameters)
-        if not leaves:
-            raise InputError("parameters: the tree is empty; pass at least one Tensor or array")
-        self._leaves = list(leaves)
-        arrays = [_raw(leaf) for leaf in leaves]
-        self._xp = device.namespace(arrays[0])
-        self.dtype = arrays[0].dtype
-        for array in arrays:
-            if array.dtype.kind != "f":
-                raise DtypeError(f"parameters: got dtype {array.dtype}; optimisers need floating-point parameters, use .astype('float32')")
-            if array.dtype != self.dtype:
-                raise DtypeError(f"parameters: got dtypes {self.dtype} and {array.dtype}; they must agree, convert one with .astype")
-        self._shapes = [array.shape for array in arrays]
-        self._vector = self._join(arrays)
-        if not bool(self._xp.isfinite(self._vector).all()):
-            raise InputError("parameters: hold NaN or infinite values; optimisation needs a finite start")
-        self._lower, self._upper = self._bound(bounds, 0), self._bound(bounds, 1)
-        self._check_bounds()
+    def __init__(self, parameters: Any):
+        self._leaves, self._structure, self._names = read_parameters(parameters)
 
     @property
+    @abstractmethod
     def parameters(self) -> Any:
         """The tree of the current parameters: the Tensors that were passed, or arrays where arrays were passed."""
-        if self._assignable():
-            return trees.unflatten(self._structure, self._leaves)
-        return self._tree(self._vector)
 
-    def zero_grad(self) -> None:
-        """Forget the gradients of the parameters."""
-        for leaf in self._leaves:
-            if isinstance(leaf, Tensor) and leaf.requires_grad:
-                leaf.grad = None
-
+    @abstractmethod
     def step(self, closure: Callable[[], Any] | None = None) -> float | None:
         """Make one iteration on tracked Tensors (PyTorch's habit) and return the loss, or None without a closure.
 
-        closure: () -> loss; it clears the gradients, computes the loss and calls `.backward()`. Adam runs without one on the gradients
-        that are there.
+        closure: () -> loss; it clears the gradients, computes the loss and calls `.backward()`.
         """
-        if not self._assignable():
-            raise InputError("step(): not all parameters are Tensors with requires_grad=True; make them so, or use advance()")
-        present = self._join([leaf.data for leaf in self._leaves])
-        if bool((present != self._vector).any()):  # assigned to by someone else since the last step
-            self._vector = present
-            self.restart()
-        if closure is None:
-            return self._step_on_present()
 
-        def evaluate(vector: Any) -> tuple[float, Any]:
-            self._write(vector)
-            value = _number(closure())
-            return value, self._gradient_of_leaves()
-
-        value = self._iterate(evaluate)
-        self._write(self._vector)
-        return value
-
+    @abstractmethod
     def advance(self, value_and_grad: Callable[[Any], tuple[Any, Any]]) -> float:
-        """Make one iteration with a function of the tree of parameters that returns (value, tree of gradients); return the value.
-
-        `hp.value_and_grad(f)` is such a function. The value is that of the last point evaluated by L-BFGS, of the point before the update
-        by Adam.
-        """
-
-        def evaluate(vector: Any) -> tuple[float, Any]:
-            value, gradients = value_and_grad(self._tree(vector))
-            leaves = trees.flatten_like(self._structure, gradients, "value_and_grad(): the tree of gradients")
-            return _number(value), self._join([_raw(leaf) for leaf in leaves], "value_and_grad(): gradient")
-
-        value = self._iterate(evaluate)
-        if self._assignable():
-            self._write(self._vector)
-        return value
+        """Make one iteration with a function of the tree of parameters that returns (value, tree of gradients); return the value."""
 
     @abstractmethod
     def restart(self, forget: bool = False) -> None:
@@ -111,111 +54,95 @@ class Optimizer(ABC):
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """Return the state as a dict of NumPy arrays and numbers. The parameters are not part of it."""
+        """Return the state as a tree of NumPy arrays and numbers. The parameters are not part of it."""
 
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take the state of `state_dict`; with the same parameters, the next step is bit-identical to the one not taken then."""
 
-    @abstractmethod
-    def _iterate(self, evaluate: Evaluate) -> float:
-        """Move `self._vector` by one iteration and return the value."""
-
-    def _step_on_present(self) -> None:
-        raise InputError(f"step(): {type(self).__name__} evaluates the loss at several points; pass a closure that calls backward()")
-
-    def _clip(self, vector: Any) -> Any:
-        if self._lower is not None:
-            vector = self._xp.maximum(vector, self._lower)
-        if self._upper is not None:
-            vector = self._xp.minimum(vector, self._upper)
-        return vector
+    def zero_grad(self) -> None:
+        """Forget the gradients of the parameters."""
+        for leaf in self._leaves:
+            if isinstance(leaf, Tensor) and leaf.requires_grad:
+                leaf.grad = None
 
     def _assignable(self) -> bool:
         return all(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in self._leaves)
 
-    def _write(self, vector: Any) -> None:
-        for leaf, part in zip(self._leaves, self._split(vector), strict=True):
-            leaf.assign(part)
-
-    def _gradient_of_leaves(self) -> Any:
-        missing = [i for i, leaf in enumerate(self._leaves) if leaf.grad is None]
-        if missing:
-            raise InputError(f"step(): parameter number {missing[0]} has no gradient; call backward() first, on a loss that depends on it")
-        return self._join([_raw(leaf.grad) for leaf in self._leaves], "step(): gradient")
-
-    def _load(self, name: str, state: dict[str, Any]) -> Any:
-        """Return an array of a state on the parameters' device, checked."""
-        array = np.asarray(state[name])
-        if array.shape[-1:] != self._vector.shape or array.dtype != self.dtype:
-            raise InputError(
-                f"state[{name!r}] has shape {array.shape} and dtype {array.dtype}, it must be {self._vector.shape} and {self.dtype}; "
-                "load the state of an optimiser of the same parameters"
-            )
-        return self._xp.asarray(array)
-
-    def _split(self, vector: Any) -> list[Any]:
-        parts, start = [], 0
-        for shape in self._shapes:
-            size = math.prod(shape)
-            parts.append(vector[start : start + size].reshape(shape).copy())
-            start += size
-        return parts
-
-    def _tree(self, vector: Any) -> Any:
-        parts = self._split(vector)
-        kept = [Tensor(part) if isinstance(leaf, Tensor) else part for leaf, part in zip(self._leaves, parts, strict=True)]
-        return trees.unflatten(self._structure, kept)
-
-    def _join(self, arrays: list[Any], what: str = "parameters") -> Any:
-        for array, shape in zip(arrays, self._shapes, strict=True):
-            if array.shape != shape:
-                raise ShapeError(f"{what} has shape {array.shape}, its parameter {shape}; they must agree")
-        return self._xp.concatenate([array.reshape(-1) for array in arrays]).astype(self.dtype, copy=False)
-
-    def _bound(self, bounds: tuple[Any, Any] | None, side: int) -> Any:
-        """Return one side of the bounds as a vector, or None."""
-        if bounds is None:
-            return None
-        if not isinstance(bounds, tuple) or len(bounds) != 2:
-            raise InputError(f"bounds={bounds!r}: must be None or a pair (lower, upper)")
-        bound = bounds[side]
-        if bound is None:
-            return None
-        if isinstance(bound, int | float):
-            return self._xp.full(self._vector.shape, bound, self.dtype)
-        arrays = []
-        for leaf, shape in zip(trees.flatten_like(self._structure, bound, f"bounds[{side}]"), self._shapes, strict=True):
-            array = self._xp.asarray(_raw(leaf), self.dtype)
-            try:
-                arrays.append(self._xp.broadcast_to(array, shape))
-            except ValueError as error:
-                raise ShapeError(f"bounds[{side}] has shape {array.shape}, its parameter {shape}; it must broadcast to that") from error
-        return self._join(arrays)
-
-    def _check_bounds(self) -> None:
-        for side in (self._lower, self._upper):
-            if side is not None and bool(self._xp.isnan(side).any()):
-                raise InputError("bounds: hold NaN; use None or an infinite value for a side without bound")
-        if self._lower is not None and self._upper is not None and bool((self._lower > self._upper).any()):
-            raise InputError("bounds: the lower exceeds the upper bound somewhere; the lower must be at most the upper")
-        outside = self._clip(self._vector) != self._vector
-        if bool(outside.any()):
-            worst = float(self._vector[outside][0])
-            raise InputError(f"parameters: {int(outside.sum())} values lie outside the bounds, the first is {worst:g}; clip the start")
+    def _refuse_unless_assignable(self) -> None:
+        if not self._assignable():
+            raise InputError("step(): not all parameters are Tensors with requires_grad=True; make them so, or use advance()")
 
 
-def _raw(leaf: Any) -> Any:
+def read_parameters(parameters: Any) -> tuple[list[Any], trees.Structure, list[str]]:
+    """Return the leaves of parameters as given, their structure and their names, or refuse them."""
+    if isinstance(parameters, Iterable) and not isinstance(parameters, Tensor | list | tuple | dict) and not hasattr(parameters, "dtype"):
+        parameters = list(parameters)
+    if _are_named(parameters):
+        names = [name for name, _ in parameters]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise InputError(f"parameters: the names {', '.join(twice)} come more than once; names must differ")
+        parameters = dict(parameters)
+        leaves, structure = trees.flatten(parameters)
+    else:
+        leaves, structure = trees.flatten(parameters)
+        names = [f"parameters{path}" for path in trees.paths(structure)]
+    if not leaves:
+        raise InputError("parameters: the tree is empty; pass at least one Tensor or array")
+    if len(names) != len(leaves):
+        raise InputError("parameters: (name, Tensor) pairs must hold one Tensor each")
+    _refuse_unfit(leaves, names)
+    return leaves, structure, names
+
+
+def _are_named(parameters: Any) -> bool:
+    return isinstance(parameters, list | tuple) and len(parameters) > 0 and all(
+        isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str) for pair in parameters)
+
+
+def _refuse_unfit(leaves: list[Any], names: list[str]) -> None:
+    computed = [name for name, leaf in zip(names, leaves, strict=True)
+                if isinstance(leaf, Tensor) and leaf.node is not None and not isinstance(leaf.node, Leaf)]
+    if computed:
+        raise InputError(f"parameters: {', '.join(computed)} were computed from other Tensors, so no gradient is kept there and they cannot "
+                         "be assigned; pass Tensors made with requires_grad=True, or x.detach()")
+    first: dict[int, str] = {}
+    twice = []
+    for name, leaf in zip(names, leaves, strict=True):
+        if isinstance(leaf, Tensor) and leaf.node is not None:
+            if id(leaf.node) in first:
+                twice.append(f"{name} is {first[id(leaf.node)]}")
+            first.setdefault(id(leaf.node), name)
+    if twice:
+        raise InputError(f"parameters: {', '.join(twice)}; a parameter that comes twice would be stepped twice: pass it once")
+    kinds = [f"{name} is {raw(leaf).dtype}" for name, leaf in zip(names, leaves, strict=True) if not is_inexact(raw(leaf).dtype)]
+    if kinds:
+        raise DtypeError(f"parameters: {', '.join(kinds)}; optimisers need floating-point parameters, use .astype('float32')")
+
+
+def raw(leaf: Any) -> Any:
+    """Return the array of a Tensor, array or number; anything else is refused."""
     if isinstance(leaf, Tensor):
         return leaf.data
-    return leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
+    if hasattr(leaf, "dtype"):
+        return leaf
+    try:
+        return np.asarray(leaf)
+    except ValueError as error:
+        raise InputError(f"parameters: a {type(leaf).__name__} is no array ({error}); pass Tensors or arrays") from error
 
 
-def _number(value: Any) -> float:
+def number(value: Any) -> float:
     """Return a loss as a Python float."""
     if isinstance(value, Tensor):
         value = value.item()
     return float(value)
+
+
+def is_finite(array: Any) -> bool:
+    """Tell whether all values of an array are finite."""
+    return bool(device.namespace(array).isfinite(array).all())
 
 
 def finite_or_refuse(value: float, what: str) -> float:

@@ -83,7 +83,7 @@ def _check_batch(
         return [x for x in _tuple(vmap(single, axes)(*full)) if is_inexact(x.dtype)]
 
     outside = vjp(outer, *(stacks[i] for i in active))[1](list(seeds))
-    expected = [
+    expected: list[Any] = [
         stack([row[j] for row in singles]) if axes[i] == 0 else sum((row[j] for row in singles[1:]), singles[0][j])
         for j, i in enumerate(active)
     ]

@@ -22,6 +22,7 @@ if importlib.util.find_spec("array_api_strict") is None:
 import array_api_strict as strict
 
 DTYPES = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64", "complex64", "complex128")
+KINDS = ("bool", "signed integer", "unsigned integer", "integral", "real floating", "complex floating", "numeric", ("bool", "integral"), "int8")
 FLOATING, REAL = ("float32", "float64", "complex64", "complex128"), ("int8", "int64", "uint8", "uint64", "float32", "float64")
 # Objects, and functions that set the strict namespace itself or answer with what only one namespace has.
 APART = {"Device", "ArrayAPIStrictFlags", "set_array_api_strict_flags", "get_array_api_strict_flags", "reset_array_api_strict_flags",
@@ -49,11 +50,11 @@ def elements(dtype: str, name: str, *shape: int) -> Any:
     """Return values for a function of single elements; floats in one row, with special values among them."""
     x = array(dtype, *shape)
     if np.dtype(dtype).kind == "f":
-        few = [v for v in SPECIAL if not any(v == o or -v == o or v != v and o != o for o in OURS.get(name, ()))]
+        few = [v for v in SPECIAL if not any(v == o or -v == o or (v != v and o != o) for o in OURS.get(name, ()))]
         x = np.append(x.ravel(), np.array(few)).astype(dtype)
     if name in ("bitwise_left_shift", "bitwise_right_shift"):
-        return np.abs(x) % 7
-    return np.abs(x) % 5 if name == "pow" and np.dtype(dtype).kind == "i" else x
+        return x % 7 if x.dtype.kind in "iu" else x         # places, 0 or more
+    return x
 
 
 def into(xp: Any, value: Any) -> Any:
@@ -127,14 +128,18 @@ A, V, M = array("float64", 3, 4), array("float32", 5), array("int64", 2, 3, 4)
 INDEX = np.array([2, 0, 2])
 CALLS: dict[str, list[Call]] = {
     # creation
-    "asarray": [(([[1, 2], [3, 4]],), {}), (([1.5, 2.5],), {"dtype": "float64"}), ((A,), {"copy": True}), ((True,), {}), ((M,), {"dtype": "int8"})],
+    "asarray": [
+        (([[1, 2], [3, 4]],), {}), (([1.5, 2.5],), {"dtype": "float64"}), ((A,), {"copy": True}), ((True,), {}), ((M,), {"dtype": "int8"}),
+    ],
     "arange": [((5,), {}), ((1, 10, 3), {}), ((5, 0, -2), {"dtype": "int16"}), ((0.0, 1.0, 0.25), {"dtype": "float32"}), ((3, 3), {})],
     "empty": [],        # its values are not fixed
     "empty_like": [],
     "eye": [((3,), {"dtype": "float32"}), ((2, 4), {"k": 1, "dtype": "int8"}), ((3, 2), {"k": -1, "dtype": "complex64"})],
     "full": [(((2, 3), 4), {}), ((2, True), {}), (((), 1.5), {"dtype": "float64"})],
     "full_like": [((A, 2), {}), ((M, 2.5), {"dtype": "float32"})],
-    "linspace": [((0.0, 1.0, 5), {"dtype": "float64"}), ((0, 10, 4), {"dtype": "float32", "endpoint": False}), ((1.0, 1.0, 1), {"dtype": "float64"})],
+    "linspace": [
+        ((0.0, 1.0, 5), {"dtype": "float64"}), ((0, 10, 4), {"dtype": "float32", "endpoint": False}), ((1.0, 1.0, 1), {"dtype": "float64"}),
+    ],
     "meshgrid": [((array("float32", 2), array("float32", 3), array("float32", 4)), {"indexing": indexing}) for indexing in ("xy", "ij")],
     "ones": [(((2, 3),), {"dtype": "float64"}), ((2,), {"dtype": "bool"})],
     "zeros": [(((2, 3),), {"dtype": "float64"}), ((2,), {"dtype": "uint8"})],
@@ -144,23 +149,25 @@ CALLS: dict[str, list[Call]] = {
     "triu": [((x,), {"k": k}) for x in (A, M) for k in (-1, 0, 2)],
     "from_dlpack": [],      # takes arrays of other libraries: tests/autograd/test_exchange.py
     # dtypes
-    "astype": [((array(a, 2, 3), b), {}) for a in ("bool", "int16", "float32") for b in DTYPES] + [((array("complex64", 3), "complex128"), {})],
+    "astype": [((array(a, 2, 3), b), {}) for a in ("bool", "int16", "float32") for b in DTYPES]
+    + [((array("complex64", 3), "complex128"), {})],
     "can_cast": [((a, b), {}) for a in DTYPES for b in DTYPES if (a == "bool") == (b == "bool") and np.dtype(a).kind == np.dtype(b).kind],
     "finfo": [], "iinfo": [],       # test_limits_of_dtypes
-    "isdtype": [((a, kind), {}) for a in DTYPES for kind in (
-        "bool", "signed integer", "unsigned integer", "integral", "real floating", "complex floating", "numeric", ("bool", "integral"), "int8")],
-    "result_type": [((a, b), {}) for a, b in (("int8", "uint8"), ("float32", "complex128"), ("float64", "float32"))] + [((A, V), {}), ((V, 2.0), {})],
+    "isdtype": [((a, kind), {}) for a in DTYPES for kind in KINDS],
+    "result_type": [((a, b), {}) for a, b in (("int8", "uint8"), ("float32", "complex128"), ("float64", "float32"), (A, V), (V, 2.0))],
     "broadcast_arrays": [((array("int8", 3, 1), array("float32", 4)), {})],
     "broadcast_shapes": [(((3, 1), (4,)), {}), (((), (2, 1, 5)), {})],
     "broadcast_to": [((array("int8", 3, 1), (2, 3, 4)), {}), ((array("bool"), (2,)), {})],
     # elements
-    "clip": [((array(t, 3, 4), array(t, 4, seed=1), None), {}) for t in REAL] + [((A, -1.0, 1.0), {}), ((M, None, 3), {}), ((A, -1, None), {})],
-    "where": [((array("bool", 3, 1), array(a, 3, 4), array(b, 4)), {}) for a, b in (("int8", "int32"), ("float32", "float64"), ("bool", "bool"))],
+    "clip": [((array(t, 3, 4), array(t, 4, seed=1), None), {}) for t in REAL] + [((x, *bounds), {}) for x, *bounds in ((A, -1.0, 1.0), (M, None, 3), (A, -1, None))],
+    "where": [
+        ((array("bool", 3, 1), array(a, 3, 4), array(b, 4)), {}) for a, b in (("int8", "int32"), ("float32", "float64"), ("bool", "bool"))
+    ],
     "imag": each("complex64", "complex128"), "real": each("complex64", "complex128"),
     "isfinite": each(*DTYPES[1:]), "isinf": each(*DTYPES[1:]), "isnan": each(*DTYPES[1:]),
     "reciprocal": each(*FLOATING),
-    "pow": [((np.abs(array(a, 3, 4)) % 5, np.abs(array(b, 4)) % 4), {}) for a, b in (("int8", "int8"), ("uint8", "int16"), ("int64", "int32"))]
-    + [((array(a, 3, 4, low=0.1), array(b, 4)), {}) for a, b in (("float32", "float32"), ("float64", "float32"), ("complex64", "complex64"))],
+    "pow": [((array(a, 3, 4) % 5, array(b, 4) % 4), {}) for a, b in (("int8", "int8"), ("uint8", "int16"), ("int64", "int32"))]
+    + [((array(a, 3, 4, low=0.1), array(b, 4)), {}) for a, b in zip(FLOATING, ("float32", "float32", "complex64", "float64"), strict=True)],
     # shapes
     "concat": [(([A, array("float32", 2, 4)],), {}), (([A, A],), {"axis": -1}), (([V, V],), {"axis": None})],
     "expand_dims": [((A,), {"axis": axis}) for axis in (0, 1, -1)],
@@ -183,14 +190,16 @@ CALLS: dict[str, list[Call]] = {
     **{name: reductions(*REAL) for name in ("max", "min")}, **{name: reductions("bool", *REAL, "complex64") for name in ("all", "any")},
     "count_nonzero": reductions("bool", *REAL, "complex64"),
     **{name: along(reductions(*REAL)) for name in ("argmax", "argmin")},
-    "cumulative_sum": [((array(t, 3, 4),), {"axis": 1, "include_initial": i}) for t in (*REAL, "complex64") for i in (False, True)] + each("int8", shape=(4,)),
+    "cumulative_sum": each("int8", shape=(4,))
+    + [((array(t, 3, 4),), {"axis": 1, "include_initial": i}) for t in (*REAL, "complex64") for i in (False, True)],
     "cumulative_prod": [((array(t, 3, 4),), {"axis": -2, "include_initial": i}) for t in (*REAL, "complex64") for i in (False, True)],
     "diff": [((M,), {}), ((A,), {"axis": 0, "n": 2}), ((V,), {"prepend": V, "append": V})],
     # sorting, searching, sets
     "sort": [((array(t, 3, 4),), {"axis": axis, "descending": d}) for t in REAL for axis in (0, -1) for d in (False, True)],
     "argsort": [((array(t, 3, 6),), {"axis": axis, "descending": d}) for t in REAL for axis in (0, -1) for d in (False, True)],
     "nonzero": each("bool", *REAL, "complex64"),
-    "searchsorted": [((np.sort(V), V), {"side": side}) for side in ("left", "right")] + [((V, A.astype("float32")), {"sorter": np.argsort(V)})],
+    "searchsorted": [((np.sort(V), V), {"side": side}) for side in ("left", "right")]
+    + [((V, A.astype("float32")), {"sorter": np.argsort(V)})],
     **{name: each("bool", *REAL, shape=(3, 20)) for name in ("unique_all", "unique_counts", "unique_inverse", "unique_values")},
     "isin": [((M, M[0, 0]), {})],
     # products
@@ -205,12 +214,15 @@ LINALG: dict[str, list[Call]] = {
     "cross": [((array(t, 4, 3), array(t, 3, seed=1)), {}) for t in (*REAL, *FLOATING[2:])],
     "diagonal": [((M,), {"offset": offset}) for offset in (-1, 0, 1)],
     "trace": [((x,), {}) for x in (M, A, array("complex64", 3, 3))],
-    "matrix_norm": [((array(t, 2, 3, 4),), {"ord": o, "keepdims": k}) for t in FLOATING for o, k in (("fro", False), ("nuc", True), (1, False), (-2, True))],
+    "matrix_norm": [
+        ((array(t, 2, 3, 4),), {"ord": o, "keepdims": k}) for t in FLOATING for o, k in (("fro", False), ("nuc", True), (1, False), (-2, True))
+    ],
     "matrix_power": [((x, n), {}) for x in SYMMETRIC for n in (-1, 0, 3)],
     "outer": [((V, V), {})],
     "pinv": [((array(t, 2, 3, 4),), {}) for t in FLOATING],
     "solve": [((x, array(str(x.dtype), 3, 2)), {}) for x in SYMMETRIC] + [((SYMMETRIC[1][0], array("float64", 3)), {})],
-    "vector_norm": [((array(t, 2, 3, 4),), {"axis": axis, "ord": o}) for t in FLOATING for axis, o in ((None, 2), (1, 1), ((0, 2), np.inf), (-1, 3))],
+    "vector_norm": [((array(t, 2, 3, 4),), {"axis": axis, "ord": o}) for t in FLOATING
+                    for axis, o in ((None, 2), (1, 1), ((0, 2), np.inf), (-1, 3))],
     "eigh": [], "qr": [], "svd": [],        # not unique: test_factors_multiply_to_the_matrix
 }
 LINE = [array(t, 3, 8) for t in FLOATING[2:]]
@@ -222,7 +234,8 @@ FFT: dict[str, list[Call]] = {
     **{name: [((x,), {"s": s, "axes": axes, "norm": norm}) for x in (REALS if name == "rfftn" else LINE)
               for s, axes, norm in ((None, None, "backward"), ((4, 6), (0, 1), "ortho"), (None, (-1,), "forward"))]
        for name in ("fftn", "ifftn", "rfftn", "irfftn")},
-    "fftfreq": [((n,), {"d": 0.5, "dtype": "float64"}) for n in (5, 6)], "rfftfreq": [((n,), {"d": 0.5, "dtype": "float64"}) for n in (5, 6)],
+    "fftfreq": [((n,), {"d": 0.5, "dtype": "float64"}) for n in (5, 6)], "rfftfreq": [((n,), {"d": 0.5, "dtype": "float64"}) for n in (5,
+        6)],
     "fftshift": [((A,), {"axes": axes}) for axes in (None, 1, (0, 1))], "ifftshift": [((A,), {"axes": axes}) for axes in (None, 1, (0, 1))],
 }
 ONE, TWO = list(functions(strict, 1)), list(functions(strict, 2))
@@ -256,7 +269,7 @@ def test_functions_of_two_arrays(name: str) -> None:
         for pair in ((x[..., None], y), (x, y[1]), (x[:0, ..., None], y)):
             try:
                 theirs = call(strict, getattr(strict, name), (pair, {}))
-            except TypeError:
+            except (TypeError, ValueError):         # refused: the strict shifts look for negative places before they look at dtypes
                 continue
             compare(call(hp, getattr(hp, name), (pair, {})), theirs, f"{name}({a}, {b})")
             taken += 1
@@ -310,7 +323,8 @@ def test_constants_and_version() -> None:
 
 
 @pytest.mark.parametrize("name", [
-    "add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and_", "or_", "xor", "lshift", "rshift", "eq", "ne", "lt", "le", "gt", "ge",
+    "add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and_", "or_", "xor", "lshift", "rshift", "eq", "ne", "lt", "le",
+        "gt", "ge",
 ])
 def test_operators(name: str) -> None:
     operate = getattr(operator, name)
@@ -321,7 +335,7 @@ def test_operators(name: str) -> None:
         for pair in ((x, x.T + x.dtype.type(0)), (x, 2), (2, x), (x, 2.5), (x, True), (False, x)):
             try:
                 theirs = call(strict, operate, (pair, {}))
-            except TypeError:
+            except (TypeError, ValueError):         # another dtype, or a matrix product with a number
                 continue
             compare(call(hp, operate, (pair, {})), theirs, f"{dtype}: {name} {pair}")
             taken += 1

@@ -1,5 +1,6 @@
 """Memory is shared with other libraries, checked by address; what cannot be shared is copied or refused, never wrong."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import ml_dtypes
@@ -192,9 +193,16 @@ def test_torch_tensors_that_require_gradients_are_refused(dtype: str) -> None:
 
 # JAX
 
+@pytest.fixture
+def jax() -> Iterator[Any]:
+    """JAX with its arrays on the CPU, also where it sees a GPU."""
+    found = pytest.importorskip("jax", reason="JAX is not installed (extra bench)")
+    with found.default_device(found.devices("cpu")[0]):
+        yield found
+
+
 @pytest.mark.parametrize("dtype", [name for name in DTYPES if name not in ("int64", "float64", "complex128")])
-def test_jax_both_ways_without_a_copy(dtype: str) -> None:
-    jax = pytest.importorskip("jax", reason="JAX is not installed (extra bench)")
+def test_jax_both_ways_without_a_copy(jax: Any, dtype: str) -> None:
     array = jax.numpy.asarray(example(dtype))
     x = from_dlpack(array)
     assert str(x.dtype) == dtype and address(x.data) == address(array)
@@ -204,16 +212,14 @@ def test_jax_both_ways_without_a_copy(dtype: str) -> None:
     np.testing.assert_array_equal(np.asarray(jax.numpy.from_dlpack(Speaks(mine))), mine.data)
 
 
-def test_jax_takes_aligned_memory_without_a_copy() -> None:
-    jax = pytest.importorskip("jax", reason="JAX is not installed (extra bench)")
+def test_jax_takes_aligned_memory_without_a_copy(jax: Any) -> None:
     raw = np.zeros(64 + 24, np.uint8)
     start = -address(raw) % 64
     x = hp.asarray(raw[start:start + 24].view(np.float32))
     assert address(jax.numpy.from_dlpack(Speaks(x))) == address(x.data)
 
 
-def test_jax_bfloat16_comes_in_without_a_copy() -> None:
-    jax = pytest.importorskip("jax", reason="JAX is not installed (extra bench)")
+def test_jax_bfloat16_comes_in_without_a_copy(jax: Any) -> None:
     array = jax.numpy.asarray([1.0, -2.5], dtype=jax.numpy.bfloat16)
     x = from_dlpack(array)
     assert x.dtype == ml_dtypes.bfloat16 and address(x.data) == address(array)

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_every_public_name_exists_once() -> None:
     assert len(set(hp.__all__)) == len(hp.__all__)
-    assert all(getattr(hp, name) is not None for name in hp.__all__)
+    assert all(hasattr(hp, name) for name in hp.__all__)
     assert set(hp.__all__) <= set(dir(hp))
 
 

@@ -110,6 +110,7 @@ def test_dtypes_and_batches() -> None:
     (lambda: hp.batch_norm(X, W), InputError, "give both average and variance"),
     (lambda: hp.batch_norm(X, LAST, LAST), ShapeError, r"average has shape \(5,\)"),
     (lambda: hp.local_response_norm(X, 0), InputError, "size=0 must be an integer, 1 or more"),
+    (lambda: hp.local_response_norm(X, 3, alpha="a"), InputError, "alpha='a' must be a number"),
     (lambda: hp.normalize(X, 0), InputError, "p=0 must be a number above 0"),
     (lambda: hp.cosine_similarity(X, W), ShapeError, "do not combine"),
     (lambda: hp.pairwise_distance(X, W), ShapeError, "do not combine"),

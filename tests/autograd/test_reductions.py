@@ -9,6 +9,7 @@ import pytest
 import scipy.special
 
 import hyperion as hp
+from hyperion.autograd.ops.scans import running
 from hyperion.errors import DtypeError, IndexingError, InputError, ShapeError
 from tests.autograd.oracle import against_torch
 
@@ -142,6 +143,8 @@ def test_masks_leave_elements_out() -> None:
         same(hp.var(A, axis=axis, correction=1, where=MASK), np.var(A, axis=axis, ddof=1, where=MASK))
         same(hp.std(A, axis=axis, where=MASK), np.std(A, axis=axis, where=MASK))
         same(hp.logsumexp(A, axis=axis, where=MASK), scipy.special.logsumexp(np.where(MASK, A, -np.inf), axis=axis))
+    same(hp.cumsum(A, 1, where=MASK), np.cumsum(np.where(MASK, A, 0.0), 1))
+    same(hp.cumprod(A, 1, where=MASK), np.cumprod(np.where(MASK, A, 1.0), 1))
     assert hp.argmax(np.array([1, 9, 3]), where=[True, False, True]).item() == 2
     assert hp.argmin(np.array([0, 9, 3]), where=[False, True, True]).item() == 2
     out = hp.softmax(A, axis=1, where=MASK).numpy()
@@ -280,3 +283,13 @@ def test_reductions_over_no_elements_have_values_where_they_exist() -> None:
     assert hp.argmax(empty, axis=1).shape == (0,)
     assert hp.softmax(empty).shape == (0, 3) and hp.cumprod(empty).shape == (0, 3)
     same(hp.grad(lambda x: hp.prod(x) + hp.sum(hp.mean(x, axis=1)))(empty), empty)
+
+
+def test_running_combination_by_doubling_equals_numpy() -> None:
+    """The way CuPy goes, whose functions have no accumulate: any function that is no NumPy ufunc takes it."""
+    for n in (1, 2, 5, 8, 13):
+        for axis in (0, 1):
+            x = rng.standard_normal((n, n))
+            for function in (np.maximum, np.minimum, np.logaddexp):
+                doubled = running(np, lambda a, b, f=function: f(a, b), x, axis)
+                np.testing.assert_allclose(doubled, function.accumulate(x, axis=axis), rtol=1e-14)

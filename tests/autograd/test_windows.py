@@ -67,7 +67,8 @@ def test_periodic_windows_add_up() -> None:
     (lambda: hp.exponential_window(4, 1.0, float("nan")), InputError, "center=nan must be a finite number"),
     (lambda: hp.kaiser_window(4, -2.0), InputError, "beta=-2.0 must be 0 or more"),
     (lambda: hp.tukey_window(4, 1.5), InputError, "alpha=1.5 must be from 0 to 1"),
-    (lambda: hp.general_cosine_window(4, []), InputError, "coefficients is empty"),
+    (lambda: hp.general_cosine_window(4, []), InputError, r"coefficients=\[\] must be a list or tuple of at least one number"),
+    (lambda: hp.general_cosine_window(4, 0.5), InputError, "coefficients=0.5 must be a list or tuple"),
     (lambda: hp.general_hamming_window(4, "a"), InputError, "alpha='a' must be a finite number"),
 ])
 def test_what_windows_refuse(call: Any, error: type[HyperionError], text: str) -> None:

@@ -128,7 +128,7 @@ def test_hooks_and_captures():
         pass
     net(x)
     assert not found
-    with pytest.raises(InputError, match="no module has such a path"), nn.capture(net, "blocks.0"):
+    with pytest.raises(InputError, match="no such path"), nn.capture(net, "blocks.0"):
         pass
 
 

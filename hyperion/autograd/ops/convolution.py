@@ -378,9 +378,9 @@ def windows_of(size: Ints, kernel: Ints, stride: Ints, padding: Pairs, dilation:
 
 
 def _padding_of(padding: Any, kernel: Ints, stride: Ints, dilation: Ints, name: str) -> Pairs:
-    if padding == "valid":
+    if isinstance(padding, str) and padding == "valid":
         return ((0, 0),) * len(kernel)
-    if padding == "same":
+    if isinstance(padding, str) and padding == "same":
         if any(s != 1 for s in stride):
             raise InputError(f'{name}: padding="same" needs stride 1, and got stride={stride}; give the padding as numbers')
         total = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
@@ -396,9 +396,9 @@ SPACES = {1: ("L", "W"), 2: ("HW",), 3: ("DHW",)}
 def channels_last(layout: str | None, rank: int, name: str) -> bool:
     """Return whether a layout such as "NHWC" has its channels last; None and "NCHW" have them after the batch."""
     spaces = SPACES.get(rank, ())
-    if layout is None or layout in [f"NC{space}" for space in spaces]:
+    if layout is None or (type(layout) is str and layout in [f"NC{space}" for space in spaces]):
         return False
-    if layout not in [f"N{space}C" for space in spaces]:
+    if type(layout) is not str or layout not in [f"N{space}C" for space in spaces]:
         valid = " or ".join(f'"NC{space}", "N{space}C"' for space in spaces)
         raise InputError(f"{name}: layout={layout!r} is unknown for {rank} axes of space; use {valid}")
     return True
@@ -674,7 +674,7 @@ def _sliding(a: Tensor, v: Tensor, mode: str, name: str, reverse: bool) -> Tenso
 
 def _check_signals(a: Any, v: Any, mode: Any, name: str) -> tuple[Tensor, Tensor]:
     a, v = as_tensor(a), as_tensor(v)
-    if mode not in ("full", "same", "valid"):
+    if type(mode) is not str or mode not in ("full", "same", "valid"):
         raise InputError(f'{name}: mode={mode!r} is unknown; use "full", "same" or "valid"')
     if a.ndim != 1 or v.ndim != 1 or not a.size or not v.size:
         raise ShapeError(f"{name}(a, v): a has shape {a.shape}, v has {v.shape}; both must have one axis, and elements")

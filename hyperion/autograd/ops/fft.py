@@ -142,7 +142,7 @@ _dct = linear(
 def _as_norm(norm: Any, name: str) -> str:
     if norm is None:
         return "backward"
-    if norm not in OPPOSITE:
+    if type(norm) is not str or norm not in OPPOSITE:
         raise InputError(f'{name}: norm={norm!r} is unknown; use "backward", "ortho" or "forward"')
     return norm
 
@@ -199,6 +199,8 @@ def _lengths(x: Tensor, s: Any, axes: Any, name: str) -> tuple[tuple[int | None,
         order = tuple(normalize_axis(axis, x.ndim, name) for axis in listed)
         if not order or len(set(order)) != len(order):
             raise ShapeError(f"{name}(x, axes): axes={axes} must name at least one axis, and each once")
+    if not order:
+        raise ShapeError(f"{name}(x, s): s={s} is empty; give at least one length")
     if wanted is None:
         wanted = (None,) * len(order)
     if len(wanted) != len(order):
@@ -432,7 +434,7 @@ def ihfft2(x: Any, /, *, s: Any = None, axes: Any = (-2, -1), norm: str = "backw
 
 def _grid(n: Any, d: float, dtype: Any, place: Any, name: str, make: Callable[[int, float], Any]) -> Tensor:
     length = _as_length(n, name)
-    if not np.isfinite(d) or d == 0.0:
+    if not isinstance(d, int | float) or not np.isfinite(d) or d == 0.0:      # pyright: ignore[reportUnnecessaryIsInstance]
         raise InputError(f"{name}: d={d!r} is the spacing of the samples; it must be a finite number other than 0")
     kind = FLOAT if dtype is None else as_dtype(dtype)
     if not is_inexact(kind):
@@ -505,7 +507,7 @@ def _weights(x: Tensor, kind: str, variant: int, axis: int) -> tuple[Any, Any]:
 def _cosines(x: Any, kind: str, variant: Any, n: Any, axis: Any, norm: Any, inverse: bool) -> Tensor:
     name = f"i{kind}" if inverse else kind
     scale = _as_norm(norm, name)
-    if variant not in (1, 2, 3, 4):
+    if type(variant) is not int or not 1 <= variant <= 4:
         raise InputError(f"{name}: type={variant!r} is unknown; use 1, 2, 3 or 4")
     x = _as_real(x, name)
     wanted, (place,) = _lengths(x, _one(n, name), (axis,), name)

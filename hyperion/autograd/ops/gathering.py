@@ -84,7 +84,8 @@ def _add_rows_forward(xp: Any, values: Any, indices: Any, length: int) -> Any:
             rows = rows.view(rows.real.dtype)
         ends = xp.cumsum(xp.bincount(where, minlength=length))
         which = (xp.ones(where.size, dtype=rows.dtype), xp.argsort(where, kind="stable"), xp.concatenate((xp.zeros_like(ends[:1]), ends)))
-        out = (device.scipy_module(xp, "sparse").csr_matrix(which, shape=(length, where.size)) @ rows).view(wide.dtype)
+        matrix = device.scipy_module(xp, "sparse").csr_matrix(which, shape=(length, where.size))
+        out = xp.ascontiguousarray(matrix @ rows).view(wide.dtype)         # cuSPARSE returns columns one after another
     return _decode(out.reshape((length, *rest)), values.dtype)
 
 

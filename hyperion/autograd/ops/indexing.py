@@ -108,7 +108,11 @@ def _pick_back(g: Tensor, x: Tensor, *arrays: Tensor, index: Pattern, shape: tup
     return _getitem(g, *arrays, index=index), *(None for _ in arrays)
 
 
-_getitem = linear("getitem", lambda xp, x, *arrays, index: x[_join(index, arrays)], _put_back, batch=_batched_getitem)
+def _pick(xp: Any, x: Any, *arrays: Any, index: Pattern) -> Any:
+    return x[_join(index, arrays)]
+
+
+_getitem = linear("getitem", _pick, _put_back, batch=_batched_getitem)
 _put = linear("scatter", _scatter, _pick_back, batch=_batched_scatter)
 
 
@@ -116,7 +120,8 @@ def _split(index: Any, place: str) -> tuple[Pattern, list[Tensor]]:
     """Return an index as a pattern and its arrays, on the device `place`."""
     parts: list[Any] = []
     arrays: list[Tensor] = []
-    for item in index if isinstance(index, tuple) else (index,):       # pyright: ignore[reportUnknownVariableType]
+    given: tuple[Any, ...] = index if isinstance(index, tuple) else (index,)
+    for item in given:
         part: Any = item
         if isinstance(part, list | Tensor) or device.is_array(part) or isinstance(part, bool):
             array = as_tensor(part)

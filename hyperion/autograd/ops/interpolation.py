@@ -101,7 +101,7 @@ def interpolate(
     rank = x.ndim - 2
     if rank < 1:
         raise ShapeError(f"interpolate: x has shape {x.shape}; it must be (batch, channels, *space), with one axis of space or more")
-    if mode not in MODES:
+    if type(mode) is not str or mode not in MODES:
         raise InputError(f"interpolate: mode={mode!r} is unknown; {nearest(str(mode), MODES)}")
     fits = MODES[mode][0]
     if fits not in (None, rank):
@@ -182,7 +182,7 @@ def grid_sample(x: Any, grid: Any, mode: str = "bilinear", padding_mode: str = "
     rank = x.ndim - 2
     choices = ("mode", mode, ("bilinear", "nearest", "bicubic")), ("padding_mode", padding_mode, ("zeros", "border", "reflection"))
     for name, value, known in choices:
-        if value not in known:
+        if type(value) is not str or value not in known:
             raise InputError(f"grid_sample: {name}={value!r} is unknown; {nearest(str(value), known)}")
     if not is_inexact(x.dtype) or not is_floating(grid.dtype):
         raise DtypeError(f"grid_sample: x is {x.dtype}, grid is {grid.dtype}; they must be floating: use .astype('float32')")

@@ -286,7 +286,7 @@ def broadcast_shapes(*shapes: Any) -> Ints:
         raise ShapeError(f"broadcast_shapes: {shown} do not combine; axes are matched from the last and must be equal, or 1") from error
 
 
-def broadcast_arrays(*arrays: Any) -> tuple[Tensor, ...]:
+def broadcast_arrays(*arrays: Any) -> list[Tensor]:
     """Return arrays repeated to their joint shape.
 
     Raises: ShapeError if they do not broadcast together.
@@ -296,10 +296,10 @@ def broadcast_arrays(*arrays: Any) -> tuple[Tensor, ...]:
     """
     tensors = [as_tensor(x) for x in arrays]
     shape = broadcast_shapes(*(x.shape for x in tensors))
-    return tuple([broadcast_to(x, shape) for x in tensors])
+    return [broadcast_to(x, shape) for x in tensors]
 
 
-def meshgrid(*arrays: Any, indexing: str = "xy") -> tuple[Tensor, ...]:
+def meshgrid(*arrays: Any, indexing: str = "xy") -> list[Tensor]:
     """Return the coordinates of a grid from those along its axes.
 
     arrays: one axis each.  indexing: "ij": axes of the result in the order of the arrays; "xy": the first two exchanged.
@@ -532,7 +532,7 @@ def repeat(x: Any, repeats: Any, axis: int | None = None) -> Tensor:
     """
     x = ravel(x) if axis is None else as_tensor(x)
     place = normalize_axis(0 if axis is None else axis, x.ndim, "repeat")
-    times: np.ndarray[Any, Any] = device.to_numpy(as_tensor(repeats).data)
+    times: Any = device.to_numpy(as_tensor(repeats).data)
     if times.dtype.kind not in "iu" or times.min(initial=0) < 0:
         raise InputError(f"repeat(x, repeats): repeats={repeats!r} must be integers, 0 or more")
     if times.size == 1:
@@ -541,7 +541,7 @@ def repeat(x: Any, repeats: Any, axis: int | None = None) -> Tensor:
         return reshape(wide, (*x.shape[:place], length * n, *x.shape[place + 1:]))
     if times.shape != (x.shape[place],):
         raise ShapeError(f"repeat(x, repeats): repeats have shape {times.shape}; give one number, or one for each of {x.shape[place]}")
-    index: Any = np.repeat(np.arange(x.shape[place]), times)       # pyright: ignore[reportUnknownArgumentType]
+    index = np.repeat(np.arange(x.shape[place], dtype=np.int64), times)
     index = Tensor(device.to_device(index, x.device))
     return x[(*(slice(None),) * place, index)]
 
@@ -581,8 +581,8 @@ def _zero(x: Tensor) -> Tensor:
     return Tensor(device.namespace_of(x.device).zeros((), dtype=x.dtype))
 
 
-def tril_indices(rows: int, columns: int | None = None, k: int = 0) -> tuple[Tensor, Tensor]:
-    """Return the row and column numbers of the elements of a matrix on and below a diagonal.
+def tril_indices(rows: int, k: int = 0, columns: int | None = None) -> tuple[Tensor, Tensor]:
+    """Return the row and column numbers of the elements of a matrix on and below a diagonal; as many columns as rows by default.
 
     >>> tril_indices(2)
     (Tensor (3,) int64, cpu: [0 1 1], Tensor (3,) int64, cpu: [0 0 1])
@@ -591,8 +591,8 @@ def tril_indices(rows: int, columns: int | None = None, k: int = 0) -> tuple[Ten
     return Tensor(found[0]), Tensor(found[1])
 
 
-def triu_indices(rows: int, columns: int | None = None, k: int = 0) -> tuple[Tensor, Tensor]:
-    """Return the row and column numbers of the elements of a matrix on and above a diagonal.
+def triu_indices(rows: int, k: int = 0, columns: int | None = None) -> tuple[Tensor, Tensor]:
+    """Return the row and column numbers of the elements of a matrix on and above a diagonal; as `tril_indices`.
 
     >>> triu_indices(2)
     (Tensor (3,) int64, cpu: [0 0 1], Tensor (3,) int64, cpu: [0 1 1])

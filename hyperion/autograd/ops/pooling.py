@@ -293,7 +293,7 @@ def _sizes(x: Tensor, size: Any, rank: int, name: str) -> tuple[int, ...]:
     if 0 in x.shape[2:]:
         raise ShapeError(f"{name}: x has shape {x.shape}; its axes of space must not be empty")
     kept = tuple(n if m is None else m for n, m in zip(x.shape[2:], given, strict=True))
-    return as_ints(kept if None in given else size, rank, name, "size", 1)
+    return as_ints(kept if any(m is None for m in given) else size, rank, name, "size", 1)
 
 
 def _adaptive_avg(x: Any, size: Any, layout: str | None, rank: int) -> Tensor:

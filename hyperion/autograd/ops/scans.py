@@ -11,7 +11,7 @@ from hyperion.autograd.ops.arithmetic import exp
 from hyperion.autograd.ops.comparison import equal
 from hyperion.autograd.ops.comparison import where as choose
 from hyperion.autograd.ops.gathering import take_along_axis
-from hyperion.autograd.ops.reductions import accumulator, as_floating, constant, is_half, ordered
+from hyperion.autograd.ops.reductions import accumulator, as_floating, constant, filled, is_half, ordered
 from hyperion.autograd.ops.shaping import astype, broadcast_to, concat, flip, normalize_axis
 from hyperion.autograd.ops.stencils import shift
 from hyperion.autograd.table import general, linear
@@ -31,11 +31,15 @@ class Running(NamedTuple):
 
 
 def running(xp: Any, combine: Callable[[Any, Any], Any], x: Any, axis: int) -> Any:
-    """Return the running combination of elements along an axis of a raw array, for an associative function: log2(n) passes.
+    """Return the running combination of elements along an axis of a raw array, for an associative function.
+
+    NumPy's functions do that themselves; CuPy's need log2(n) passes.
 
     >>> running(np, np.maximum, np.array([1, 3, 2, 5]), 0)
     array([1, 3, 3, 5])
     """
+    if isinstance(combine, np.ufunc):
+        return combine.accumulate(x, axis=axis)
     out = xp.moveaxis(x.copy(), axis, 0)
     reach = 1
     while reach < out.shape[0]:
@@ -138,26 +142,27 @@ _recurrence = general(
 _places = general("running_places", _places_forward, differentiable=False, batch=by_axes("axis"))
 
 
-def cumsum(x: Any, axis: int = 0, dtype: Any = None) -> Tensor:
+def cumsum(x: Any, axis: int = 0, dtype: Any = None, where: Any = None) -> Tensor:
     """Return the running sum of elements along an axis.
 
     dtype: in which to sum; by default that of x, int64 or uint64 for shorter integers and bool.
+    where: bool mask that broadcasts with x; elements where it is False do not count.
     Raises: ShapeError if the axis is outside x.
 
     >>> cumsum([1.0, 2.0, 3.0])
     Tensor (3,) float32, cpu: [1. 3. 6.]
     """
-    x = accumulator(as_tensor(x), dtype)
+    x = filled(accumulator(as_tensor(x), dtype), where, 0)
     return _cumsum(x, axis=normalize_axis(axis, x.ndim, "cumsum"))
 
 
-def cumprod(x: Any, axis: int = 0, dtype: Any = None) -> Tensor:
+def cumprod(x: Any, axis: int = 0, dtype: Any = None, where: Any = None) -> Tensor:
     """Return the running product of elements along an axis; as `cumsum`. Derivatives are right where elements are zero, too.
 
     >>> cumprod([1.0, 2.0, 3.0])
     Tensor (3,) float32, cpu: [1. 2. 6.]
     """
-    x = accumulator(as_tensor(x), dtype)
+    x = filled(accumulator(as_tensor(x), dtype), where, 1)
     return _cumprod(x, axis=normalize_axis(axis, x.ndim, "cumprod"))
 
 

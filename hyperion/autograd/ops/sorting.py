@@ -442,7 +442,7 @@ def _edges(x: Tensor, bins: Any, limits: Any) -> Tensor:
     if bins < 1:
         raise InputError(f"histogram(x, bins): bins={bins} must be 1 or more")
     if limits is None:
-        low, high = (as_floating(min(x)), as_floating(max(x))) if x.size else (as_tensor(0.0), as_tensor(1.0))
+        low, high = (as_floating(min(x)), as_floating(max(x))) if x.size else (constant(0.0, x), constant(1.0, x))
         if bool(logical_not(isfinite(high - low))):
             raise InputError("histogram(x): x has elements that are NaN or infinite; give range=(lowest, highest)")
     else:

@@ -68,7 +68,7 @@ def stft(
     *lead, samples = x.shape
     if center:
         around = length // 2
-        if pad_mode == "reflect" and around >= samples:
+        if str(pad_mode) == "reflect" and around >= samples:
             raise ShapeError(f"stft: x has {samples} samples; to be reflected by size // 2 = {around} it must be longer: use center=False")
         x = pad(x, [(0, 0)] * len(lead) + [(around, around)], mode=pad_mode)
     if x.shape[-1] < length:

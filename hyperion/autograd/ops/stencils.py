@@ -215,7 +215,7 @@ def pad(x: Any, widths: Any, mode: str = "constant", value: complex = 0) -> Tens
     """
     x = as_tensor(x)
     cells = _as_widths(widths, x.ndim, "pad")
-    kind = MODES.get(mode)
+    kind = MODES.get(mode) if type(mode) is str else None
     if kind is None:
         raise InputError(f"pad: mode={mode!r} is unknown; use one of {', '.join(MODES)}")
     if kind == "constant":

@@ -63,14 +63,14 @@ def general_cosine_window(size: int, coefficients: Sequence[float], *, sym: bool
 
     size: samples.  coefficients: a_0, a_1, ...  sym: symmetric; False: periodic, with size instead of size - 1.
     dtype: floating, default float32.
-    Raises: InputError for a negative size or no coefficients; DtypeError for an integer dtype.
+    Raises: InputError for a negative size or coefficients that are no list of numbers; DtypeError for an integer dtype.
 
     >>> general_cosine_window(3, [0.5, 0.5])
     Tensor (3,) float32, cpu: [0. 1. 0.]
     """
-    given: Any = list(coefficients)
-    if not given:
-        raise InputError("general_cosine_window: coefficients is empty; give at least one number")
+    given: Any = coefficients
+    if type(given) not in (list, tuple) or not given:
+        raise InputError(f"general_cosine_window: coefficients={coefficients!r} must be a list or tuple of at least one number")
     terms = [_finite("general_cosine_window", "coefficients", a) for a in given]
     return _make("general_cosine_window", size, sym, dtype, device, _cosines(terms))
 
@@ -230,9 +230,9 @@ def kaiser_window(size: int, beta: float = 12.0, *, sym: bool = True, dtype: Any
 
 def _bessel(top: float, x: Any) -> Any:
     """Return I0(x) / I0(top) for x <= top, without overflow."""
-    i0e: Any = devices.scipy_module(np, "special").i0e
-    ratio: Any = i0e(x) / i0e(top)
-    return ratio * np.exp(x - top)
+    scaled: Callable[[Any], Any] = devices.scipy_module(np, "special").i0e      # exp(-|x|) I0(x)
+    weight: Any = np.exp(x - top)
+    return scaled(x) / scaled(top) * weight
 
 
 def tukey_window(size: int, alpha: float = 0.5, *, sym: bool = True, dtype: Any = None, device: str = "cpu") -> Tensor:
@@ -266,6 +266,6 @@ def parzen_window(size: int, *, sym: bool = True, dtype: Any = None, device: str
 
     def weights(t: Any) -> Any:
         u = np.abs(t) * (whole - 1) / whole
-        return np.where(u <= 0.5, 1.0 - 6.0 * u * u * (1.0 - u), 2.0 * (1.0 - u) ** 3)
+        return 2.0 * (1.0 - u) ** 3 - 8.0 * np.maximum(0.5 - u, 0.0) ** 3
 
     return _make("parzen_window", size, sym, dtype, device, weights)

@@ -27,6 +27,7 @@ from hyperion.autograd.ops.linalg.rules import (
     on_diagonal,
     over_gaps,
     phase_change,
+    phase_change_back,
     phases,
     refuse_uneven,
     refuse_where,
@@ -34,7 +35,7 @@ from hyperion.autograd.ops.linalg.rules import (
     triangle,
 )
 from hyperion.autograd.ops.linalg.solving import divided, permutation_matrix, solve, triangular
-from hyperion.autograd.ops.products import diagonal, matrix_transpose
+from hyperion.autograd.ops.products import diag_embed, diagonal, matrix_transpose
 from hyperion.autograd.ops.reductions import sum
 from hyperion.autograd.ops.shaping import concat, expand_dims
 from hyperion.autograd.ops.stencils import pad
@@ -99,6 +100,12 @@ def _cholesky_jvp(tangents: list[Tensor], out: Tensor, x: Tensor) -> Tensor:
     half = triangular(out, hermitian(tangents[0]), True)
     inside = triangular(out, adjoint(half), True)           # L^-1 dx L^-H
     return out @ where(on_diagonal(inside), inside * 0.5, triangle(inside, True))
+
+
+def _cholesky_vjp(g: Tensor, out: Tensor, x: Tensor) -> tuple[Tensor]:
+    inside = adjoint(out) @ conj(g)
+    half = triangular(adjoint(out), where(on_diagonal(inside), inside * 0.5, triangle(inside, True)), False)
+    return (conj(hermitian(divided(half, out, True))),)     # L^-H tril(L^H conj(g)) L^-1
 
 
 def _lu_forward(xp: Any, x: Any) -> tuple[Any, Any]:
@@ -187,16 +194,19 @@ def _mixing(inside: Tensor, values: Tensor, name: str) -> Tensor:
     return over_gaps(inside, expand_dims(values, -2) - expand_dims(values, -1), values, name, drop=on_diagonal(inside))
 
 
-_eigh_back = transposed(_eigh_jvp)
-
-
-def _eigh_vjp(g: list[Tensor | None], out: tuple[Tensor, Tensor], x: Tensor) -> Any:
+def _eigh_vjp(g: list[Tensor | None], out: tuple[Tensor, Tensor], x: Tensor) -> tuple[Tensor]:
     by_values, by_vectors = g
+    values, vectors = out
     if by_values is not None:
-        refuse_uneven(by_values, out[0], "eigh", drop=on_diagonal(x))
-        if by_vectors is None:
-            return (_from_values(by_values, out[1]),)
-    return _eigh_back(g, out, x)
+        refuse_uneven(by_values, values, "eigh", drop=on_diagonal(x))
+    if by_vectors is None:
+        return (_from_values(by_values, vectors),)      # pyright: ignore[reportArgumentType]
+    if is_complex(x.dtype):
+        by_vectors = phase_change_back(by_vectors, vectors)
+    inside = _mixing(matrix_transpose(vectors) @ by_vectors, values, "eigh")
+    if by_values is not None:
+        inside = inside + diag_embed(by_values)
+    return (hermitian(conj(vectors) @ inside @ matrix_transpose(vectors)),)
 
 
 def _from_values(g: Tensor, vectors: Tensor) -> Tensor:
@@ -358,7 +368,7 @@ def _missing_rows(xp: Any, q: Any) -> Any:
     return xp.asarray(np.array([one(matrix) for matrix in matrices], np.int64).reshape(*q.shape[:-2], n - k))
 
 
-_cholesky = general("cholesky", _cholesky_forward, transposed(_cholesky_jvp), _cholesky_jvp, batch=over_leading(2))
+_cholesky = general("cholesky", _cholesky_forward, _cholesky_vjp, _cholesky_jvp, batch=over_leading(2))
 _lu = general("lu", _lu_forward, transposed(_lu_jvp), _lu_jvp, outputs=2, batch=over_leading(2))
 _qr = general(
     "qr", lambda xp, x: tuple(xp.linalg.qr(x, mode="reduced")), transposed(_qr_jvp), _qr_jvp, outputs=2, batch=over_leading(2)

@@ -244,3 +244,11 @@ def phase_change(moved: Tensor, vectors: Tensor) -> Tensor:
     pivot = sum(where(mask, real(vectors), 0.0), axis=-2, keepdims=True)
     turn = sum(where(mask, imag(moved), 0.0), axis=-2, keepdims=True)
     return (turn * reciprocal(pivot)) * -1j
+
+
+def phase_change_back(g: Tensor, vectors: Tensor) -> Tensor:
+    """Return the cotangent of the columns in any phase from that of the columns with the change of phase: the transpose of that step."""
+    mask = leading_components(vectors.detach())
+    pivot = sum(where(mask, real(vectors), 0.0), axis=-2, keepdims=True)
+    turn = imag(sum(g * vectors, axis=-2, keepdims=True)) * reciprocal(pivot)
+    return g + where(mask, turn * -1j, 0.0)
