@@ -159,7 +159,7 @@ def environment(threads: int) -> dict[str, Any]:
     describe = ["git", "-C", str(FOLDER), "describe", "--always", "--dirty", "--abbrev=12"]
     commit = subprocess.run(describe, capture_output=True, text=True, check=False).stdout.strip()
     return {
-        "command": shlex.join([Path(sys.executable).name, *sys.argv]), "commit": commit or None,
+        "command": shlex.join([*((Path(sys.executable).name,) if sys.argv[0].endswith(".py") else ()), Path(sys.argv[0]).name, *sys.argv[1:]]), "commit": commit or None,
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "processor": model, "processors": os.cpu_count(),
         "threads": threads, "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "python": platform.python_version(), "numpy": np.__version__, "system": platform.platform(),

@@ -1,5 +1,6 @@
 """README's Python lines run as written, and its commands are the ones CI runs."""
 
+import doctest
 import re
 import subprocess
 from pathlib import Path
@@ -22,12 +23,20 @@ def commands() -> dict[str, str]:
 
 def test_the_python_example_runs_as_written():
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 1
     names: dict = {}
-    exec(compile(blocks[0], "README.md", "exec"), names)
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), names)
+    assert names["u_xx"].shape == (5,) and names["each"].shape == (4, 3)
     assert names["gathers"].shape == (2, 100, 500)
     gradient = np.asarray(names["gradient"])
     assert gradient.shape == (60, 100) and np.all(np.isfinite(gradient)) and np.abs(gradient).max() > 0 and float(names["value"]) > 0
+
+
+@pytest.mark.parametrize("path", [path for path in sorted(ROOT.glob("docs/*.md")) if ">>>" in path.read_text(encoding="utf-8")],
+                         ids=lambda path: path.name)
+def test_the_examples_in_the_docs_run(path):
+    failed, tried = doctest.testfile(str(path), module_relative=False)
+    assert tried and not failed
 
 
 def test_two_commands_of_one_line_each():

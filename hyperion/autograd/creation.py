@@ -142,6 +142,8 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, devic
     """
     first, last = (0, start) if stop is None else (start, stop)
     numbers = (first, last, step)
+    if not all(isinstance(n, int | float | np.integer | np.floating) for n in numbers):
+        raise InputError(f"arange(start, stop, step): got {first!r}, {last!r}, {step!r}; they must be real numbers")
     if step == 0:
         raise InputError("arange(start, stop, step): step is 0; it must be another number")
     whole = all(isinstance(n, int | np.integer) for n in numbers)

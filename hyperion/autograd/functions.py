@@ -12,10 +12,12 @@ from hyperion.autograd.ops import (
     complexes,
     contraction,
     convolution,
+    cross_entropy,
     elementary,
     gathering,
     indexing,
     interpolation,
+    layers,
     manipulation,
     normalization,
     pooling,
@@ -38,10 +40,12 @@ from hyperion.autograd.ops.comparison import *
 from hyperion.autograd.ops.complexes import *
 from hyperion.autograd.ops.contraction import *
 from hyperion.autograd.ops.convolution import *
+from hyperion.autograd.ops.cross_entropy import *
 from hyperion.autograd.ops.elementary import *
 from hyperion.autograd.ops.gathering import *
 from hyperion.autograd.ops.indexing import *
 from hyperion.autograd.ops.interpolation import *
+from hyperion.autograd.ops.layers import *
 from hyperion.autograd.ops.manipulation import *
 from hyperion.autograd.ops.normalization import *
 from hyperion.autograd.ops.pooling import *
@@ -83,3 +87,5 @@ __all__ += pooling.__all__
 __all__ += spectral.__all__
 __all__ += windows.__all__
 __all__ += normalization.__all__
+__all__ += layers.__all__
+__all__ += cross_entropy.__all__

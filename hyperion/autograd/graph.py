@@ -42,7 +42,7 @@ SHARED: dict[int, Any] = {}
 
 def share(array: np.ndarray[Any, Any]) -> None:
     """Note that a Tensor shares the memory of a user's array: nodes that use it take a fingerprint."""
-    owner = _owner(array)
+    owner = array if array.base is None else _owner(array)
     key = id(owner)
     if owner.flags.writeable and key not in SHARED:
         SHARED[key] = weakref.ref(owner, lambda _: SHARED.pop(key, None))
@@ -56,8 +56,11 @@ def _owner(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 def fingerprint(array: np.ndarray[Any, Any]) -> int:
     """Return a checksum of an array's bytes, at several GB/s."""
-    data: Any = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-    return zlib.crc32(data)
+    data: Any = np.ascontiguousarray(array)
+    try:
+        return zlib.crc32(data)
+    except (ValueError, BufferError):       # bfloat16 has no buffer format
+        return zlib.crc32(data.reshape(-1).view(np.uint8))
 
 
 def watch(node: "Node") -> None:

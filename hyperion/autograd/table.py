@@ -94,12 +94,18 @@ class Primitive:
     def __call__(self, *inputs: Any, **params: Any) -> Any:
         # The common case first: one or two NumPy arrays of one floating dtype, or such an array and a number.
         count = len(inputs)
-        if count < 3 and self.outputs == 1:
-            x, y = inputs if count == 2 else (inputs[0], inputs[0])
-            if type(x) is Tensor and type(a := x.data) is ndarray and ((dtype := a.dtype) is FLOAT or dtype is DOUBLE):
-                if type(y) in REALS:
-                    y = number_like(y, dtype)
+        if 0 < count < 3 and self.outputs == 1:
+            if count == 1:
+                x = y = inputs[0]
+            else:
+                x, y = inputs
+                if type(x) is not Tensor:
+                    x = _beside(x, y)
                     inputs = (x, y)
+                elif type(y) is not Tensor:
+                    y = _beside(y, x)
+                    inputs = (x, y)
+            if type(x) is Tensor and type(a := x.data) is ndarray and ((dtype := a.dtype) is FLOAT or dtype is DOUBLE):
                 if type(y) is Tensor and type(b := y.data) is ndarray and b.dtype is dtype:
                     try:
                         data = self.forward(np, a, b, **params) if count == 2 else self.forward(np, a, **params)
@@ -186,6 +192,17 @@ def _record(op: Primitive, inputs: Any, params: dict[str, Any], data: Any) -> No
     if SHARED:
         watch(node)
     return node
+
+
+def _beside(value: Any, other: Any) -> Any:
+    """Return a Python number or NumPy array as the Tensor it becomes beside another; as it is if that takes more care."""
+    if type(other) is Tensor and type(array := other.data) is ndarray:
+        dtype = array.dtype
+        if type(value) in REALS and (dtype is FLOAT or dtype is DOUBLE):
+            return number_like(value, dtype)
+        if type(value) is ndarray and value.dtype is dtype:
+            return as_tensor(value)
+    return value
 
 
 def number_like(value: float, dtype: np.dtype[Any]) -> Tensor:

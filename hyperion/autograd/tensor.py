@@ -88,6 +88,22 @@ class Tensor:
         return self.transpose(-2, -1)
 
     @property
+    def H(self) -> "Tensor":
+        """The conjugate transpose of a matrix.
+
+        Raises: ShapeError unless it has two axes.
+        """
+        return conj(self.T)
+
+    @property
+    def mH(self) -> "Tensor":
+        """The conjugate transposes of a stack of matrices.
+
+        Raises: ShapeError if it has fewer than two axes.
+        """
+        return conj(self.mT)
+
+    @property
     def real(self) -> "Tensor":
         """The real part; x itself if it is real."""
         return real(self)
@@ -238,6 +254,10 @@ class Tensor:
             raise ShapeError(f"x.item(): x has shape {self.shape}; only a Tensor of one element is a number")
         return self.data.item()
 
+    def tolist(self) -> Any:
+        """Return the values as nested lists of Python numbers."""
+        return self.detach().numpy().tolist()
+
     def __float__(self) -> float:
         return float(self.item())
 
@@ -310,6 +330,22 @@ class Tensor:
     def mean(self, axis: Any = None, keepdims: bool = False) -> "Tensor":
         """Return the mean over axes (None: all); see `hyperion.mean`."""
         return mean(self, axis=axis, keepdims=keepdims)
+
+    def max(self, axis: Any = None, keepdims: bool = False) -> "Tensor":
+        """Return the largest element over axes (None: all); see `hyperion.max`."""
+        return max(self, axis=axis, keepdims=keepdims)
+
+    def min(self, axis: Any = None, keepdims: bool = False) -> "Tensor":
+        """Return the smallest element over axes (None: all); see `hyperion.min`."""
+        return min(self, axis=axis, keepdims=keepdims)
+
+    def any(self, axis: Any = None, keepdims: bool = False) -> "Tensor":
+        """Return whether any element is true over axes (None: all); see `hyperion.any`."""
+        return any(self, axis=axis, keepdims=keepdims)
+
+    def all(self, axis: Any = None, keepdims: bool = False) -> "Tensor":
+        """Return whether all elements are true over axes (None: all); see `hyperion.all`."""
+        return all(self, axis=axis, keepdims=keepdims)
 
     def __getitem__(self, key: Any, /) -> "Tensor":
         return getitem(self, key)
@@ -440,6 +476,9 @@ def as_tensor(value: Any) -> Tensor:
     """
     if isinstance(value, Tensor):
         return value
+    if type(value) is np.ndarray and value.dtype in KNOWN:
+        share(value)
+        return Tensor(value)
     if type(value) in SCALARS:
         return Tensor(np.asarray(value, default_dtype(value)))
     if devices.is_array(value):
@@ -505,11 +544,11 @@ from hyperion.autograd.ops.comparison import (  # noqa: E402
     less_equal,
     not_equal,
 )
-from hyperion.autograd.ops.complexes import imag, real  # noqa: E402
+from hyperion.autograd.ops.complexes import conj, imag, real  # noqa: E402
 from hyperion.autograd.ops.elementary import floor_divide, remainder  # noqa: E402
 from hyperion.autograd.ops.indexing import getitem  # noqa: E402
 from hyperion.autograd.ops.products import matmul  # noqa: E402
-from hyperion.autograd.ops.reductions import mean, sum  # noqa: E402
+from hyperion.autograd.ops.reductions import all, any, max, mean, min, sum  # noqa: E402
 from hyperion.autograd.ops.shaping import astype, hook_on, permute_dims, reshape, to_device  # noqa: E402
 from hyperion.autograd.sweeps import backward  # noqa: E402
 

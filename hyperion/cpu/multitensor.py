@@ -75,7 +75,7 @@ class MultiTensor:
 
 
 @functools.cache
-def plain(dtype: np.dtype[Any]) -> MultiTensor:
+def squares_kernel(dtype: np.dtype[Any]) -> MultiTensor:
     """Return the kernel that only adds up squares."""
     return MultiTensor("out[i] = p;", 0, 0, dtype)
 

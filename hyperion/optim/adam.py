@@ -1,21 +1,80 @@
-"""Adam: steps scaled by running means of the gradient and of its square."""
+"""Adam and AdamW: steps scaled by running means of the gradient and of its square."""
 
+import math
+from dataclasses import dataclass
 from typing import Any
 
-from hyperion.errors import InputError
-from hyperion.gpu import device
-from hyperion.optim.optimizer import Evaluate, Optimizer, finite_or_refuse
+from hyperion.optim.rule import ElementwiseRule, check, check_betas
+from hyperion.optim.schedules import Schedule
+from hyperion.optim.stepping import RuleOptimizer
 
-__all__ = ["Adam"]
+__all__ = ["Adam", "AdamRule", "AdamW", "AdamWRule"]
 
 
-class Adam(Optimizer):
-    """Minimise by Adam, projected onto bounds.
+@dataclass(frozen=True)
+class _Moments(ElementwiseRule):
+    """What Adam and AdamW share: the two means, corrected for their start at zero."""
 
-    parameters: tree of Tensors or arrays. lr: learning rate, the size of a typical change of a parameter [unit of the parameters]; may be
-    changed between steps. betas: decay of the two means. eps: added to the root of the second. bounds: see Optimizer; each update is
-    clipped to them.
-    Raises: InputError for rates outside their ranges.
+    lr: float | Schedule = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float | Schedule = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_betas(self)
+        check(self, "eps", "must be above 0", lambda value: value > 0.0)
+        check(self, "weight_decay", "must be at least 0", lambda value: value >= 0.0)
+
+    @property
+    def remembered(self) -> tuple[str, ...]:
+        return ("mean", "square")
+
+    def _constants(self, count: int, decay: float) -> tuple[float, ...]:
+        first, second = self.betas
+        rate = self.lr / (1.0 - first**count)                               # pyright: ignore[reportOperatorIssue]
+        return first, 1.0 - first, second, 1.0 - second, rate, 1.0 / math.sqrt(1.0 - second**count), self.eps, decay
+
+
+def _moved(xp: Any, parameter: Any, gradient: Any, state: tuple[Any, ...], numbers: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Algorithm 1 of Kingma and Ba, lines 9 to 14."""
+    first, rest_of_first, second, rest_of_second, rate, scale, eps, _ = numbers
+    mean = first * state[0] + rest_of_first * gradient
+    square = second * state[1] + rest_of_second * (gradient * gradient)
+    return parameter - rate * mean / (scale * xp.sqrt(square) + eps), mean, square
+
+
+@dataclass(frozen=True)
+class AdamRule(_Moments):
+    """Adam for one parameter; see Adam for the options and Rule for `init` and `update`."""
+
+    def numbers(self, count: int) -> tuple[float, ...]:
+        return self._constants(count, self.weight_decay)                    # pyright: ignore[reportArgumentType]
+
+    def formula(self, xp: Any, parameter: Any, gradient: Any, state: tuple[Any, ...], numbers: tuple[Any, ...]) -> tuple[Any, ...]:
+        return _moved(xp, parameter, gradient + numbers[-1] * parameter, state, numbers)
+
+
+@dataclass(frozen=True)
+class AdamWRule(_Moments):
+    """AdamW for one parameter; see AdamW for the options and Rule for `init` and `update`."""
+
+    weight_decay: float | Schedule = 0.01
+
+    def numbers(self, count: int) -> tuple[float, ...]:
+        return self._constants(count, 1.0 - self.lr * self.weight_decay)    # pyright: ignore[reportOperatorIssue]
+
+    def formula(self, xp: Any, parameter: Any, gradient: Any, state: tuple[Any, ...], numbers: tuple[Any, ...]) -> tuple[Any, ...]:
+        return _moved(xp, numbers[-1] * parameter, gradient, state, numbers)
+
+
+class Adam(RuleOptimizer):
+    """Minimise by Adam.
+
+    parameters, bounds, check: see RuleOptimizer. lr: learning rate, the size of a typical change of a parameter [unit of the parameters],
+    or a schedule. betas: decay of the two means. eps: added to the root of the second. weight_decay: times the parameter is added to the
+    gradient.
+    Raises: InputError for options outside their ranges.
     Source: Kingma and Ba, Adam: a method for stochastic optimization (ICLR 2015), algorithm 1.
 
     >>> import hyperion as hp
@@ -30,54 +89,49 @@ class Adam(Optimizer):
     True
     """
 
+    rule = AdamRule
+
     def __init__(
         self,
         parameters: Any,
-        lr: float,
+        lr: float | Schedule = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         bounds: tuple[Any, Any] | None = None,
+        *,
+        weight_decay: float | Schedule = 0.0,
+        check: bool = True,
     ):
-        super().__init__(parameters, bounds)
-        if not lr > 0.0:
-            raise InputError(f"lr={lr!r}: the learning rate must be above 0")
-        if len(betas) != 2 or not all(0.0 <= beta < 1.0 for beta in betas):
-            raise InputError(f"betas={betas!r}: must be two numbers in [0, 1)")
-        if not eps > 0.0:
-            raise InputError(f"eps={eps!r}: must be above 0")
-        self.lr, self.betas, self.eps = lr, betas, eps
-        self._count = 0
-        self._mean = self._xp.zeros_like(self._vector)
-        self._square = self._xp.zeros_like(self._vector)
+        super().__init__(parameters, AdamRule(lr, betas, eps, weight_decay), bounds, check)
 
-    def _step_on_present(self) -> None:
-        self._update(self._gradient_of_leaves())
-        self._write(self._vector)
 
-    def _iterate(self, evaluate: Evaluate) -> float:
-        value, gradient = evaluate(self._vector)
-        finite_or_refuse(value, "Adam")
-        self._update(gradient)
-        return value
+class AdamW(RuleOptimizer):
+    """Minimise by Adam with decoupled weight decay: each step first shrinks the parameters by the factor 1 - lr * weight_decay.
 
-    def _update(self, gradient: Any) -> None:
-        first, second = self.betas
-        self._count += 1
-        self._mean = first * self._mean + (1.0 - first) * gradient
-        self._square = second * self._square + (1.0 - second) * gradient * gradient
-        mean = self._mean / (1.0 - first**self._count)
-        square = self._square / (1.0 - second**self._count)
-        self._vector = self._clip(self._vector - self.lr * mean / (self._xp.sqrt(square) + self.eps))
+    The other options are Adam's.
+    Source: Loshchilov and Hutter, Decoupled weight decay regularization (ICLR 2019), algorithm 2, with the decay times lr as in PyTorch.
 
-    def restart(self, forget: bool = False) -> None:
-        if forget:
-            self._count = 0
-            self._mean, self._square = self._xp.zeros_like(self._vector), self._xp.zeros_like(self._vector)
+    >>> import hyperion as hp
+    >>> rule = AdamW.rule(lr=0.1, weight_decay=0.0)                       # the functional habit
+    >>> parameters = {"w": hp.asarray([3.0, -2.0])}
+    >>> state = rule.init(parameters)
+    >>> gradients = hp.grad(lambda p: hp.sum(p["w"] ** 2))(parameters)
+    >>> parameters, state = rule.update(gradients, state, parameters)
+    >>> parameters["w"]
+    Tensor (2,) float32, cpu: [ 2.9 -1.9]
+    """
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"count": self._count, "lr": self.lr, "mean": device.to_numpy(self._mean), "square": device.to_numpy(self._square)}
+    rule = AdamWRule
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._count, self.lr = int(state["count"]), float(state["lr"])
-        self._mean = self._load("mean", state)
-        self._square = self._load("square", state)
+    def __init__(
+        self,
+        parameters: Any,
+        lr: float | Schedule = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float | Schedule = 0.01,
+        *,
+        bounds: tuple[Any, Any] | None = None,
+        check: bool = True,
+    ):
+        super().__init__(parameters, AdamWRule(lr, betas, eps, weight_decay), bounds, check)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -10,12 +10,15 @@ from hyperion.autograd import trees
 from hyperion.errors import InputError
 from hyperion.gpu import device
 from hyperion.optim.linesearch import Point, Wolfe, strong_wolfe
-from hyperion.optim.optimizer import Evaluate, Optimizer, finite_or_refuse
+from hyperion.optim.optimizer import finite_or_refuse, number, raw
+from hyperion.optim.vector import VectorOptimizer
 
 __all__ = ["LBFGS"]
 
+Evaluate: TypeAlias = Callable[[Any], tuple[float, Any]]    # a vector -> (value, gradient vector)
 
-class LBFGS(Optimizer):
+
+class LBFGS(VectorOptimizer):
     """Minimise a smooth function by limited-memory BFGS, inside bounds.
 
     parameters: tree of Tensors or arrays. bounds: see Optimizer. memory: how many pairs of steps and gradient changes are kept.
@@ -64,6 +67,41 @@ class LBFGS(Optimizer):
         self._gradient: Any = None  # at the current parameters, None: not evaluated yet
         self.value, self.stalled, self.evaluations, self.iterations = math.nan, False, 0, 0
 
+    def step(self, closure: Callable[[], Any] | None = None) -> float | None:
+        """Make one iteration on tracked Tensors (PyTorch's habit) and return the loss.
+
+        closure: () -> loss; it clears the gradients, computes the loss and calls `.backward()`. It is called at several points.
+        """
+        self._refuse_unless_assignable()
+        if closure is None:
+            raise InputError("step(): LBFGS evaluates the loss at several points; pass a closure that calls backward()")
+        self._take_assigned()
+
+        def evaluate(vector: Any) -> tuple[float, Any]:
+            self._write(vector)
+            value = number(closure())
+            return value, self._gradient_of_leaves()
+
+        value = self._iterate(evaluate)
+        self._write(self._vector)
+        return value
+
+    def advance(self, value_and_grad: Callable[[Any], tuple[Any, Any]]) -> float:
+        """Make one iteration with a function of the tree of parameters that returns (value, tree of gradients); return the value.
+
+        `hp.value_and_grad(f)` is such a function. The value is that at the new parameters.
+        """
+
+        def evaluate(vector: Any) -> tuple[float, Any]:
+            value, gradients = value_and_grad(self._tree(vector))
+            leaves = trees.flatten_like(self._structure, gradients, "value_and_grad(): the tree of gradients")
+            return number(value), self._join([raw(leaf) for leaf in leaves], "value_and_grad(): gradient")
+
+        value = self._iterate(evaluate)
+        if self._assignable():
+            self._write(self._vector)
+        return value
+
     def restart(self, forget: bool = False) -> None:
         self._gradient = None
         self.stalled = False
@@ -91,10 +129,26 @@ class LBFGS(Optimizer):
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._pairs = list(zip(self._load("steps", state), self._load("changes", state), strict=True))
-        self._gradient = self._load("gradient", state) if "gradient" in state else None
+        arrays = self._checked(state)
+        self._pairs = list(zip(arrays["steps"], arrays["changes"], strict=True))
+        self._gradient = arrays.get("gradient")
         self.value, self.stalled = float(state["value"]), bool(state["stalled"])
         self.evaluations, self.iterations = int(state["evaluations"]), int(state["iterations"])
+
+    def _checked(self, state: dict[str, Any]) -> dict[str, Any]:
+        """Return the arrays of a state on the parameters' device, or list all that does not fit."""
+        needed = ("steps", "changes", "value", "stalled", "evaluations", "iterations")
+        problems = [f"{name} is missing" for name in needed if name not in state]
+        arrays = {name: np.asarray(state[name]) for name in ("steps", "changes", "gradient") if name in state}
+        for name, array in arrays.items():
+            ndim = 1 if name == "gradient" else 2
+            if array.ndim != ndim or array.shape[-1:] != self._vector.shape or array.dtype != self.dtype:
+                problems.append(f"{name} has shape {array.shape} and dtype {array.dtype}, it must end in {self._vector.shape} and be {self.dtype}")
+        if not problems and len(arrays["steps"]) != len(arrays["changes"]):
+            problems.append(f"there are {len(arrays['steps'])} steps and {len(arrays['changes'])} changes; they come in pairs")
+        if problems:
+            raise InputError(f"state: {'; '.join(problems)}. Load the state of an LBFGS of the same parameters")
+        return {name: self._xp.asarray(array) for name, array in arrays.items()}
 
     def _iterate(self, evaluate: Evaluate) -> float:
         if self._gradient is None:

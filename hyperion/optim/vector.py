@@ -1,19 +1,17 @@
 """Optimisers that look at all parameters as one long vector, inside bounds: L-BFGS and Gauss-Newton."""
 
 import math
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from hyperion.autograd import Tensor, trees
 from hyperion.errors import DtypeError, InputError, ShapeError
 from hyperion.gpu import device
-from hyperion.optim.optimizer import Optimizer, is_finite, number, raw
+from hyperion.optim.bounds import Bounds
+from hyperion.optim.optimizer import Optimizer, is_finite, raw
 
 __all__ = ["VectorOptimizer"]
-
-Evaluate: TypeAlias = Callable[[Any], tuple[float, Any]]    # a vector -> (value, gradient vector)
 
 
 class VectorOptimizer(Optimizer):
@@ -39,8 +37,8 @@ class VectorOptimizer(Optimizer):
         self._vector = self._join(arrays)
         if not is_finite(self._vector):
             raise InputError("parameters: hold NaN or infinite values; optimisation needs a finite start")
-        self._lower, self._upper = self._bound(bounds, 0), self._bound(bounds, 1)
-        self._check_bounds()
+        sides = Bounds(self._structure, arrays, bounds)
+        self._lower, self._upper = (None if side is None else self._join(side) for side in (sides.lower, sides.upper))
 
     @property
     def parameters(self) -> Any:
@@ -68,20 +66,10 @@ class VectorOptimizer(Optimizer):
             leaf.assign(part)
 
     def _gradient_of_leaves(self) -> Any:
-        missing = [i for i, leaf in enumerate(self._leaves) if leaf.grad is None]
+        missing = [name for name, leaf in zip(self._names, self._leaves, strict=True) if leaf.grad is None]
         if missing:
-            raise InputError(f"step(): parameter number {missing[0]} has no gradient; call backward() first, on a loss that depends on it")
+            raise InputError(f"step(): {', '.join(missing)} got no gradient; the loss in the closure must depend on each, and call backward()")
         return self._join([raw(leaf.grad) for leaf in self._leaves], "step(): gradient")
-
-    def _load(self, name: str, state: dict[str, Any]) -> Any:
-        """Return an array of a state on the parameters' device, checked."""
-        array = np.asarray(state[name])
-        if array.shape[-1:] != self._vector.shape or array.dtype != self.dtype:
-            raise InputError(
-                f"state[{name!r}] has shape {array.shape} and dtype {array.dtype}, it must be {self._vector.shape} and {self.dtype}; "
-                "load the state of an optimiser of the same parameters"
-            )
-        return self._xp.asarray(array)
 
     def _split(self, vector: Any) -> list[Any]:
         parts, start = [], 0
@@ -101,34 +89,3 @@ class VectorOptimizer(Optimizer):
             if array.shape != shape:
                 raise ShapeError(f"{what} has shape {array.shape}, its parameter {shape}; they must agree")
         return self._xp.concatenate([array.reshape(-1) for array in arrays]).astype(self.dtype, copy=False)
-
-    def _bound(self, bounds: tuple[Any, Any] | None, side: int) -> Any:
-        """Return one side of the bounds as a vector, or None."""
-        if bounds is None:
-            return None
-        if not isinstance(bounds, tuple) or len(bounds) != 2:
-            raise InputError(f"bounds={bounds!r}: must be None or a pair (lower, upper)")
-        bound = bounds[side]
-        if bound is None:
-            return None
-        if isinstance(bound, int | float):
-            return self._xp.full(self._vector.shape, bound, self.dtype)
-        arrays = []
-        for leaf, shape in zip(trees.flatten_like(self._structure, bound, f"bounds[{side}]"), self._shapes, strict=True):
-            array = self._xp.asarray(raw(leaf), self.dtype)
-            try:
-                arrays.append(self._xp.broadcast_to(array, shape))
-            except ValueError as error:
-                raise ShapeError(f"bounds[{side}] has shape {array.shape}, its parameter {shape}; it must broadcast to that") from error
-        return self._join(arrays)
-
-    def _check_bounds(self) -> None:
-        for side in (self._lower, self._upper):
-            if side is not None and bool(self._xp.isnan(side).any()):
-                raise InputError("bounds: hold NaN; use None or an infinite value for a side without bound")
-        if self._lower is not None and self._upper is not None and bool((self._lower > self._upper).any()):
-            raise InputError("bounds: the lower exceeds the upper bound somewhere; the lower must be at most the upper")
-        outside = self._clip(self._vector) != self._vector
-        if bool(outside.any()):
-            worst = float(self._vector[outside][0])
-            raise InputError(f"parameters: {int(outside.sum())} values lie outside the bounds, the first is {worst:g}; clip the start")

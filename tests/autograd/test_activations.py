@@ -110,6 +110,7 @@ def test_glu() -> None:
 
 @pytest.mark.parametrize(("call", "text"), [
     (lambda: hp.softplus(X, 0.0), "beta=0.0 must be positive"), (lambda: hp.celu(X, -1.0), "alpha=-1.0 must be positive"),
+    (lambda: hp.elu(X, None), "elu: alpha=None must be a Python number"), (lambda: hp.threshold(X, X, 0.0), "must be a Python number"),
     (lambda: hp.hardtanh(X, 1.0, -1.0), "exceeds upper"), (lambda: hp.softshrink(X, -1.0), "must be 0 or more"),
 ])
 def test_refusals(call: Any, text: str) -> None:

@@ -134,7 +134,8 @@ def test_the_origin_of_angle_and_length() -> None:
     assert slopes(hp.hypot, 0.0, 0.0) == slopes(hp.atan2, 0.0, 0.0) == [0.0, 0.0]
     assert slopes(hp.atan2, 1e-200, 1e-200) == pytest.approx([5e199, -5e199])        # the squares underflow
     assert slopes(hp.atan2, 1e200, 0.0) == pytest.approx([0.0, -1e-200])
-    assert complex(hp.grad(lambda z: hp.abs(z))(np.array(0j))) == 0j
+    for f in (hp.abs, lambda z: hp.hypot(hp.real(z), hp.imag(z)), hp.angle):       # no derivative of a higher order either
+        assert complex(hp.grad(f)(np.array(0j))) == complex(hp.grad(lambda z, f=f: hp.real(hp.grad(f)(z)))(np.array(0j))) == 0j
     same(hp.sign(np.array([0j, 3.0 + 4.0j])), np.array([0j, 0.6 + 0.8j]))
 
 
@@ -255,6 +256,7 @@ def test_clip_takes_numbers_arrays_and_no_bounds_in_the_dtype_of_x() -> None:
 def test_closeness() -> None:
     same(hp.isclose(X, X + 1e-9), np.isclose(X, X + 1e-9))
     assert hp.isclose([nan, inf], [nan, inf]).data.tolist() == [False, True] and hp.isclose([nan], [nan], equal_nan=True).data.all()
+    assert hp.array_equal(X, X.tolist()) is False and hp.array_equal(X, X.copy()) and not hp.array_equal(X, X[0])
     assert hp.allclose(X, X * (1.0 + 1e-6)) and not hp.allclose(X, X * 1.1)
     assert hp.isposinf([inf, -inf, 1.0]).data.tolist() == [True, False, False] and hp.isneginf([inf, -inf]).data.tolist() == [False, True]
 
@@ -274,6 +276,9 @@ def test_closeness() -> None:
     (lambda: hp.result_type(), InputError, "give at least one"),
     (lambda: hp.finfo("int8"), DtypeError, "use iinfo"),
     (lambda: hp.iinfo("float32"), DtypeError, "use finfo"),
+    (lambda: hp.round(X, 0.5), InputError, "decimals=0.5 must be an integer"),
+    (lambda: hp.nan_to_num(X, None), InputError, "nan_to_num: nan=None must be a Python number"),
+    (lambda: hp.arange("text"), InputError, "they must be real numbers"),
     (lambda: hp.asarray([1.0], copy=False), InputError, "it has to be copied"),
 ])
 def test_refusals(call: Any, error: type[Exception], text: str) -> None:

@@ -114,7 +114,19 @@ def test_ties_in_segments_share_the_derivative() -> None:
     x = np.array([1.0, 3.0, 3.0, 2.0])
     same(hp.grad(lambda x: hp.segment_max(x, [0, 0, 0, 1], 3)[0])(x), np.array([0.0, 0.5, 0.5, 0.0]))
     same(hp.grad(lambda x: hp.segment_min(x, [0, 0, 0, 1], 2)[1])(x), np.array([0.0, 0.0, 0.0, 1.0]))
-    assert np.isnan(hp.segment_max(np.array([1.0, np.nan]), [0, 0], 1).item())
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_extremes_of_segments_order_all_floats(dtype: str) -> None:
+    tiny = np.finfo(dtype).smallest_subnormal
+    x = np.array([-np.inf, -1.5, -1.0, -tiny, 0.0, tiny, 1.0, 1.5, np.inf]).astype(dtype)
+    for i in range(len(x) - 1):
+        pair = x[[i + 1, i]]
+        assert hp.segment_max(pair, [0, 0], 1).item() == pair[0] and hp.segment_min(pair, [0, 0], 1).item() == pair[1]
+    for nan in (np.nan, -np.nan):
+        for other in (-np.inf, 2.0, np.inf):
+            pair = np.array([other, nan]).astype(dtype)
+            assert np.isnan(hp.segment_max(pair, [0, 0], 1).item()) and np.isnan(hp.segment_min(pair, [0, 0], 1).item())
 
 
 INDICES: list[Any] = [

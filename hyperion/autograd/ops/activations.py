@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from hyperion.autograd.dtypes import is_complex
-from hyperion.autograd.ops.arithmetic import abs, divide, reciprocal, square, tanh
+from hyperion.autograd.ops.arithmetic import abs, as_number, divide, reciprocal, square, tanh
 from hyperion.autograd.ops.comparison import where
 from hyperion.autograd.ops.complexes import real_only
 from hyperion.autograd.ops.shaping import astype, normalize_axis
@@ -152,6 +152,7 @@ def softplus(x: Any, beta: float = 1.0) -> Tensor:
     >>> softplus([0.0, 100.0])
     Tensor (2,) float32, cpu: [  0.693147 100.      ]
     """
+    beta = as_number(beta, "softplus: beta")
     if beta <= 0:
         raise InputError(f"softplus(x, beta): beta={beta} must be positive")
     return _log_sum(x) if beta == 1 else _log_sum(x * beta) * (1.0 / beta)
@@ -163,7 +164,7 @@ def leaky_relu(x: Any, slope: float = 0.01) -> Tensor:
     >>> leaky_relu([-1.0, 2.0], 0.25)
     Tensor (2,) float32, cpu: [-0.25  2.  ]
     """
-    return _leaky(x, slope=float(slope))
+    return _leaky(x, slope=as_number(slope, "leaky_relu: slope"))
 
 
 def elu(x: Any, alpha: float = 1.0) -> Tensor:
@@ -172,7 +173,7 @@ def elu(x: Any, alpha: float = 1.0) -> Tensor:
     >>> elu([-1.0, 2.0])
     Tensor (2,) float32, cpu: [-0.632121  2.      ]
     """
-    return _elu(x, alpha=float(alpha))
+    return _elu(x, alpha=as_number(alpha, "elu: alpha"))
 
 
 def selu(x: Any) -> Tensor:
@@ -195,9 +196,10 @@ def celu(x: Any, alpha: float = 1.0) -> Tensor:
     >>> celu([-1.0, 2.0], 2.0)
     Tensor (2,) float32, cpu: [-0.786939  2.      ]
     """
+    alpha = as_number(alpha, "celu: alpha")
     if alpha <= 0:
         raise InputError(f"celu(x, alpha): alpha={alpha} must be positive")
-    return _elu(divide(x, float(alpha)), alpha=1.0) * float(alpha)
+    return _elu(divide(x, alpha), alpha=1.0) * alpha
 
 
 def relu6(x: Any) -> Tensor:
@@ -217,9 +219,10 @@ def hardtanh(x: Any, lower: float = -1.0, upper: float = 1.0) -> Tensor:
     >>> hardtanh([-3.0, 0.5])
     Tensor (2,) float32, cpu: [-1.   0.5]
     """
+    lower, upper = as_number(lower, "hardtanh: lower"), as_number(upper, "hardtanh: upper")
     if lower > upper:
         raise InputError(f"hardtanh: lower={lower} exceeds upper={upper}; give lower <= upper")
-    return _between(x, lower=float(lower), upper=float(upper))
+    return _between(x, lower=lower, upper=upper)
 
 
 def hardsigmoid(x: Any) -> Tensor:
@@ -246,7 +249,7 @@ def hardshrink(x: Any, width: float = 0.5) -> Tensor:
     >>> hardshrink([0.25, 2.0])
     Tensor (2,) float32, cpu: [0. 2.]
     """
-    return _hardshrink(x, width=float(width))
+    return _hardshrink(x, width=as_number(width, "hardshrink: width"))
 
 
 def softshrink(x: Any, width: float = 0.5) -> Tensor:
@@ -257,9 +260,10 @@ def softshrink(x: Any, width: float = 0.5) -> Tensor:
     >>> softshrink([-2.0, 0.25, 2.0])
     Tensor (3,) float32, cpu: [-1.5  0.   1.5]
     """
+    width = as_number(width, "softshrink: width")
     if width < 0:
         raise InputError(f"softshrink(x, width): width={width} must be 0 or more")
-    return _softshrink(x, width=float(width))
+    return _softshrink(x, width=width)
 
 
 def threshold(x: Any, limit: float, value: float) -> Tensor:
@@ -268,7 +272,7 @@ def threshold(x: Any, limit: float, value: float) -> Tensor:
     >>> threshold([0.5, 2.0], 1.0, -1.0)
     Tensor (2,) float32, cpu: [-1.  2.]
     """
-    return _threshold(x, limit=float(limit), value=float(value))
+    return _threshold(x, limit=as_number(limit, "threshold: limit"), value=as_number(value, "threshold: value"))
 
 
 def glu(x: Any, axis: int = -1) -> Tensor:

@@ -34,7 +34,7 @@ positive = elementwise("positive", lambda xp, x: xp.positive(x), 1, doc="Return 
 _sign = elementwise("sign", lambda xp, x: xp.sign(x), 0)
 # A complex value of size 0 has the derivative 0, as a real one.
 abs = elementwise(
-    "abs", lambda xp, x: xp.abs(x), lambda out, x: conj(x) * reciprocal(out + (out == 0)) if is_complex(x.dtype) else _sign(x),
+    "abs", lambda xp, x: xp.abs(x), lambda out, x: _slope_of_size(out, x) if is_complex(x.dtype) else _sign(x),
     doc="Return the absolute value of each element; the derivative at 0 is 0.",
 )
 square = elementwise("square", lambda xp, x: x * x, lambda out, x: 2 * x, doc="Return x * x for each element.")
@@ -50,6 +50,11 @@ cos = elementwise("cos", lambda xp, x: xp.cos(x), lambda out, x: -sin(x), floati
 tanh = elementwise(
     "tanh", lambda xp, x: xp.tanh(x), lambda out, x: 1.0 - out * out, floating=True, doc="Return the hyperbolic tangent of each element."
 )
+
+
+def _slope_of_size(size: Tensor, z: Tensor) -> Tensor:
+    zero = size == 0
+    return where(zero, 0.0, conj(z)) * reciprocal(size + zero)
 
 
 def _share(chosen: Tensor, equal: Tensor, out: Tensor) -> Tensor:
@@ -84,6 +89,13 @@ _clip_between = elementwise(
     lambda out, x, lower, upper: (x >= lower) & (x <= upper), lambda out, x, lower, upper: (x < lower) & (lower <= upper),
     lambda out, x, lower, upper: (x > upper) | (lower > upper),
 )
+
+
+def as_number(value: Any, name: str) -> float:
+    """Return an option as a Python float, or refuse it."""
+    if isinstance(value, int | float | np.integer | np.floating):
+        return float(value)         # pyright: ignore[reportUnknownArgumentType]
+    raise InputError(f"{name}={value!r} must be a Python number")
 
 
 def sign(x: Any) -> Tensor:

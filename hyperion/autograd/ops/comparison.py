@@ -7,8 +7,8 @@ from hyperion.autograd.tensor import Tensor, as_tensor
 from hyperion.errors import DtypeError
 
 __all__ = [
-    "allclose", "equal", "greater", "greater_equal", "isclose", "isfinite", "isinf", "isnan", "isneginf", "isposinf", "less", "less_equal",
-    "logical_and", "logical_not", "logical_or", "logical_xor", "not_equal", "where",
+    "allclose", "array_equal", "equal", "greater", "greater_equal", "isclose", "isfinite", "isinf", "isnan", "isneginf", "isposinf", "less",
+    "less_equal", "logical_and", "logical_not", "logical_or", "logical_xor", "not_equal", "where",
 ]
 
 equal = elementwise("equal", lambda xp, x, y: x == y, None, None, doc="Return whether x == y for each element.")
@@ -75,3 +75,13 @@ def allclose(x1: Any, x2: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan
     True
     """
     return bool(isclose(x1, x2, rtol, atol, equal_nan).data.all())
+
+
+def array_equal(x1: Any, x2: Any) -> bool:
+    """Return whether two arrays have the same shape and equal elements.
+
+    >>> array_equal([1.0, 2.0], [1, 2]), array_equal([1.0], [1.0, 1.0])
+    (True, False)
+    """
+    x1, x2 = as_tensor(x1), as_tensor(x2)
+    return x1.shape == x2.shape and bool(equal(x1, x2).data.all())

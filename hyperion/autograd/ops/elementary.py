@@ -12,13 +12,13 @@ from hyperion.autograd.batching import by_axes
 from hyperion.autograd.dtypes import FLOAT, is_complex, is_inexact, is_integer
 from hyperion.autograd.inspection import finfo
 from hyperion.autograd.ops.activations import sigmoid
-from hyperion.autograd.ops.arithmetic import add, cos, divide, exp, log, multiply, power, reciprocal, sign, sin, subtract
+from hyperion.autograd.ops.arithmetic import add, as_number, cos, divide, exp, log, multiply, power, reciprocal, sign, sin, subtract
 from hyperion.autograd.ops.comparison import isfinite, isinf, isnan, where
 from hyperion.autograd.ops.complexes import complex, imag, join, real, real_only
 from hyperion.autograd.ops.shaping import astype
 from hyperion.autograd.table import elementwise, general
 from hyperion.autograd.tensor import Tensor, as_tensor
-from hyperion.errors import DtypeError
+from hyperion.errors import DtypeError, InputError
 
 __all__ = [
     "acos", "acosh", "addcdiv", "addcmul", "angle", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "copysign", "cosh",
@@ -65,8 +65,15 @@ atanh = elementwise(
 def _slopes_of_angle(out: Tensor, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return x / (x^2 + y^2) and -y / (x^2 + y^2) without overflow of the squares; 0 at the origin."""
     radius = hypot(x, y)
-    inverse = reciprocal(radius + (radius == 0))
-    return x * inverse * inverse, -y * inverse * inverse
+    origin = radius == 0
+    inverse = reciprocal(radius + origin)
+    return where(origin, 0.0, x) * inverse * inverse, -where(origin, 0.0, y) * inverse * inverse
+
+
+def _slope_of_length(length: Tensor, side: Tensor) -> Tensor:
+    """Return side / length, and 0 with derivative 0 at the origin."""
+    origin = length == 0
+    return where(origin, 0.0, side) * reciprocal(length + origin)
 
 
 atan2 = elementwise(
@@ -76,7 +83,7 @@ atan2 = elementwise(
 )
 hypot = elementwise(
     "hypot", lambda xp, x, y: xp.hypot(x, y),
-    lambda out, x, y: x * reciprocal(out + (out == 0)), lambda out, x, y: y * reciprocal(out + (out == 0)), floating=True,
+    lambda out, x, y: _slope_of_length(out, x), lambda out, x, y: _slope_of_length(out, y), floating=True,
     doc="Return sqrt(x1^2 + x2^2) without overflow for each element; the derivative at the origin is 0.",
 )
 deg2rad = elementwise(
@@ -327,10 +334,11 @@ def nan_to_num(x: Any, nan: float = 0.0, posinf: float | None = None, neginf: fl
         return complex(nan_to_num(real(x), nan, posinf, neginf), nan_to_num(imag(x), nan, posinf, neginf))
     limits = finfo(x.dtype)
     high, low = limits.max if posinf is None else posinf, limits.min if neginf is None else neginf
-    return astype(_nan_to_num(x, nan=float(nan), high=float(high), low=float(low)), x.dtype)
+    low, high = as_number(low, "nan_to_num: neginf"), as_number(high, "nan_to_num: posinf")
+    return astype(_nan_to_num(x, nan=as_number(nan, "nan_to_num: nan"), high=high, low=low), x.dtype)
 
 
-def round(x: Any, decimals: int = 0) -> Tensor:
+def round(x: Any, decimals: Any = 0) -> Tensor:
     """Return the nearest integer to each element, or the nearest multiple of 10 ** -decimals; halves go to the even one.
 
     Raises: DtypeError if decimals are asked of integers.
@@ -343,6 +351,8 @@ def round(x: Any, decimals: int = 0) -> Tensor:
     x = as_tensor(x)
     if not is_inexact(x.dtype):
         raise DtypeError(f"round(x, decimals): x is {x.dtype}, which has no decimals; convert it with .astype('float32')")
+    if not isinstance(decimals, int):
+        raise InputError(f"round(x, decimals): decimals={decimals!r} must be an integer")
     scale = 10.0 ** builtins.abs(decimals)
     return _nearest(x * scale) / scale if decimals > 0 else _nearest(x / scale) * scale
 

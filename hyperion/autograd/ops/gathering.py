@@ -45,39 +45,58 @@ def _in_range(xp: Any, indices: Any, length: int, negative: bool, name: str) -> 
     return xp.where(indices < 0, indices + length, indices) if low < 0 else indices
 
 
-SIGN = np.uint64(1 << 63)
+SIGN, MOST = np.uint64(1 << 63), np.uint64((1 << 64) - 1)
 
 
-def _encode(values: Any, ordering: bool = False) -> Any:
-    """Return values in a dtype whose atomic operations every GPU has: half precision as float32, integers as uint64.
-
-    Signed integers keep their bits, which add as they should; for an ordering the sign bit is turned, so that they compare as they should.
-    """
+def _wide(values: Any) -> Any:
+    """Return values in a dtype that can be added in place anywhere: half precision as float32, integers as the bits of uint64."""
     if is_half(values.dtype):
         return values.astype(np.float32)
-    if is_inexact(values.dtype) or values.dtype == np.uint64:
+    if is_inexact(values.dtype):
         return values
-    if values.dtype.kind == "u" or values.dtype.kind == "b":
-        return values.astype(np.uint64)
-    bits = values.astype(np.int64).view(np.uint64)
-    return bits ^ SIGN if ordering else bits
+    return values.astype(np.int64).view(np.uint64) if values.dtype.kind == "i" else values.astype(np.uint64)
 
 
-def _decode(coded: Any, dtype: Any, ordering: bool = False) -> Any:
-    """Return what `_encode` gave in the dtype it had."""
-    if dtype.kind == "i":
-        coded = (coded ^ SIGN if ordering else coded).view(np.int64)
-    return coded.astype(dtype, copy=False)
+def _narrow(wide: Any, dtype: Any) -> Any:
+    """Return what `_wide` gave in the dtype it had."""
+    return (wide.view(np.int64) if dtype.kind == "i" else wide).astype(dtype, copy=False)
+
+
+def _add_flat(xp: Any, values: Any, places: Any, size: int) -> Any:
+    """Return zeros to which values are added at places; complex ones as pairs, which is what CuPy can add."""
+    if values.dtype.kind != "c":
+        out = xp.zeros(size, dtype=values.dtype)
+        xp.add.at(out, places.reshape(-1), values.reshape(-1))
+        return out
+    parts = xp.ascontiguousarray(values.reshape(-1)).view(values.real.dtype)
+    return _add_flat(xp, parts, 2 * places.reshape(-1, 1) + xp.arange(2), 2 * size).view(values.dtype)
+
+
+def _rank(xp: Any, values: Any, largest: bool) -> Any:
+    """Return values as uint64 that compare as they do, NaN beyond all: CuPy's maximum in place rounds float64 to float32.
+
+    The bits of a float count up from 0 on and down below it, as those of an integer without its sign.
+    """
+    if not is_inexact(values.dtype):
+        return _wide(values) ^ (SIGN if values.dtype.kind == "i" else np.uint64(0))
+    bits = values.astype(np.float64).view(np.uint64)
+    turned = xp.where(bits >= SIGN, ~bits, bits ^ SIGN)
+    return xp.where(values == values, turned, MOST if largest else np.uint64(0))
+
+
+def _unrank(ranks: Any, dtype: Any, xp: Any) -> Any:
+    """Return what `_rank` gave in the dtype it had."""
+    if not is_inexact(dtype):
+        return _narrow(ranks ^ (SIGN if dtype.kind == "i" else np.uint64(0)), dtype)
+    return xp.where(ranks >= SIGN, ranks ^ SIGN, ~ranks).view(np.float64).astype(dtype)
 
 
 def _add_rows_forward(xp: Any, values: Any, indices: Any, length: int) -> Any:
     rest = values.shape[indices.ndim:]
-    wide = _encode(values)
+    wide = _wide(values)
     where, columns = indices.reshape(-1), math.prod(rest)
     if columns == 1 or not is_inexact(values.dtype):
-        flat = where if columns == 1 else (where[:, None] * columns + xp.arange(columns)).reshape(-1)
-        out = xp.zeros(length * columns, dtype=wide.dtype)
-        xp.add.at(out, flat, wide.reshape(-1))
+        out = _add_flat(xp, wide, where if columns == 1 else where[:, None] * columns + xp.arange(columns), length * columns)
     else:
         rows = xp.ascontiguousarray(wide.reshape(where.size, columns))
         if rows.dtype.kind == "c":
@@ -86,16 +105,15 @@ def _add_rows_forward(xp: Any, values: Any, indices: Any, length: int) -> Any:
         which = (xp.ones(where.size, dtype=rows.dtype), xp.argsort(where, kind="stable"), xp.concatenate((xp.zeros_like(ends[:1]), ends)))
         matrix = device.scipy_module(xp, "sparse").csr_matrix(which, shape=(length, where.size))
         out = xp.ascontiguousarray(matrix @ rows).view(wide.dtype)         # cuSPARSE returns columns one after another
-    return _decode(out.reshape((length, *rest)), values.dtype)
+    return _narrow(out.reshape((length, *rest)), values.dtype)
 
 
 def _add_along_forward(xp: Any, values: Any, indices: Any, axis: int, length: int) -> Any:
-    wide, where = xp.moveaxis(_encode(values), axis, -1), xp.moveaxis(indices, axis, -1)
+    wide, where = xp.moveaxis(_wide(values), axis, -1), xp.moveaxis(indices, axis, -1)
     rows = math.prod(where.shape[:-1])
     flat = where.reshape(rows, where.shape[-1]) + length * xp.arange(rows)[:, None]
-    out = xp.zeros(rows * length, dtype=wide.dtype)
-    xp.add.at(out, flat.reshape(-1), wide.reshape(-1))
-    return xp.moveaxis(_decode(out.reshape((*where.shape[:-1], length)), values.dtype), -1, axis)
+    out = _add_flat(xp, wide, flat, rows * length)
+    return xp.moveaxis(_narrow(out.reshape((*where.shape[:-1], length)), values.dtype), -1, axis)
 
 
 def _winners_forward(xp: Any, indices: Any, length: int) -> Any:
@@ -114,13 +132,12 @@ def _put_forward(xp: Any, x: Any, indices: Any, values: Any) -> Any:
 def _extreme_forward(xp: Any, values: Any, indices: Any, length: int, largest: bool) -> Any:
     rest = values.shape[indices.ndim:]
     columns = math.prod(rest)
-    empty = lowest(values.dtype) if largest else highest(values.dtype)
-    wide = _encode(values, ordering=True)
-    out = xp.full(length * columns, _encode(np.full((), empty, dtype=values.dtype), ordering=True), dtype=wide.dtype)
+    empty = np.full((), lowest(values.dtype) if largest else highest(values.dtype), dtype=values.dtype)
+    ranks = _rank(xp, values, largest)
+    out = xp.full(length * columns, np.uint64(_rank(np, empty, largest)), dtype=np.uint64)
     where = indices.reshape(-1, 1) * columns + xp.arange(columns)
-    with np.errstate(invalid="ignore"):        # NumPy warns of NaN in `at`, and in no other maximum
-        (xp.maximum if largest else xp.minimum).at(out, where.reshape(-1), wide.reshape(-1))
-    return _decode(out.reshape((length, *rest)), values.dtype, ordering=True)
+    (xp.maximum if largest else xp.minimum).at(out, where.reshape(-1), ranks.reshape(-1))
+    return _unrank(out, values.dtype, xp).reshape((length, *rest))
 
 
 # Rules

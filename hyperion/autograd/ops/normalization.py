@@ -268,14 +268,9 @@ def batch_norm(
     if (average is None) != (variance is None):
         raise InputError(f"{name}: give both average and variance, or neither: then those of x are used")
     if average is None:
-        out = _standard(x, (0, *range(2, x.ndim)), _small(eps, name))
-    else:
-        centre, spread = as_tensor(average), as_tensor(variance)
-        for what, value in (("average", centre), ("variance", spread)):
-            if value.shape != x.shape[1:2]:
-                raise ShapeError(f"{name}: {what} has shape {value.shape}; it must be {x.shape[1:2]}")
-        out = multiply(x - reshape(centre, place), rsqrt(reshape(spread, place) + _small(eps, name)))
-    return _scale(out, weight, bias, x.shape[1:2], place, name)
+        return standardize(x, (0, *range(2, x.ndim)), _small(eps, name), weight, bias, x.shape[1:2], place, name)[0]
+    centre, spread = (_placed(value, what, x.shape[1:2], place, name) for what, value in (("average", average), ("variance", variance)))
+    return _scale(multiply(x - centre, rsqrt(spread + _small(eps, name))), weight, bias, x.shape[1:2], place, name)
 
 
 def local_response_norm(x: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:

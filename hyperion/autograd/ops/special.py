@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hyperion.autograd.ops.arithmetic import clip, exp, log, reciprocal, sign
+from hyperion.autograd.ops.arithmetic import as_number, clip, exp, log, reciprocal, sign
 from hyperion.autograd.ops.comparison import where
 from hyperion.autograd.ops.complexes import real_only
 from hyperion.autograd.table import Primitive, Rule, elementwise
@@ -69,12 +69,16 @@ _logit = _one("logit", lambda out, x: reciprocal(x * (1.0 - x)), "")
 
 gammaln = _one("gammaln", lambda out, x: digamma(x), "Return log(|gamma(x)|) for each element.")
 gamma = _one("gamma", lambda out, x: out * digamma(x), "Return the gamma function of each element: (n - 1)! of an integer n.")
+def _polygamma_sum(xp: Any, x: Any, order: int) -> Any:
+    return _call(xp, "zeta", order + 1.0, x) * ((-1.0) ** (order + 1) * math.factorial(order))
+
+
 digamma = elementwise(
     "digamma", real_only(lambda xp, x: _call(xp, "digamma", x)), lambda out, x: _polygamma(x, order=1), floating=True,
     doc="Return the derivative of gammaln for each element.",
 )
 _polygamma = elementwise(
-    "polygamma", lambda xp, x, order: _call(xp, "polygamma", order, x), lambda out, x, order: _polygamma(x, order=order + 1), floating=True
+    "polygamma", real_only(_polygamma_sum), lambda out, x, order: _polygamma(x, order=order + 1), floating=True
 )
 betaln = elementwise(
     "betaln", lambda xp, x, y: _call(xp, "betaln", x, y),
@@ -161,7 +165,7 @@ def _lower_gamma(xp: Any, a: Any, x: Any, order: int) -> Any:
     for part, expand, shift in ((inside & below, _lower_series, 1.0), (inside & ~below, _upper_fraction, 0.0)):
         p, q = xp.where(part, a, 1.0), xp.where(part, x, 2.0 - shift)
         front = [p * xp.log(q) - q - _call(xp, "gammaln", p + shift), xp.log(q) - _call(xp, "digamma", p + shift)]
-        front += [-_call(xp, "polygamma", n - 1, p + shift) / math.factorial(n) for n in range(2, order + 1)]
+        front += [-_polygamma_sum(xp, p + shift, n - 1) / math.factorial(n) for n in range(2, order + 1)]
         values.append(_times(_exponential(front, xp), expand(xp, p, q, order))[order] * math.factorial(order))
     found = xp.where(below, values[0], -values[1])
     return xp.where(inside, found, xp.where((x != x) | (a != a) | (a <= 0) | (x < 0), math.nan, 0.0)).astype(dtype)
@@ -249,7 +253,7 @@ def logit(x: Any, eps: float | None = None) -> Tensor:
     >>> logit([0.5, 0.75])
     Tensor (2,) float32, cpu: [0.       1.098612]
     """
-    return _logit(x if eps is None else clip(x, eps, 1.0 - eps))
+    return _logit(x if eps is None else clip(x, as_number(eps, "logit: eps"), 1.0 - eps))
 
 
 def polygamma(order: int, x: Any) -> Tensor:

@@ -10,8 +10,8 @@ from hyperion.autograd.dtypes import is_complex
 from hyperion.autograd.ops.arithmetic import exp, log
 from hyperion.autograd.ops.comparison import where
 from hyperion.autograd.ops.complexes import imag, real
-from hyperion.autograd.ops.linalg.factorisations import svd
 from hyperion.autograd.ops.linalg.rules import adjoint, as_matrix, constant
+from hyperion.autograd.ops.linalg.singular import svd
 from hyperion.autograd.ops.linalg.solving import inv, solve
 from hyperion.autograd.ops.products import diag_embed, matrix_transpose, trace
 from hyperion.autograd.ops.reductions import any, sum

@@ -6,10 +6,12 @@ import numpy as np
 
 from hyperion.autograd.batching import over_leading
 from hyperion.autograd.dtypes import is_complex, real_dtype
+from hyperion.autograd.ops.arithmetic import abs, maximum
 from hyperion.autograd.ops.complexes import conj, real
-from hyperion.autograd.ops.linalg.factorisations import svdvals
+from hyperion.autograd.ops.linalg.eigen import eigvalsh
 from hyperion.autograd.ops.linalg.norms import Order, extreme, matrix_norm
-from hyperion.autograd.ops.linalg.rules import adjoint, as_matrix, constant, lapack
+from hyperion.autograd.ops.linalg.rules import adjoint, as_matrix, constant, hermitian, hermitian_part, lapack
+from hyperion.autograd.ops.linalg.singular import svdvals
 from hyperion.autograd.ops.linalg.solving import inv, right_hand_side
 from hyperion.autograd.ops.products import matmul, matrix_transpose
 from hyperion.autograd.ops.reductions import sum
@@ -30,26 +32,34 @@ class LeastSquares(NamedTuple):
     singular_values: Tensor
 
 
-def _pinv_forward(xp: Any, x: Any, rtol: Any) -> Any:
+def _pinv_forward(xp: Any, x: Any, rtol: Any, symmetric: bool) -> Any:
     if not x.size:
         return xp.zeros((*np.broadcast_shapes(x.shape[:-2], rtol.shape), x.shape[-1], x.shape[-2]), dtype=x.dtype)
-    u, s, vh = lapack(xp, f"pinv(x): x, shape {x.shape}, must be finite", xp.linalg.svd, x, full_matrices=False)
-    kept = s > rtol[..., None] * s[..., :1]
+    problem = f"pinv(x): x, shape {x.shape}, must be finite"
+    if symmetric:
+        values, u = lapack(xp, problem, xp.linalg.eigh, hermitian_part(x))
+        s, vh = xp.abs(values), (u * xp.sign(values)[..., None, :]).conj().swapaxes(-1, -2)
+    else:
+        u, s, vh = lapack(xp, problem, xp.linalg.svd, x, full_matrices=False)
+    kept = s > rtol[..., None] * s.max(axis=-1, keepdims=True)
     inverse = xp.where(kept, 1.0 / xp.where(kept, s, 1), 0).astype(s.dtype)
     return xp.matmul(vh.conj().swapaxes(-1, -2) * inverse[..., None, :], u.conj().swapaxes(-1, -2))
 
 
-def _pinv_vjp(g: Tensor, out: Tensor, x: Tensor, rtol: Tensor) -> tuple[Tensor, None]:
+def _pinv_vjp(g: Tensor, out: Tensor, x: Tensor, rtol: Tensor, symmetric: bool) -> tuple[Tensor, None]:
+    shape, x = x.shape, hermitian(x) if symmetric else x
     turned, weights = matrix_transpose(out), matrix_transpose(g)
     outside = weights - x @ (out @ weights)         # (I - x out) g^T
     above = weights - (weights @ out) @ x           # g^T (I - out x)
-    return sum_to(conj(outside @ out @ adjoint(out) + adjoint(out) @ out @ above) - turned @ g @ turned, x.shape), None
+    back = sum_to(conj(outside @ out @ adjoint(out) + adjoint(out) @ out @ above) - turned @ g @ turned, shape)
+    return hermitian(back) if symmetric else back, None
 
 
-def _pinv_jvp(tangents: list[Tensor | None], out: Tensor, x: Tensor, rtol: Tensor) -> Tensor | None:
+def _pinv_jvp(tangents: list[Tensor | None], out: Tensor, x: Tensor, rtol: Tensor, symmetric: bool) -> Tensor | None:
     moved = tangents[0]
     if moved is None:
         return None
+    x, moved = (hermitian(x), hermitian(moved)) if symmetric else (x, moved)
     turned = adjoint(moved)
     beside = turned - (turned @ x) @ out            # dx^H (I - x out)
     above = turned - out @ (x @ turned)             # (I - out x) dx^H
@@ -60,11 +70,12 @@ def _pinv_jvp(tangents: list[Tensor | None], out: Tensor, x: Tensor, rtol: Tenso
 _pinv = general("pinv", _pinv_forward, _pinv_vjp, _pinv_jvp, batch=over_leading(2, 0))
 
 
-def pinv(x: Any, rtol: Any = None) -> Tensor:
+def pinv(x: Any, rtol: Any = None, hermitian: bool = False) -> Tensor:
     """Return the Moore-Penrose pseudo-inverse of matrices, shape (..., n, m) to (..., m, n).
 
     rtol: number, or one per matrix, shape (...): singular values up to rtol times the largest count as zero; by default max(n, m) times
         the rounding error of the dtype. It has no derivative.
+    hermitian: x is Hermitian (or real symmetric): its Hermitian part is taken, and eigenvalues do, which is faster.
     The derivative is that among matrices of the same rank: where a rank is about to change, the pseudo-inverse is not continuous.
     Raises: ShapeError or DtypeError if x is no stack of floating or complex matrices; InputError for a negative rtol.
     Source: Golub and Pereyra, SIAM Journal on Numerical Analysis 10 (1973) 413, for the derivative.
@@ -72,8 +83,8 @@ def pinv(x: Any, rtol: Any = None) -> Tensor:
     >>> pinv([[2.0, 0.0], [0.0, 0.0]])[0]
     Tensor (2,) float32, cpu: [0.5 0. ]
     """
-    x = as_matrix(x, "pinv(x)")
-    return _pinv(x, as_rtol(rtol, x, "pinv"))
+    x = as_matrix(x, "pinv(x)", square=hermitian)
+    return _pinv(x, as_rtol(rtol, x, "pinv"), symmetric=hermitian)
 
 
 def as_rtol(rtol: Any, x: Tensor, name: str) -> Tensor:
@@ -109,21 +120,24 @@ def lstsq(a: Any, b: Any, rtol: Any = None) -> LeastSquares:
     return LeastSquares(squeeze(solution, -1) if vector else solution, squeeze(residuals, -1) if vector else residuals, rank, values)
 
 
-def matrix_rank(x: Any, rtol: Any = None) -> Tensor:
+def matrix_rank(x: Any, rtol: Any = None, hermitian: bool = False) -> Tensor:
     """Return the number of singular values above rtol times the largest, int64; it has no derivative.
 
-    x: shape (..., n, m).  rtol: as `pinv`.
+    x: shape (..., n, m).  rtol, hermitian: as `pinv`.
     Raises: ShapeError or DtypeError if x is no stack of matrices; InputError for a negative rtol.
 
     >>> matrix_rank([[1.0, 2.0], [2.0, 4.0]])
     Tensor () int64, cpu: 1
     """
-    x = as_matrix(x, "matrix_rank(x)")
-    return _rank(svdvals(x.detach()), as_rtol(rtol, x, "matrix_rank"))
+    x = as_matrix(x, "matrix_rank(x)", square=hermitian)
+    return _rank((eigvalsh if hermitian else svdvals)(x.detach()), as_rtol(rtol, x, "matrix_rank"))
 
 
 def _rank(values: Tensor, tolerance: Tensor) -> Tensor:
-    return sum((values > values[..., :1] * expand_dims(tolerance, -1)).astype("int64"), axis=-1)
+    """Return how many eigenvalues or singular values, in order, are large."""
+    sizes = abs(values)
+    largest = maximum(sizes[..., :1], sizes[..., -1:])
+    return sum((sizes > largest * expand_dims(tolerance, -1)).astype("int64"), axis=-1)
 
 
 def cond(x: Any, ord: Order = None) -> Tensor:

@@ -7,8 +7,8 @@ from hyperion.autograd.dtypes import is_complex
 from hyperion.autograd.ops.arithmetic import abs, power, sqrt, square
 from hyperion.autograd.ops.comparison import where
 from hyperion.autograd.ops.complexes import imag, real
-from hyperion.autograd.ops.linalg.factorisations import svdvals
 from hyperion.autograd.ops.linalg.rules import as_floating, as_matrix, near_zero
+from hyperion.autograd.ops.linalg.singular import svdvals
 from hyperion.autograd.ops.reductions import max, min, sum
 from hyperion.autograd.ops.shaping import expand_dims, normalize_axes, normalize_axis, permute_dims, reshape
 from hyperion.autograd.tensor import Tensor, as_tensor

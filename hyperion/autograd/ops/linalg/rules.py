@@ -97,6 +97,11 @@ def hermitian(x: Tensor) -> Tensor:
     return (x + adjoint(x)) * 0.5
 
 
+def hermitian_part(x: Any) -> Any:
+    """Return the Hermitian part of square matrices, raw arrays."""
+    return (x + x.conj().swapaxes(-1, -2)) * x.dtype.type(0.5)
+
+
 def constant(like: Tensor, array: Any) -> Tensor:
     """Return a NumPy array as a constant on the device of a Tensor."""
     return Tensor(device.to_device(array, like.device))

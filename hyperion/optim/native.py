@@ -1,0 +1,79 @@
+"""The native way of elementwise rules: their formula as C, one call for all parameters of a kind."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hyperion.codegen import elementwise_lines
+from hyperion.cpu import MultiTensor, find_compiler, squares_kernel
+
+__all__ = ["Row", "apply", "squares"]
+
+_KERNELS: dict[Any, MultiTensor] = {}
+LEAST = 1 << 13         # elements in all below which NumPy is as fast, and nothing is compiled for it
+
+
+@dataclass
+class Row:
+    """One update in working precision; state: the dict whose arrays the kernel changes."""
+
+    rule: Any
+    parameter: Any
+    gradient: Any
+    state: dict[str, Any]
+
+
+def apply(rows: list[Row]) -> dict[int, Any]:
+    """Make those updates that a native kernel makes, and return the new parameters by their place in the list."""
+    kinds: dict[Any, list[int]] = {}
+    for i, row in enumerate(rows):
+        if type(row.parameter) is np.ndarray and hasattr(row.rule, "formula") and row.parameter.dtype.name in ("float32", "float64"):
+            kinds.setdefault((type(row.rule), row.rule.flags, row.parameter.dtype), []).append(i)
+    done: dict[int, Any] = {}
+    for (_, _, dtype), places in kinds.items():
+        chosen = [rows[i] for i in places]
+        if sum(row.parameter.size for row in chosen) < LEAST or find_compiler() is None:
+            continue
+        names = chosen[0].rule.remembered
+        numbers = [row.rule.numbers(row.state["count"]) for row in chosen]
+        outs = [np.empty(row.parameter.shape, dtype) for row in chosen]
+        states = [[row.state[name] for name in names] for row in chosen]
+        _kernel(chosen[0].rule, dtype)(outs, [row.parameter for row in chosen], [row.gradient for row in chosen], states, numbers)
+        done |= dict(zip(places, outs, strict=True))
+    return done
+
+
+def _kernel(rule: Any, dtype: np.dtype[Any]) -> MultiTensor:
+    """Return the compiled formula of a rule: one for all rules of its class with the same flags."""
+    key = (type(rule), rule.flags, dtype)
+    if key not in _KERNELS:
+        states, numbers = len(rule.remembered), len(rule.numbers(1))
+
+        def flat(xp: Any, parameter: Any, gradient: Any, *rest: Any) -> Any:
+            return rule.formula(xp, parameter, gradient, rest[:states], rest[states:])
+
+        inputs = ["p", "g", *(f"s{k}" for k in range(states)), *(f"n{k}" for k in range(numbers))]
+        lines = elementwise_lines(flat, inputs, ["out[i]", *(f"state{k}[i]" for k in range(states))])
+        _KERNELS[key] = MultiTensor(lines, states, numbers, dtype)
+    return _KERNELS[key]
+
+
+def squares(arrays: list[Any]) -> list[float]:
+    """Return the sum of squares of the absolute values of each array, summed in float64."""
+    found = [math.nan] * len(arrays)
+    for name in ("float32", "float64"):
+        places = [i for i, a in enumerate(arrays) if type(a) is np.ndarray and a.dtype.name == name and a.flags.c_contiguous]
+        if sum(arrays[i].size for i in places) >= LEAST and find_compiler() is not None:
+            for i, value in zip(places, squares_kernel(np.dtype(name)).squares([arrays[i] for i in places]), strict=True):
+                found[i] = value
+            arrays = [None if i in places else a for i, a in enumerate(arrays)]
+    return [value if array is None else _square(array) for value, array in zip(found, arrays, strict=True)]
+
+
+def _square(array: Any) -> float:
+    parts = (array.real, array.imag) if array.dtype.kind == "c" else (array,)
+    wide = [part.astype(np.float64) for part in parts]
+    with np.errstate(over="ignore"):
+        return float(sum((part * part).sum() for part in wide))
