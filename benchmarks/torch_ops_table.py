@@ -699,6 +699,8 @@ def einsum(xs: Any, equation: str) -> Any:
 add("trace", lambda x: N.trace(x))
 for name in ("cross", "linalg.cross"):
     add(name, lambda x, y, dim=-1: skip("no dim: the first axis of length 3") if dim is None else N.cross(x, y, axis=dim))
+for name in ("addmm", "addmv", "addr", "baddbmm", "addbmm"):
+    add(name, lambda x, a, b, *, alpha=1, beta=1, name=name: N(name)(x, a, b, alpha=alpha, beta=beta))
 add("linalg.multi_dot", lambda xs: N.multi_dot(list(xs)))
 for theirs, ours in {
     "matrix_exp": "matrix_exp expm", "linalg.det": "det", "logdet": "logdet", "linalg.inv": "inv", "linalg.eigvals": "eigvals",
@@ -708,8 +710,8 @@ for theirs, ours in {
 add("linalg.slogdet", lambda x: tuple(N.linalg.slogdet(x)))
 add("linalg.cholesky", lambda x, *, upper=False: N.linalg.cholesky(symmetrised(x), upper=upper), wrapped=True)
 add("cholesky", lambda x, upper=False: N.linalg.cholesky(symmetrised(x), upper=upper), wrapped=True)
-add("linalg.eigh", lambda x, UPLO="L": tuple(N.linalg.eigh(symmetrised(x))), wrapped=True, process=lambda pair: (pair[0], abs(pair[1])))
-add("linalg.eigvalsh", lambda x, UPLO="L": N.linalg.eigvalsh(symmetrised(x)), wrapped=True)
+add("linalg.eigh", lambda x, UPLO="L": tuple(N.linalg.eigh(symmetrised(x), UPLO=UPLO)), wrapped=True, process=lambda pair: (pair[0], abs(pair[1])))
+add("linalg.eigvalsh", lambda x, UPLO="L": N.linalg.eigvalsh(symmetrised(x), UPLO=UPLO), wrapped=True)
 add("linalg.eig", lambda x: tuple(N.linalg.eig(x)), process=lambda pair: (pair[0], abs(pair[1])))
 
 
@@ -731,25 +733,25 @@ add("linalg.qr", lambda x, mode="reduced": tuple(N.linalg.qr(x, mode=mode)))
 add("qr", lambda x, some=True: tuple(N.linalg.qr(x, mode="reduced" if some else "complete")))
 add("linalg.lstsq.grad_oriented", lambda a, b, *, driver=None: lstsq(a, b), process=first_of, note="the solution only")
 TABLE["linalg.lstsq"] = "the variant grad_oriented has the derivatives; the other outputs depend on LAPACK's driver"
-add("linalg.pinv", lambda x, *, atol=None, rtol=None, hermitian=False: pinv(x, atol, rtol))
-add("linalg.pinv.hermitian", lambda x, *, atol=None, rtol=None, hermitian=False: N.linalg.pinv(symmetrised(x)), wrapped=True)
+add("linalg.pinv", lambda x, *, atol=None, rtol=None, hermitian=False: pinv(x, atol, rtol, hermitian))
+add("linalg.pinv.hermitian", lambda x, *, atol=None, rtol=None, hermitian=True: pinv(symmetrised(x), atol, rtol, hermitian), wrapped=True)
 add("linalg.pinv.singular", lambda a, b: N.linalg.pinv(a @ N.matrix_transpose(b)))
 add("pinverse", lambda x, rcond=1e-15: N.linalg.pinv(x, rtol=rcond))
-add("linalg.matrix_rank", lambda x, *, atol=None, rtol=None, hermitian=False: matrix_rank(x, atol, rtol))
+add("linalg.matrix_rank", lambda x, *, atol=None, rtol=None, hermitian=False: matrix_rank(x, atol, rtol, hermitian))
 
 
-def pinv(x: Any, atol: Any, rtol: Any) -> Any:
+def pinv(x: Any, atol: Any, rtol: Any, hermitian: bool) -> Any:
     only(atol, None, "atol=")
     if hasattr(rtol, "shape"):
         raise Skip("one rtol for each matrix")
-    return N.linalg.pinv(x, rtol=rtol)
+    return N.linalg.pinv(x, rtol=rtol, hermitian=hermitian)
 
 
-def matrix_rank(x: Any, atol: Any, rtol: Any) -> Any:
+def matrix_rank(x: Any, atol: Any, rtol: Any, hermitian: bool) -> Any:
     only(atol, None, "atol=")
     if hasattr(rtol, "shape"):
         raise Skip("one rtol for each matrix")
-    return N.linalg.matrix_rank(x, rtol=rtol)
+    return N.linalg.matrix_rank(x, rtol=rtol, hermitian=hermitian)
 
 
 add("linalg.cond", lambda x, p=None: N.cond(x, p))
@@ -1219,7 +1221,7 @@ OTHER: dict[str, str] = {
     ),
 }
 MISSING: tuple[str, ...] = (
-    "nn.functional.linear", "addmm", "addmv", "addbmm", "baddbmm", "addr", "nn.functional.cross_entropy",
+    "nn.functional.linear", "nn.functional.cross_entropy",
     "nn.functional.linear_cross_entropy", "nn.functional.binary_cross_entropy_with_logits", "nn.functional.soft_margin_loss",
     "nn.functional.margin_ranking_loss", "nn.functional.multi_margin_loss", "nn.functional.multilabel_margin_loss",
     "nn.functional.multilabel_soft_margin_loss", "nn.functional.bilinear", "nn.functional.scaled_dot_product_attention",

@@ -17,7 +17,7 @@ import numpy as np
 
 from hyperion.autograd.dtypes import is_inexact
 from hyperion.autograd.graph import Node, changes
-from hyperion.autograd.table import Primitive
+from hyperion.autograd.table import Primitive, as_tensors
 from hyperion.autograd.tensor import Tensor
 from hyperion.errors import InputError, NonFiniteError
 from hyperion.gpu import device
@@ -113,11 +113,13 @@ _watch = _Watch()
 
 def _watched(self: Primitive, *inputs: Any, **params: Any) -> Any:
     """Stand in for Primitive.__call__: the same, then note where it was called from and look at the results."""
+    if any(type(x) is not Tensor for x in inputs):
+        inputs = tuple(as_tensors(self, inputs))
     with np.errstate(all="ignore"):         # NumPy's warnings say less, and would come first where warnings are errors
         out: Any = _watch.original(self, *inputs, **params)
     results: tuple[Any, ...] = tuple(out) if self.outputs != 1 else (out,)
     if any(type(x) is not Tensor for x in (*inputs, *results)):
-        return out                          # numbers and batches: called again inside with plain Tensors, and watched there
+        return out                          # batches: called again inside with plain Tensors, and watched there
     contexts = _watch.open
     place = _place(sys._getframe(1))        # pyright: ignore[reportPrivateUsage]
     for x in results:

@@ -5,6 +5,7 @@ are weak (they take the dtype of the array beside them); an integer or bool arra
 float32 into float64). bfloat16 comes from ml_dtypes: its `dtype.kind` is "V", so ask the functions here what kind a dtype is.
 """
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,8 +15,8 @@ import numpy as np
 from hyperion.errors import DtypeError
 
 __all__ = [
-    "BFLOAT16", "KNOWN", "SCALARS", "as_dtype", "complex_dtype", "default_dtype", "is_complex", "is_floating", "is_inexact", "is_integer",
-    "real_dtype", "result_dtype", "weak_dtype",
+    "BFLOAT16", "KNOWN", "SCALARS", "as_dtype", "complex_dtype", "default_dtype", "highest", "is_complex", "is_floating", "is_half",
+    "is_inexact", "is_integer", "lowest", "real_dtype", "result_dtype", "weak_dtype",
 ]
 
 NAMES = (
@@ -127,3 +128,18 @@ def result_dtype(dtypes: Iterable[np.dtype[Any]]) -> np.dtype[Any]:
         names = " and ".join(str(dtype) for dtype in sorted(found, key=str))
         raise DtypeError(f"dtypes {names} do not combine: no integer dtype holds both; convert one with .astype(...)")
     return result
+
+
+def is_half(dtype: Any) -> bool:
+    """Tell whether a dtype is float16 or bfloat16, whose sums need a longer accumulator."""
+    return dtype.itemsize == 2 and is_floating(dtype)
+
+
+def lowest(dtype: Any) -> Any:
+    """Return the smallest value of a dtype: minus infinity of a floating one."""
+    return -math.inf if is_inexact(dtype) else int(np.iinfo(dtype).min) if is_integer(dtype) else False
+
+
+def highest(dtype: Any) -> Any:
+    """Return the largest value of a dtype: infinity of a floating one."""
+    return math.inf if is_inexact(dtype) else int(np.iinfo(dtype).max) if is_integer(dtype) else True

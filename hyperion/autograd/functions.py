@@ -15,6 +15,7 @@ from hyperion.autograd.ops import (
     cross_entropy,
     elementary,
     gathering,
+    heads,
     indexing,
     interpolation,
     layers,
@@ -35,6 +36,7 @@ from hyperion.autograd.ops import (
 from hyperion.autograd.ops import linalg as linalg  # a namespace of its own, hyperion.linalg; its rows belong to the table
 from hyperion.autograd.ops.activations import *
 from hyperion.autograd.ops.arithmetic import *
+from hyperion.autograd.ops.attention import *
 from hyperion.autograd.ops.bitwise import *
 from hyperion.autograd.ops.comparison import *
 from hyperion.autograd.ops.complexes import *
@@ -43,6 +45,7 @@ from hyperion.autograd.ops.convolution import *
 from hyperion.autograd.ops.cross_entropy import *
 from hyperion.autograd.ops.elementary import *
 from hyperion.autograd.ops.gathering import *
+from hyperion.autograd.ops.heads import *
 from hyperion.autograd.ops.indexing import *
 from hyperion.autograd.ops.interpolation import *
 from hyperion.autograd.ops.layers import *
@@ -89,3 +92,5 @@ __all__ += windows.__all__
 __all__ += normalization.__all__
 __all__ += layers.__all__
 __all__ += cross_entropy.__all__
+__all__ += ["attention"]        # its module has the same name
+__all__ += heads.__all__

@@ -31,7 +31,8 @@ class Tile:
     __slots__ = ("batch", "heads", "keys", "rows", "whole_keys", "whole_rows")
 
     def __init__(
-        self, batch: tuple[int, int], heads: tuple[int, int], rows: tuple[int, int], keys: tuple[int, int], whole_rows: int, whole_keys: int,
+        self, batch: tuple[int, int], heads: tuple[int, int], rows: tuple[int, int], keys: tuple[int, int], whole_rows: int,
+        whole_keys: int,
     ) -> None:
         self.batch = batch
         self.heads = heads
@@ -414,8 +415,8 @@ class BlockSparse(Mask):
         _, own, blocks, _ = self.arrays[0].shape
         if own not in (1, heads) or blocks * self.block < keys or queries > keys:
             raise ShapeError(
-                f"BlockSparse(layout, block={self.block}): a table of {own} heads and {blocks} blocks for {heads} heads, {queries} queries and "
-                f"{keys} keys; it needs {heads} heads or 1, at least {-(-keys // self.block)} blocks, and no more queries than keys"
+                f"BlockSparse(layout, block={self.block}): a table of {own} heads and {blocks} blocks for {heads} heads, {queries} queries "
+                f"and {keys} keys; it needs {heads} heads or 1, at least {-(-keys // self.block)} blocks, and no more queries than keys"
             )
 
     def visible(self, xp: Any, arrays: Arrays, tile: Tile) -> Any:

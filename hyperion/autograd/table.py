@@ -26,7 +26,7 @@ from hyperion.autograd.tensor import Tensor, as_tensor
 from hyperion.errors import DeviceError, DtypeError, GraphError, HyperionError, InputError, ShapeError
 from hyperion.gpu import device
 
-__all__ = ["PRIMITIVES", "Primitive", "Rule", "bilinear", "elementwise", "general", "linear"]
+__all__ = ["PRIMITIVES", "Primitive", "Rule", "as_tensors", "bilinear", "elementwise", "general", "linear"]
 
 PRIMITIVES: "dict[str, Primitive]" = {}
 
@@ -128,7 +128,7 @@ class Primitive:
         tracked = mixed = foreign = False
         for x in inputs:
             if type(x) is not Tensor:
-                tensors = _as_tensors(self, inputs)
+                tensors = as_tensors(self, inputs)
                 return call_batched(self, tensors, params) if Batched in map(type, tensors) else self(*tensors, **params)
             array = x.data
             arrays.append(array)
@@ -225,7 +225,7 @@ def _place(function: Callable[..., Any]) -> tuple[Any, ...]:
     return (function,) if code is None else (code.co_filename, code.co_firstlineno, code.co_qualname)
 
 
-def _as_tensors(op: Primitive, inputs: tuple[Any, ...]) -> list[Tensor]:
+def as_tensors(op: Primitive, inputs: tuple[Any, ...]) -> list[Tensor]:
     """Make every input a Tensor; Python numbers take the dtype and device of the arrays beside them."""
     tensors = [None if type(x) in SCALARS else as_tensor(x) for x in inputs]
     strong = [x for x in tensors if x is not None]

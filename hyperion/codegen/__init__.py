@@ -3,4 +3,6 @@ from .elementwise import elementwise_lines
 from .program import Adjoint, Assign, Program, Stencil, Term, adjoint, cofactors, here, linearise, sweeps
 from .render import c_text
 
-__all__ = ["Adjoint", "Assign", "Program", "Stencil", "Term", "adjoint", "c_text", "cofactors", "elementwise_lines", "here", "linearise", "sweeps"]
+__all__ = [
+    "Adjoint", "Assign", "Program", "Stencil", "Term", "adjoint", "c_text", "cofactors", "elementwise_lines", "here", "linearise", "sweeps",
+]

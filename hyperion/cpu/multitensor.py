@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,14 +29,14 @@ class MultiTensor:
     def __init__(self, lines: str, states: int, numbers: int, dtype: np.dtype[Any]):
         self.states, self.numbers = states, numbers
         head = [
-            "real *restrict out = row->out;", "const real *restrict parameter = row->parameter, *restrict gradient = row->gradient;",
-            *(f"real *restrict state{k} = row->state[{k}];" for k in range(states)),
+            "real *out = row->out;", "const real *parameter = row->parameter, *gradient = row->gradient;",
+            *(f"real *state{k} = row->state[{k}];" for k in range(states)),
             *(f"const real n{k} = (real)row->number[{k}];" for k in range(numbers)),
         ]
         body = ["const real p = parameter[i], g = gradient[i];", *(f"const real s{k} = state{k}[i];" for k in range(states))]
         inner = "\n    ".join([*body, *lines.splitlines()])
         loop = f"static void update(const Row *row, long low, long high) {{\n  {(chr(10) + '  ').join(head)}\n" \
-               f"  for (long i = low; i < high; i++) {{\n    {inner}\n  }}\n}}"
+               f"  VECTORISE\n  for (long i = low; i < high; i++) {{\n    {inner}\n  }}\n}}"
         real = {"float32": "float", "float64": "double"}[np.dtype(dtype).name]
         text = _TEXT.read_text(encoding="utf-8").replace("\nLOOP\n", f"\n{loop}\n")
         self._library = load(text, (f"-DREAL={real}", f"-DSTATES={states}", f"-DNUMBERS={numbers}"))
@@ -48,7 +49,10 @@ class MultiTensor:
 
     def __call__(self, outs: Sequence[Any], parameters: Sequence[Any], gradients: Sequence[Any], states: Sequence[Sequence[Any]],
                  numbers: Sequence[Sequence[float]]) -> None:
-        """Write the new parameters to `outs` and the new states in place. Arrays are contiguous and of the kernel's dtype."""
+        """Write the new parameters to `outs`, which may be the old ones, and the new states in place.
+
+        All arrays are C-contiguous and of the kernel's dtype.
+        """
         table = np.zeros(len(outs), self._row)
         table["size"] = [out.size for out in outs]
         for name, arrays in (("out", outs), ("parameter", parameters), ("gradient", gradients)):
@@ -67,7 +71,7 @@ class MultiTensor:
         starts = np.cumsum([0, *(-(-array.size // BLOCK) for array in arrays)])
         sums = np.zeros(int(starts[-1]))
         self._run(table, sums)
-        return [float(sums[first:last].sum()) for first, last in zip(starts[:-1], starts[1:], strict=True)]
+        return [float(sums[first:last].sum()) for first, last in itertools.pairwise(starts)]
 
     def _run(self, table: Any, squares: Any) -> None:
         threads = max(1, min(config.threads(), int(table["size"].sum()) // _GRAIN))

@@ -5,6 +5,7 @@ from hyperion.io.fields import FieldSeries
 from hyperion.io.gathers import Gathers, read_gathers, write_gathers
 from hyperion.io.models import read_model
 from hyperion.io.results import Axis, Results
+from hyperion.io.safetensors import SafeTensors, read_safetensors, write_safetensors
 from hyperion.io.toml import read_toml, toml_text
 
 __all__ = [
@@ -12,11 +13,14 @@ __all__ = [
     "FieldSeries",
     "Gathers",
     "Results",
+    "SafeTensors",
     "load_tree",
     "read_gathers",
     "read_model",
+    "read_safetensors",
     "read_toml",
     "save_tree",
     "toml_text",
     "write_gathers",
+    "write_safetensors",
 ]

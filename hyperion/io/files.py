@@ -3,7 +3,7 @@
 import contextlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import h5py
@@ -13,16 +13,18 @@ from hyperion.errors import FileError
 __all__ = ["hdf5_image", "open_hdf5", "split_dataset", "write_bytes"]
 
 
-def write_bytes(path: Path, data: bytes | memoryview, previous: Path | None = None) -> None:
+def write_bytes(path: Path, data: bytes | memoryview | Iterable[bytes | memoryview], previous: Path | None = None) -> None:
     """Write a file atomically: at every moment there is the old file or the new one, never half of one.
 
+    data: bytes, or parts of them, one after the other.
     previous: where the old file is kept, if there is one.
     Raises: FileError if the disk is full or the folder cannot be written; the old file is then as it was.
     """
     part = path.with_name(path.name + ".part")
     try:
         with open(part, "wb") as file:
-            file.write(data)
+            for piece in (data,) if isinstance(data, bytes | memoryview) else data:
+                file.write(piece)
             file.flush()
             os.fsync(file.fileno())
         if previous is not None and path.exists():

@@ -1,5 +1,50 @@
 """Networks: Modules, layers, models, and what trains them."""
 
+from hyperion.nn import functional, initializers
+from hyperion.nn.blocks import MLP, FeedForward, SwiGLU, UNet1d, UNet2d
+from hyperion.nn.convolution import (
+    AdaptiveAvgPool1d,
+    AdaptiveAvgPool2d,
+    AdaptiveAvgPool3d,
+    AdaptiveMaxPool1d,
+    AdaptiveMaxPool2d,
+    AdaptiveMaxPool3d,
+    AvgPool1d,
+    AvgPool2d,
+    AvgPool3d,
+    Conv1d,
+    Conv2d,
+    Conv3d,
+    ConvTranspose1d,
+    ConvTranspose2d,
+    ConvTranspose3d,
+    MaxPool1d,
+    MaxPool2d,
+    MaxPool3d,
+    Upsample,
+)
+from hyperion.nn.data import Arrays, Batches, HDF5Arrays, Windows, read_tokens, shuffled, write_tokens
+from hyperion.nn.dropout import Dropout
+from hyperion.nn.files import load, save
+from hyperion.nn.initializers import seed
+from hyperion.nn.linear import Activation, Embedding, Flatten, Identity, Linear, Sequential
+from hyperion.nn.losses import bce, bce_with_logits, cross_entropy, huber, kl, l1, mse, nll, relative_h1, relative_l2
+from hyperion.nn.metrics import MetricsFile, mean_loss
 from hyperion.nn.module import Module, capture, parameter
+from hyperion.nn.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
+from hyperion.nn.summary import Summary, summary
+from hyperion.nn.training import LossScale, Trainer
 
 __all__ = ["Module", "capture", "parameter"]
+__all__ += ["Summary", "functional", "initializers", "load", "save", "seed", "summary"]
+__all__ += ["MLP", "FeedForward", "SwiGLU", "UNet1d", "UNet2d"]
+__all__ += [
+    "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d", "AdaptiveMaxPool1d", "AdaptiveMaxPool2d", "AdaptiveMaxPool3d",
+    "AvgPool1d", "AvgPool2d", "AvgPool3d", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d",
+    "MaxPool1d", "MaxPool2d", "MaxPool3d", "Upsample",
+]
+__all__ += ["BatchNorm", "Dropout", "GroupNorm", "InstanceNorm", "LayerNorm", "RMSNorm"]
+__all__ += ["Activation", "Embedding", "Flatten", "Identity", "Linear", "Sequential"]
+__all__ += ["bce", "bce_with_logits", "cross_entropy", "huber", "kl", "l1", "mse", "nll", "relative_h1", "relative_l2"]
+__all__ += ["Arrays", "Batches", "HDF5Arrays", "LossScale", "MetricsFile", "Trainer", "Windows"]
+__all__ += ["mean_loss", "read_tokens", "shuffled", "write_tokens"]

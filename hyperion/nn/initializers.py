@@ -94,7 +94,7 @@ def constant(shape: Any, generator: Generator | None = None, value: float = 0.0,
 def uniform(shape: Any, generator: Generator | None = None, bound: float = 1.0, dtype: Any = None) -> Tensor:
     """Return numbers from -bound to bound, all equally probable.
 
-    >>> uniform((1000,), Generator(0), 0.5).data.max() <= 0.5
+    >>> bool(uniform((1000,), Generator(0), 0.5).data.max() <= 0.5)
     True
     """
     return default_generator(generator).uniform(shape, -float(bound), float(bound), dtype=dtype)

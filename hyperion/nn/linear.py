@@ -81,7 +81,7 @@ def lookup(indices: Any, weight: Tensor, padding: int | None, name: str) -> Tens
     try:
         out = hp.embedding(indices, weight)
     except IndexingError as error:
-        raise IndexingError(f"{name}: an index (token id) is outside the table of {weight.shape[0]} rows (the vocabulary); {error}") from error
+        raise IndexingError(f"{name}: a token id is outside the vocabulary of {weight.shape[0]} rows; {error}") from error
     return out if padding is None else hp.where(hp.expand_dims(indices, -1) == padding, out.detach(), out)
 
 
@@ -129,7 +129,7 @@ class Flatten(Module):
         x = as_tensor(x)
         first, last = (axis + x.ndim if axis < 0 else axis for axis in (self.start, self.end))
         if not 0 <= first <= last < x.ndim:
-            raise ShapeError(f"Flatten(start={self.start}, end={self.end}): x has shape {x.shape}; both must be axes of x, start before end")
+            raise ShapeError(f"Flatten(start={self.start}, end={self.end}): x has shape {x.shape}; both must be axes of it, in order")
         return x.reshape((*x.shape[:first], math.prod(x.shape[first:last + 1]), *x.shape[last + 1:]))
 
 

@@ -20,6 +20,8 @@ class Bounds:
     def __init__(self, structure: trees.Structure, arrays: list[Any], bounds: tuple[Any, Any] | None):
         if bounds is not None and (not isinstance(bounds, tuple) or len(bounds) != 2):
             raise InputError(f"bounds={bounds!r}: must be None or a pair (lower, upper)")
+        if bounds is not None and any(array.dtype.kind == "c" for array in arrays):
+            raise InputError("bounds: complex parameters have no order; bound their real and imaginary parts as parameters of their own")
         self.lower, self.upper = (_side(structure, arrays, bounds, side) for side in (0, 1))
         for array in (*(self.lower or ()), *(self.upper or ())):
             if bool((array != array).any()):

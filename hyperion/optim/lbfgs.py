@@ -143,7 +143,8 @@ class LBFGS(VectorOptimizer):
         for name, array in arrays.items():
             ndim = 1 if name == "gradient" else 2
             if array.ndim != ndim or array.shape[-1:] != self._vector.shape or array.dtype != self.dtype:
-                problems.append(f"{name} has shape {array.shape} and dtype {array.dtype}, it must end in {self._vector.shape} and be {self.dtype}")
+                problems.append(f"{name} has shape {array.shape} and dtype {array.dtype}, it must end in {self._vector.shape} and be "
+                                f"{self.dtype}")
         if not problems and len(arrays["steps"]) != len(arrays["changes"]):
             problems.append(f"there are {len(arrays['steps'])} steps and {len(arrays['changes'])} changes; they come in pairs")
         if problems:
@@ -254,7 +255,3 @@ class LBFGS(VectorOptimizer):
         curvature = self._dot(step, change)
         if curvature > np.finfo(self.dtype).eps * math.sqrt(self._dot(step, step) * self._dot(change, change)):
             self._pairs = [*self._pairs, (step, change)][-self.memory :]
-
-    def _dot(self, a: Any, b: Any) -> float:
-        """Return the inner product, summed in float64."""
-        return float((a * b).sum(dtype=np.float64))

@@ -1,19 +1,23 @@
-"""`minimize`: a loop around an optimiser for those who want the answer only."""
+"""`minimize` and `least_squares`: loops around an optimiser for those who want the answer only."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from hyperion.errors import InputError
+from hyperion.optim.gaussnewton import GaussNewton
 from hyperion.optim.lbfgs import LBFGS
 from hyperion.optim.linesearch import Wolfe
 
-__all__ = ["Result", "minimize"]
+__all__ = ["Result", "least_squares", "minimize"]
 
 
 @dataclass(frozen=True)
 class Result:
-    """The outcome of `minimize`; `converged` is True if reason is "gradient" or "value", not if "stalled", "callback" or "iterations"."""
+    """The outcome of `minimize` or `least_squares`.
+
+    `converged` is True if reason is "gradient" or "value", not if "stalled", "callback" or "iterations".
+    """
 
     parameters: Any
     value: float
@@ -56,13 +60,51 @@ def minimize(
     >>> result.reason
     'gradient'
     """
+    optimizer = LBFGS(start, bounds, memory, first_step, preconditioner, wolfe)
+    return _run(optimizer, value_and_grad, iterations, gradient_tolerance, value_tolerance, callback)
+
+
+def least_squares(
+    residual: Callable[[Any], Any],
+    start: Any,
+    *,
+    bounds: tuple[Any, Any] | None = None,
+    iterations: int = 50,
+    gradient_tolerance: float = 1e-6,
+    value_tolerance: float = 0.0,
+    damping: float = 1e-3,
+    cg_iterations: int = 100,
+    cg_tolerance: float = 1e-3,
+    callback: Callable[[GaussNewton], Any] | None = None,
+) -> Result:
+    """Minimise half the sum of squares of a residual over a tree of parameters by Gauss-Newton.
+
+    residual: tree -> tree of real Tensors; start: tree of Tensors or arrays. iterations: the most that are made.
+    bounds, damping: see GaussNewton; cg_iterations, cg_tolerance: of its inner conjugate gradients.
+    gradient_tolerance, value_tolerance, callback: as in `minimize`.
+    Returns: Result; its parameters are the tree of the last point, its value half the sum of squares.
+
+    >>> import hyperion as hp
+    >>> t = hp.asarray([0.0, 1.0, 2.0, 3.0], dtype="float64")
+    >>> data = 2.0 * hp.exp(-0.5 * t)
+    >>> result = least_squares(lambda p: p["a"] * hp.exp(-p["rate"] * t) - data, {"a": hp.asarray(1.0, dtype="float64"),
+    ...                                                                          "rate": hp.asarray(1.0, dtype="float64")})
+    >>> round(result.parameters["a"].item(), 6), round(result.parameters["rate"].item(), 6)
+    (2.0, 0.5)
+    """
+    optimizer = GaussNewton(start, bounds, damping, cg_iterations, cg_tolerance)
+    return _run(optimizer, residual, iterations, gradient_tolerance, value_tolerance, callback)
+
+
+def _run(
+    optimizer: Any, function: Any, iterations: int, gradient_tolerance: float, value_tolerance: float, callback: Callable[[Any], Any] | None
+) -> Result:
     if iterations < 0:
         raise InputError(f"iterations={iterations!r}: must be at least 0")
-    optimizer = LBFGS(start, bounds, memory, first_step, preconditioner, wolfe)
     reason = "iterations"
     for _ in range(iterations):
         before = optimizer.value
-        value = optimizer.advance(value_and_grad)
+        value = optimizer.advance(function)
         if callback is not None and callback(optimizer):
             reason = "callback"
         elif optimizer.gradient_norm() <= gradient_tolerance:

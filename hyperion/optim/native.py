@@ -23,13 +23,14 @@ class Row:
     parameter: Any
     gradient: Any
     state: dict[str, Any]
+    out: Any = None         # where the new parameter may be written: an array nobody else looks at, or the parameter itself; None: a new one
 
 
 def apply(rows: list[Row]) -> dict[int, Any]:
     """Make those updates that a native kernel makes, and return the new parameters by their place in the list."""
     kinds: dict[Any, list[int]] = {}
     for i, row in enumerate(rows):
-        if type(row.parameter) is np.ndarray and hasattr(row.rule, "formula") and row.parameter.dtype.name in ("float32", "float64"):
+        if type(row.parameter) is np.ndarray and hasattr(row.rule, "formula") and row.parameter.dtype.char in "fd":
             kinds.setdefault((type(row.rule), row.rule.flags, row.parameter.dtype), []).append(i)
     done: dict[int, Any] = {}
     for (_, _, dtype), places in kinds.items():
@@ -38,7 +39,7 @@ def apply(rows: list[Row]) -> dict[int, Any]:
             continue
         names = chosen[0].rule.remembered
         numbers = [row.rule.numbers(row.state["count"]) for row in chosen]
-        outs = [np.empty(row.parameter.shape, dtype) for row in chosen]
+        outs = [np.empty(row.parameter.shape, dtype) if row.out is None else row.out for row in chosen]
         states = [[row.state[name] for name in names] for row in chosen]
         _kernel(chosen[0].rule, dtype)(outs, [row.parameter for row in chosen], [row.gradient for row in chosen], states, numbers)
         done |= dict(zip(places, outs, strict=True))

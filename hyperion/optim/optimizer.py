@@ -76,8 +76,7 @@ class Optimizer(ABC):
 
 def read_parameters(parameters: Any) -> tuple[list[Any], trees.Structure, list[str]]:
     """Return the leaves of parameters as given, their structure and their names, or refuse them."""
-    if isinstance(parameters, Iterable) and not isinstance(parameters, Tensor | list | tuple | dict) and not hasattr(parameters, "dtype"):
-        parameters = list(parameters)
+    parameters = listed(parameters)
     if _are_named(parameters):
         names = [name for name, _ in parameters]
         twice = sorted({name for name in names if names.count(name) > 1})
@@ -96,6 +95,12 @@ def read_parameters(parameters: Any) -> tuple[list[Any], trees.Structure, list[s
     return leaves, structure, names
 
 
+def listed(parameters: Any) -> Any:
+    """Return what `model.parameters()` and other iterators give as a list; trees and leaves as they are."""
+    is_tree = isinstance(parameters, Tensor | list | tuple | dict) or hasattr(parameters, "dtype")
+    return parameters if is_tree or not isinstance(parameters, Iterable) else list(parameters)
+
+
 def _are_named(parameters: Any) -> bool:
     return isinstance(parameters, list | tuple) and len(parameters) > 0 and all(
         isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str) for pair in parameters)
@@ -105,8 +110,8 @@ def _refuse_unfit(leaves: list[Any], names: list[str]) -> None:
     computed = [name for name, leaf in zip(names, leaves, strict=True)
                 if isinstance(leaf, Tensor) and leaf.node is not None and not isinstance(leaf.node, Leaf)]
     if computed:
-        raise InputError(f"parameters: {', '.join(computed)} were computed from other Tensors, so no gradient is kept there and they cannot "
-                         "be assigned; pass Tensors made with requires_grad=True, or x.detach()")
+        raise InputError(f"parameters: {', '.join(computed)} were computed from other Tensors, so no gradient is kept there and they "
+                         "cannot be assigned; pass Tensors made with requires_grad=True, or x.detach()")
     first: dict[int, str] = {}
     twice = []
     for name, leaf in zip(names, leaves, strict=True):

@@ -42,7 +42,7 @@ class Rule(ABC):
 
     def __post_init__(self) -> None:
         for name in self.scheduled:
-            value = getattr(self, name, None)
+            value: Any = getattr(self, name, None)
             if callable(value) and not isinstance(value, Schedule):
                 object.__setattr__(self, name, Lambda(value))
         check(self, "lr", "must be above 0, or a schedule", lambda value: value > 0.0)
@@ -54,8 +54,8 @@ class Rule(ABC):
             return self
         negative = {name: value for name, value in values.items() if value < 0.0}
         if negative:
-            raise InputError(f"{type(self).__name__}: the schedule of {', '.join(negative)} gives {min(negative.values()):g} at step {step}; "
-                             "it must not be negative")
+            raise InputError(f"{type(self).__name__}: the schedule of {', '.join(negative)} gives {min(negative.values()):g} at step "
+                             f"{step}; it must not be negative")
         made = copy.copy(self)      # not `replace`: a schedule may pass through 0, which is refused as a constant
         for name, value in values.items():
             object.__setattr__(made, name, value)
@@ -138,6 +138,10 @@ class ElementwiseRule(Rule):
     def apply(self, xp: Any, parameter: Any, gradient: Any, state: State) -> Any:
         numbers = self.numbers(state["count"])
         memory = tuple(state[name] for name in self.remembered)
+        with np.errstate(over="ignore", under="ignore"):        # as in the native kernel: an infinite mean of squares makes a step of 0
+            return self._evaluated(xp, parameter, gradient, memory, numbers)
+
+    def _evaluated(self, xp: Any, parameter: Any, gradient: Any, memory: tuple[Any, ...], numbers: tuple[float, ...]) -> Any:
         if xp is not np or parameter.size <= BLOCK:
             new, *later = self.formula(xp, parameter, gradient, memory, numbers)
             for array, values in zip(memory, later, strict=True):
@@ -161,6 +165,7 @@ class Job:
     parameter: Any
     gradient: Any
     state: State
+    out: Any = None         # see native.Row
 
 
 def begin(rule: Rule, parameter: Any) -> State:
@@ -181,7 +186,9 @@ def apply_all(jobs: Sequence[Job]) -> list[Any]:
     rows = []
     for job in jobs:
         job.state["count"] += 1
-        rows.append(native.Row(job.rule, _present(job), working(job.gradient, conjugate=True), job.state))
+        present = _present(job)
+        out = present if present is job.state.get("master") else job.out
+        rows.append(native.Row(job.rule, present, working(job.gradient, conjugate=True), job.state, out))
     done = native.apply(rows)
     out = []
     for i, (job, row) in enumerate(zip(jobs, rows, strict=True)):
@@ -193,7 +200,7 @@ def apply_all(jobs: Sequence[Job]) -> list[Any]:
 
 
 def _present(job: Job) -> Any:
-    """Return the parameter in the precision it is updated in. A master's elements count only where the parameter still is their rounding."""
+    """Return the parameter in the precision it is updated in. A master counts only where the parameter still is its rounding."""
     if "master" not in job.state:
         return working(job.parameter)
     xp, master = device.namespace(job.parameter), job.state["master"]

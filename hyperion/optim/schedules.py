@@ -205,8 +205,8 @@ class WSD(Schedule):
         _finite(self, "peak", "end", "power")
         _whole(self, "steps", "warmup", "decay")
         if self.warmup + self.decay > self.steps:
-            raise InputError(f"WSD(steps={self.steps}, warmup={self.warmup}, decay={self.decay}): warmup and decay together must be at most "
-                             "steps")
+            raise InputError(f"WSD(steps={self.steps}, warmup={self.warmup}, decay={self.decay}): warmup and decay together must be at "
+                             "most steps")
         if not self.power > 0.0:
             raise InputError(f"WSD(power={self.power!r}): must be above 0")
 
@@ -277,6 +277,8 @@ class Lambda(Schedule):
     steps: int | None = None
 
     def __post_init__(self) -> None:
+        if self.steps is not None:
+            _whole(self, "steps")
         if not callable(self.function):
             raise InputError(f"Lambda({self.function!r}): give a function of the step")
 

@@ -55,8 +55,8 @@ class SGD(RuleOptimizer):
     """Minimise by gradient descent: v = momentum v + (1 - dampening) g, x = x - lr v.
 
     parameters, bounds, check: see RuleOptimizer. lr: learning rate, or a schedule. momentum: how much of the velocity is kept.
-    dampening: how much of the gradient is left out of it, but for the first step. weight_decay: times the parameter is added to the gradient.
-    nesterov: step along g + momentum v.
+    dampening: how much of the gradient is left out of it, but for the first step. weight_decay: times the parameter is added to the
+    gradient. nesterov: step along g + momentum v.
     Raises: InputError for options outside their ranges.
     Source: Sutskever, Martens, Dahl and Hinton, On the importance of initialization and momentum in deep learning (ICML 2013), with lr
     outside the velocity, as PyTorch has it.

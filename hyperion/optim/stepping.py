@@ -1,8 +1,8 @@
 """Optimisers that step by a rule: parameter groups, both habits of use, and states to resume from."""
 
-from abc import abstractmethod
-from collections.abc import Callable, Iterable
-from typing import Any
+import sys
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from hyperion.errors import InputError, NonFiniteError
 from hyperion.gpu import device
 from hyperion.optim import native
 from hyperion.optim.bounds import Bounds
-from hyperion.optim.optimizer import Optimizer, finite_or_refuse, is_finite, number, raw
+from hyperion.optim.optimizer import Optimizer, finite_or_refuse, is_finite, listed, number, raw
 from hyperion.optim.rule import Job, Rule, apply_all, begin, matching
 from hyperion.optim.schedules import Schedule
 
@@ -49,12 +49,14 @@ class RuleOptimizer(Optimizer):
     rule: options of all groups. bounds: None, or (lower, upper), each None, a number, or a tree like the parameters; every update is
     clipped to them. check: refuse gradients that are not finite, before anything is changed.
     Parameters may be of any floating or complex dtype and differ in it. For those of half precision a master in float32 is kept.
-    Attributes: groups; count (of steps made, which schedules go by).
+    Attributes: groups; count (of steps made, which schedules go by). Every class has its rule for the functional habit:
+    `rule = AdamW.rule(lr=1e-3); state = rule.init(parameters); parameters, state = rule.update(gradients, state, parameters)`.
     """
 
+    rule: ClassVar[type[Rule]]
+
     def __init__(self, parameters: Any, rule: Rule, bounds: tuple[Any, Any] | None, check: bool):
-        if isinstance(parameters, Iterable) and not isinstance(parameters, Tensor | list | tuple | dict) and not hasattr(parameters, "dtype"):
-            parameters = list(parameters)
+        parameters = listed(parameters)
         given = _groups_of(parameters)
         super().__init__(parameters if given is None else [group["params"] for group in given])
         self.groups = [Group(rule, self._names)] if given is None else self._grouped(given, rule)
@@ -67,12 +69,9 @@ class RuleOptimizer(Optimizer):
         self._values = [None if isinstance(leaf, Tensor) and leaf.requires_grad else array.copy()
                         for leaf, array in zip(self._leaves, arrays, strict=True)]
         self.check, self.count = check, 0
+        self._made: list[Any] = [None] * len(arrays)
+        self._spare: list[Any] = [None] * len(arrays)
         self._states = self._begin()
-
-    @classmethod
-    @abstractmethod
-    def rule(cls, **options: Any) -> Rule:
-        """Return the rule on its own, for the functional habit: `init(parameters)` and `update(gradients, state, parameters)`."""
 
     @property
     def lr(self) -> float:
@@ -91,7 +90,7 @@ class RuleOptimizer(Optimizer):
 
     @property
     def parameters(self) -> Any:
-        """The tree of the current parameters: the Tensors that were passed, or arrays where arrays were passed. A list of trees for groups."""
+        """The tree of the current parameters: the Tensors that were passed, or arrays where arrays were passed; of groups a list."""
         leaves = [leaf if value is None else (Tensor(value) if isinstance(leaf, Tensor) else value.copy())
                   for leaf, value in zip(self._leaves, self._values, strict=True)]
         return trees.unflatten(self._structure, leaves)
@@ -163,8 +162,8 @@ class RuleOptimizer(Optimizer):
                          for i, (rule, saved) in enumerate(zip(rules, state["options"], strict=True))]
             states = self._fitting(state["parameters"], problems)
         if problems:
-            raise InputError(f"state: does not fit this {type(self).__name__}: {'; '.join(problems)}. Load the state of an optimiser of the "
-                             "same parameters, groups and schedules" + (" (or keep_options=True)" if not keep_options else ""))
+            raise InputError(f"state: does not fit this {type(self).__name__}: {'; '.join(problems)}. Load the state of an optimiser of "
+                             "the same parameters, groups and schedules" + (" (or keep_options=True)" if not keep_options else ""))
         for group, rule in zip(self.groups, rules, strict=True):
             group.rule = rule
         self.count, self._states = int(state["count"]), states
@@ -197,10 +196,11 @@ class RuleOptimizer(Optimizer):
             present = self._leaves[i].data if value is None else value
             matched = matching(gradient, present, self._names[i])
             places.append(i)
-            jobs.append(Job(rules[self._group_of[i]].of(present.shape), present, matched, self._states[i]))
+            jobs.append(Job(rules[self._group_of[i]].of(present.shape), present, matched, self._states[i], self._reusable(i)))
         if self.check:
             self._refuse_nonfinite([self._names[i] for i in places], [job.gradient for job in jobs])
         for i, new in zip(places, apply_all(jobs), strict=True):
+            self._spare[i], self._made[i] = self._made[i], new if new.dtype.char in "fd" else None
             if self._bounds:
                 new = self._bounds.clip(i, new)
             if self._values[i] is None:
@@ -208,6 +208,14 @@ class RuleOptimizer(Optimizer):
             else:
                 self._values[i] = new
         self.count += 1
+
+    def _reusable(self, i: int) -> Any:
+        """Return an array for the new values of a parameter: the one made two steps ago, if nobody else refers to it any more.
+
+        Fresh pages would cost as much as the update itself.
+        """
+        alone = type(self._spare[i]) is np.ndarray and _references(self._spare, i) == _ALONE
+        return self._spare[i] if alone else None
 
     def _refuse_nonfinite(self, names: list[str], gradients: list[Any]) -> None:
         sums = native.squares(gradients)
@@ -234,10 +242,20 @@ class RuleOptimizer(Optimizer):
                     continue
                 array = np.array(other[key], order="C")
                 if array.shape != value.shape or array.dtype != value.dtype:
-                    problems.append(f"{name}: {key} has shape {array.shape} and dtype {array.dtype}, it must be {value.shape} and {value.dtype}")
+                    problems.append(f"{name}: {key} has shape {array.shape} and dtype {array.dtype}, it must be {value.shape} and "
+                                    f"{value.dtype}")
                 arrays[key] = device.to_device(array, device.device_of(value))
             taken.append(arrays)
         return taken
+
+
+def _references(arrays: list[Any], i: int) -> int:
+    """Return how many references there are to an array of a list; views of it count."""
+    return sys.getrefcount(arrays[i])
+
+
+_counted = getattr(sys, "_is_gil_enabled", lambda: True)()      # without the lock of the interpreter, counts may be behind
+_ALONE = _references([np.empty(1)], 0) if _counted else -1
 
 
 def _groups_of(parameters: Any) -> list[dict[str, Any]] | None:
@@ -248,13 +266,11 @@ def _groups_of(parameters: Any) -> list[dict[str, Any]] | None:
     if not any(marked):
         return None
     if not all(marked):
-        raise InputError(f"parameters: entry {marked.index(False)} is no group, others are; give every entry as a dict with the key 'params'")
+        raise InputError(f"parameters: entry {marked.index(False)} is no group, others are; give every entry as a dict with the key "
+                         "'params'")
     out = []
     for entry in parameters:
-        inner = entry["params"]
-        if isinstance(inner, Iterable) and not isinstance(inner, Tensor | list | tuple | dict) and not hasattr(inner, "dtype"):
-            inner = list(inner)
-        out.append({**entry, "params": inner})
+        out.append({**entry, "params": listed(entry["params"])})
     return out
 
 

@@ -30,7 +30,7 @@ class VectorOptimizer(Optimizer):
         self.dtype = arrays[0].dtype
         for array in arrays:
             if array.dtype.name not in ("float32", "float64"):
-                raise DtypeError(f"parameters: got dtype {array.dtype}; {type(self).__name__} needs float32 or float64, convert with .astype")
+                raise DtypeError(f"parameters: got dtype {array.dtype}; {type(self).__name__} needs float32 or float64, use .astype")
             if array.dtype != self.dtype:
                 raise DtypeError(f"parameters: got dtypes {self.dtype} and {array.dtype}; they must agree, convert one with .astype")
         self._shapes = [array.shape for array in arrays]
@@ -61,6 +61,10 @@ class VectorOptimizer(Optimizer):
             vector = self._xp.minimum(vector, self._upper)
         return vector
 
+    def _dot(self, a: Any, b: Any) -> float:
+        """Return the inner product, summed in float64."""
+        return float((a * b).sum(dtype=np.float64))
+
     def _write(self, vector: Any) -> None:
         for leaf, part in zip(self._leaves, self._split(vector), strict=True):
             leaf.assign(part)
@@ -68,7 +72,7 @@ class VectorOptimizer(Optimizer):
     def _gradient_of_leaves(self) -> Any:
         missing = [name for name, leaf in zip(self._names, self._leaves, strict=True) if leaf.grad is None]
         if missing:
-            raise InputError(f"step(): {', '.join(missing)} got no gradient; the loss in the closure must depend on each, and call backward()")
+            raise InputError(f"step(): {', '.join(missing)} got no gradient; the closure must call backward() on a loss of all of them")
         return self._join([raw(leaf.grad) for leaf in self._leaves], "step(): gradient")
 
     def _split(self, vector: Any) -> list[Any]:

@@ -66,8 +66,10 @@ SAMPLES: dict[str, list[Sample]] = {
         ((well(normal(2, 1, 3, 3)), normal(2, 3, 1)), {"lower": False, "unit": True}),
     ],
     "pinv": [
-        ((normal(3, 2), np.float64(1e-10)), {}), ((complexes(2, 3), np.float64(1e-10)), {}),
-        ((normal(2, 2, 2), np.array([[1e-10], [1e-8]])), {}),
+        ((normal(3, 2), np.float64(1e-10)), {"symmetric": False}), ((complexes(2, 3), np.float64(1e-10)), {"symmetric": False}),
+        ((normal(2, 2, 2), np.array([[1e-10], [1e-8]])), {"symmetric": False}),
+        ((np.array([[2.0, 0.3, -0.4], [0.1, -1.0, 0.5], [0.2, 0.7, 3.0]]), np.float64(1e-10)), {"symmetric": True}),
+        ((np.array([[1.0 + 0.2j, 0.5 - 0.3j], [0.1j, -2.0]]), np.float64(1e-10)), {"symmetric": True}),
     ],
     # factorisations
     "cholesky": [((positive(normal(3, 3)),), {}), ((positive(complexes(2, 2)),), {}), ((positive(normal(2, 2, 2)),), {})],

@@ -255,6 +255,73 @@ def test_rank_and_tolerances():
 
 
 @MAKERS
+def test_hermitian_matrices_have_their_own_pinv_and_rank(make):
+    x = np.stack([turned([-2.0, 0.0, 3.0, 1e-9], make), turned([0.0, 0.0, -1.0, 5.0], make)])
+    for rtol, ranks in ((None, [3, 2]), (1e-6, [2, 2])):
+        y = la.pinv(x, rtol=rtol, hermitian=True).data
+        # Errors of the smallest eigenvalue that counts, 1e-9 of 3, grow by its inverse squared: compared relative to the largest of y.
+        np.testing.assert_allclose(y, np.linalg.pinv(x, rtol=rtol, hermitian=True), rtol=0, atol=1e-6 * np.abs(y).max())
+        close(adjoint(y), y, 1e-6)
+        assert la.matrix_rank(x, rtol=rtol, hermitian=True).data.tolist() == la.matrix_rank(x, rtol=rtol).data.tolist() == ranks
+    close(la.pinv(x, rtol=1e-6, hermitian=True).data, la.pinv(x, rtol=1e-6).data, 1e-10)
+    g = make(2, 4, 4)
+    separate = hp.vjp(lambda x: la.pinv(x, rtol=1e-6), x)[1](g)[0].data
+    close(hp.vjp(lambda x: la.pinv(x, rtol=1e-6, hermitian=True), x)[1](g)[0].data, (separate + adjoint(separate)) / 2, 1e-9)
+    close(la.matrix_rank(np.zeros((2, 0, 0)), hermitian=True).data, [0, 0])
+    assert la.pinv(np.zeros((2, 0, 0)), hermitian=True).shape == (2, 0, 0)
+
+
+@MAKERS
+@SQUARES
+def test_one_triangle_of_a_hermitian_matrix_is_enough(make, shape):
+    h = make(*shape)
+    h = h + adjoint(h)
+    for UPLO, keep in (("L", np.tril), ("U", np.triu)):
+        x = keep(h) + np.where(keep(np.ones(shape)) == 0.0, np.nan, 0.0)
+        values, vectors = la.eigh(x, UPLO=UPLO)
+        close(values.data, np.linalg.eigvalsh(h))
+        close(la.eigvalsh(x, UPLO=UPLO).data, values.data)
+        close(vectors.data, la.eigh(h).eigenvectors.data)
+        gradient = hp.grad(lambda x, UPLO=UPLO: hp.sum(la.eigvalsh(x, UPLO=UPLO) ** 3))(x).data
+        close(gradient, keep(gradient))
+        if h.size:      # the trace of h^3: 3 h^2, and an element off the diagonal moves two
+            close(gradient, keep(np.conj(3.0 * h @ h * (2.0 - np.eye(shape[-1])))), 1e-9)
+            dot_test(lambda x, UPLO=UPLO: hp.abs(la.eigh(x, UPLO=UPLO).eigenvectors), (keep(h),))
+
+
+@MAKERS
+@pytest.mark.parametrize("shape", [(3, 3), (4, 2), (1, 1), (3, 0)])
+def test_householder_product_is_the_q_of_qr(make, shape):
+    x = make(*shape)
+    (packed, tau), _ = scipy.linalg.qr(x, mode="raw") if x.size else ((x, np.zeros(0)), None)
+    expected = np.linalg.qr(x).Q
+    close(la.householder_product(packed, tau).data, expected)
+    stack = np.stack([packed, packed])
+    close(la.householder_product(stack, np.stack([tau, 0.0 * tau])).data, np.stack([expected, np.eye(*shape)]))
+    close(la.householder_product(np.triu(np.full(shape, np.nan)) + np.tril(packed, -1), tau).data, expected)
+    whole = np.eye(shape[0], dtype=x.dtype)
+    for i in range(max(shape[1] - 1, 0)):       # fewer reflectors than columns
+        v = np.concatenate([np.zeros(i), [1.0], packed[i + 1:, i]])[:, None]
+        whole = whole @ (np.eye(shape[0]) - tau[i] * v @ adjoint(v))
+    close(la.householder_product(packed, tau[:-1]).data, whole[:, :shape[1]])
+
+
+@MAKERS
+def test_sums_of_an_array_and_a_product(make):
+    x, a, b = make(4, 5), make(2, 4, 3), make(2, 3, 5)
+    u, v = make(4), make(5)
+    for alpha, beta in ((1, 1), (2.5, -0.5), (0, 1), (3, 0)):
+        close(la.addmm(x, a[0], b[0], alpha=alpha, beta=beta).data, beta * x + alpha * (a[0] @ b[0]))
+        close(la.addmv(u, x, v, alpha=alpha, beta=beta).data, beta * u + alpha * (x @ v))
+        close(la.addr(x, u, v, alpha=alpha, beta=beta).data, beta * x + alpha * np.outer(u, v))
+        close(la.baddbmm(x, a, b, alpha=alpha, beta=beta).data, beta * x + alpha * (a @ b))
+        close(la.addbmm(x, a, b, alpha=alpha, beta=beta).data, beta * x + alpha * (a @ b).sum(0))
+    close(la.addmm(np.full((4, 5), np.nan), a[0], b[0], beta=0).data, a[0] @ b[0])
+    dot_test(lambda x, a, b: la.addbmm(x, a, b, alpha=2.0, beta=3.0), (v, a, b))
+    assert la.addmm([1], [[1, 2]], [[3], [4]], alpha=2).dtype == np.int64
+
+
+@MAKERS
 def test_tensor_equations_as_numpy(make):
     a, b = make(2, 3, 6), make(2, 3)
     close(la.tensorsolve(a, b).data, np.linalg.tensorsolve(a, b))
@@ -293,6 +360,11 @@ ORACLES = {
         [(3, 3), (3, 2)], None,
     ),
     "lstsq": (lambda a, b: la.lstsq(a, b).solution, lambda torch: lambda a, b: torch.linalg.lstsq(a, b).solution, [(4, 2), (4, 3)], None),
+    "pinv hermitian": (
+        lambda x: la.pinv(x + hp.conj(hp.matrix_transpose(x)), hermitian=True),
+        lambda torch: lambda x: torch.linalg.pinv(x + x.mH, hermitian=True), [(3, 3)], None,
+    ),
+    "householder_product": (la.householder_product, lambda torch: torch.linalg.householder_product, [(2, 4, 3), (2, 3)], None),
     "lu": (la.lu, lambda torch: torch.linalg.lu, [(3, 3)], None),
     "lu tall": (la.lu, lambda torch: torch.linalg.lu, [(4, 2)], None),
     "lu wide": (la.lu, lambda torch: torch.linalg.lu, [(2, 4)], None),
@@ -429,6 +501,9 @@ BATCHED = {
     "vander": (hp.vander, (VECTORS,)), "cov": (hp.cov, (TALL,)), "block_diag": (hp.block_diag, (TALL, VECTORS)),
     "einsum": (lambda x, y: hp.einsum("ij,i,...->j...", x, y, y), (TALL, VECTORS)),
     "multi_dot": (lambda x: hp.multi_dot([x] * 3), (STACK,)),
+    "householder_product": (la.householder_product, (TALL, VECTORS[:, :2])),
+    "one triangle": (lambda x: la.eigvalsh(x, UPLO="L"), (STACK,)), "pinv hermitian": (lambda x: la.pinv(x, hermitian=True), (STACK,)),
+    "addmm": (lambda x, y: la.addmm(y, x, hp.matrix_transpose(x), beta=3.0), (TALL, VECTORS)),
 }
 
 
@@ -638,6 +713,17 @@ SYSTEM = {
     "tensorinv ind": (lambda: la.tensorinv(np.eye(2), ind=0), InputError, "1 or more"),
     "tensorsolve": (lambda: la.tensorsolve(np.ones((2, 3)), np.ones(2)), ShapeError, "as many elements"),
     "cdist": (lambda: la.cdist(np.ones((2, 3)), np.ones((2, 2))), ShapeError, "must be"),
+    "eigh UPLO": (lambda: la.eigh(np.eye(2), UPLO="lower"), InputError, r"eigh\(x, UPLO='lower'\).*or None"),
+    "eigvalsh UPLO": (lambda: la.eigvalsh(np.eye(2), UPLO="F"), InputError, "eigvalsh.*the triangle that is read"),
+    "pinv hermitian": (lambda: la.pinv(np.ones((2, 3)), hermitian=True), ShapeError, "must be equal"),
+    "matrix_rank hermitian": (lambda: la.matrix_rank(np.ones((2, 3)), hermitian=True), ShapeError, "must be equal"),
+    "householder wide": (lambda: la.householder_product(np.ones((2, 3)), np.ones(2)), ShapeError, "k <= m <= n"),
+    "householder many": (lambda: la.householder_product(np.ones((3, 2)), np.ones(3)), ShapeError, "k <= m <= n"),
+    "householder stacks": (lambda: la.householder_product(np.ones((2, 3, 2)), np.ones((3, 2))), ShapeError, "must broadcast"),
+    "householder ints": (lambda: la.householder_product(np.ones((3, 2)), np.ones(2, int)), DtypeError, "tau is int64"),
+    "addmm axes": (lambda: la.addmm(np.ones(2), np.ones((3, 2, 2)), np.ones((2, 2))), ShapeError, "addmm.*2 and 2 axes, or use matmul"),
+    "addmm shape": (lambda: la.addmm(np.ones((3, 2)), np.ones((2, 2)), np.ones((2, 2))), ShapeError, r"must broadcast.*\(2, 2\)"),
+    "addr axes": (lambda: la.addr(0.0, np.ones((2, 2)), np.ones(2)), ShapeError, "1 and 1 axes"),
 }
 
 

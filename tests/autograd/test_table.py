@@ -68,8 +68,9 @@ def test_rules_on_the_gpu_and_values_as_on_the_cpu(name: str, i: int) -> None:
     if name == "to_device":
         moved = {"device": "cuda:0"}
     on_cpu, on_gpu = PRIMITIVES[name](*inputs, **params), PRIMITIVES[name](*there, **moved)
-    assert on_gpu.device == "cuda:0"
-    np.testing.assert_allclose(device.to_numpy(on_gpu.data), on_cpu.data, rtol=1e-12, atol=1e-12)
+    for x, y in zip(on_cpu, on_gpu, strict=True) if isinstance(on_gpu, tuple) else ((on_cpu, on_gpu),):
+        assert y.device == "cuda:0"
+        np.testing.assert_allclose(device.to_numpy(y.data), x.data, rtol=1e-12, atol=1e-12)
     check_rules(PRIMITIVES[name], [(there, moved)], order=2, tolerance=1e-10)
 
 

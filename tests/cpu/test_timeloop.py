@@ -55,7 +55,7 @@ def _child(queue):
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork on this system")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # Python's, about threads of other libraries
+@pytest.mark.filterwarnings("ignore:.*fork.*")  # from Python and JAX, about threads of other libraries
 def test_a_forked_child_can_run_threads():
     """The pool is made anew in each call, so that none is missing after a fork."""
     expected = float(np.abs(solve(threads=2)).max())

@@ -79,6 +79,7 @@ def einsum(subscripts: str, *operands: Any) -> Tensor:
     >>> einsum("ii", [[1.0, 2.0], [3.0, 4.0]])
     Tensor () float32, cpu: 5.
     """
+    _refuse_unless_text(subscripts, "einsum")
     tensors = [as_tensor(x) for x in operands]
     terms, out, path = _plan(subscripts, tuple(x.shape for x in tensors))
     parts = [_prepared(x, *term) for x, term in zip(tensors, terms, strict=True)]
@@ -89,6 +90,11 @@ def einsum(subscripts: str, *operands: Any) -> Tensor:
         parts.append((_contract(x, y, axes=(left, right, kept)), kept))
     x, labels = parts[0]
     return x if labels == out else permute_dims(x, [labels.index(label) for label in out])
+
+
+def _refuse_unless_text(subscripts: Any, name: str) -> None:
+    if not isinstance(subscripts, str):
+        raise InputError(f'{name}(subscripts, *operands): subscripts is a {type(subscripts).__name__}; give text such as "ij,jk->ik" first')
 
 
 def _kept(left: Labels, right: Labels, needed: Iterable[Labels]) -> Labels:
@@ -141,8 +147,6 @@ def _plan(subscripts: str, shapes: tuple[tuple[int, ...], ...]) -> tuple[list[tu
 
 def _parse(subscripts: str, ranks: Sequence[int]) -> tuple[list[Labels], Labels]:
     """Return the labels of each operand and of the result: numbers, those of "..." below zero, counted from the last axis."""
-    if not isinstance(subscripts, str):     # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InputError(f'einsum(subscripts): subscripts is a {type(subscripts).__name__}; it must be text such as "ij,jk->ik"')
     text = subscripts.replace(" ", "")
     left, arrow, right = text.partition("->")
     inputs = left.split(",")
@@ -215,6 +219,7 @@ def contraction_path(subscripts: str, *operands: Any) -> Path:
     >>> contraction_path("ij,jk,k->i", [[1.0, 2.0]] * 3, [[1.0, 2.0]] * 2, [1.0, 2.0])
     ((1, 2), (0, 1))
     """
+    _refuse_unless_text(subscripts, "contraction_path")
     return _plan(subscripts, tuple(as_tensor(x).shape for x in operands))[2]
 
 

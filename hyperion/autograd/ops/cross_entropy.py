@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from hyperion.autograd.batching import by_axes
+from hyperion.autograd.dtypes import is_half
 from hyperion.autograd.ops.arithmetic import exp
 from hyperion.autograd.ops.comparison import equal, where
 from hyperion.autograd.ops.gathering import take_along_axis
-from hyperion.autograd.ops.reductions import is_half, ordered, sum
+from hyperion.autograd.ops.reductions import ordered, sum
 from hyperion.autograd.ops.shaping import astype, reshape
 from hyperion.autograd.table import general
 from hyperion.autograd.tensor import Tensor, as_tensor

@@ -11,12 +11,13 @@ import numpy as np
 
 from hyperion.autograd.batching import Batched, by_axes, expand
 from hyperion.autograd.dtypes import is_floating, is_inexact
+from hyperion.autograd.ops import adding
 from hyperion.autograd.ops.arithmetic import divide, maximum
 from hyperion.autograd.ops.comparison import equal, logical_and, logical_or, not_equal
 from hyperion.autograd.ops.comparison import where as choose
 from hyperion.autograd.ops.indexing import getitem, scatter
 from hyperion.autograd.ops.manipulation import moveaxis
-from hyperion.autograd.ops.reductions import accumulator, as_floating, as_mask, constant, highest, is_half, lowest, ordered, prod
+from hyperion.autograd.ops.reductions import accumulator, as_floating, as_mask, constant, ordered, prod
 from hyperion.autograd.ops.shaping import astype, broadcast_to, concat, expand_dims, normalize_axis, reshape
 from hyperion.autograd.table import Primitive, general, linear
 from hyperion.autograd.tensor import Tensor, as_tensor
@@ -29,115 +30,6 @@ __all__ = [
     "scatter_reduce", "segment_max", "segment_mean", "segment_min", "segment_prod", "segment_sum", "select_scatter", "slice_scatter",
     "take", "take_along_axis",
 ]
-
-
-# Forwards
-
-def _in_range(xp: Any, indices: Any, length: int, negative: bool, name: str) -> Any:
-    """Return indices as int64 from 0, or refuse those that lie outside."""
-    indices = indices.astype(np.int64, copy=False)
-    if not indices.size:
-        return indices
-    low, high = int(indices.min()), int(indices.max())
-    if low < (-length if negative else 0) or high >= length:
-        valid = f"use {-length if negative else 0} to {length - 1}" if length else "it has no elements"
-        raise IndexingError(f"{name}: indices reach from {low} to {high}, outside an axis of length {length}; {valid}")
-    return xp.where(indices < 0, indices + length, indices) if low < 0 else indices
-
-
-SIGN, MOST = np.uint64(1 << 63), np.uint64((1 << 64) - 1)
-
-
-def _wide(values: Any) -> Any:
-    """Return values in a dtype that can be added in place anywhere: half precision as float32, integers as the bits of uint64."""
-    if is_half(values.dtype):
-        return values.astype(np.float32)
-    if is_inexact(values.dtype):
-        return values
-    return values.astype(np.int64).view(np.uint64) if values.dtype.kind == "i" else values.astype(np.uint64)
-
-
-def _narrow(wide: Any, dtype: Any) -> Any:
-    """Return what `_wide` gave in the dtype it had."""
-    return (wide.view(np.int64) if dtype.kind == "i" else wide).astype(dtype, copy=False)
-
-
-def _add_flat(xp: Any, values: Any, places: Any, size: int) -> Any:
-    """Return zeros to which values are added at places; complex ones as pairs, which is what CuPy can add."""
-    if values.dtype.kind != "c":
-        out = xp.zeros(size, dtype=values.dtype)
-        xp.add.at(out, places.reshape(-1), values.reshape(-1))
-        return out
-    parts = xp.ascontiguousarray(values.reshape(-1)).view(values.real.dtype)
-    return _add_flat(xp, parts, 2 * places.reshape(-1, 1) + xp.arange(2), 2 * size).view(values.dtype)
-
-
-def _rank(xp: Any, values: Any, largest: bool) -> Any:
-    """Return values as uint64 that compare as they do, NaN beyond all: CuPy's maximum in place rounds float64 to float32.
-
-    The bits of a float count up from 0 on and down below it, as those of an integer without its sign.
-    """
-    if not is_inexact(values.dtype):
-        return _wide(values) ^ (SIGN if values.dtype.kind == "i" else np.uint64(0))
-    bits = values.astype(np.float64).view(np.uint64)
-    turned = xp.where(bits >= SIGN, ~bits, bits ^ SIGN)
-    return xp.where(values == values, turned, MOST if largest else np.uint64(0))
-
-
-def _unrank(ranks: Any, dtype: Any, xp: Any) -> Any:
-    """Return what `_rank` gave in the dtype it had."""
-    if not is_inexact(dtype):
-        return _narrow(ranks ^ (SIGN if dtype.kind == "i" else np.uint64(0)), dtype)
-    return xp.where(ranks >= SIGN, ranks ^ SIGN, ~ranks).view(np.float64).astype(dtype)
-
-
-def _add_rows_forward(xp: Any, values: Any, indices: Any, length: int) -> Any:
-    rest = values.shape[indices.ndim:]
-    wide = _wide(values)
-    where, columns = indices.reshape(-1), math.prod(rest)
-    if columns == 1 or not is_inexact(values.dtype):
-        out = _add_flat(xp, wide, where if columns == 1 else where[:, None] * columns + xp.arange(columns), length * columns)
-    else:
-        rows = xp.ascontiguousarray(wide.reshape(where.size, columns))
-        if rows.dtype.kind == "c":
-            rows = rows.view(rows.real.dtype)
-        ends = xp.cumsum(xp.bincount(where, minlength=length))
-        which = (xp.ones(where.size, dtype=rows.dtype), xp.argsort(where, kind="stable"), xp.concatenate((xp.zeros_like(ends[:1]), ends)))
-        matrix = device.scipy_module(xp, "sparse").csr_matrix(which, shape=(length, where.size))
-        out = xp.ascontiguousarray(matrix @ rows).view(wide.dtype)         # cuSPARSE returns columns one after another
-    return _narrow(out.reshape((length, *rest)), values.dtype)
-
-
-def _add_along_forward(xp: Any, values: Any, indices: Any, axis: int, length: int) -> Any:
-    wide, where = xp.moveaxis(_wide(values), axis, -1), xp.moveaxis(indices, axis, -1)
-    rows = math.prod(where.shape[:-1])
-    flat = where.reshape(rows, where.shape[-1]) + length * xp.arange(rows)[:, None]
-    out = _add_flat(xp, wide, flat, rows * length)
-    return xp.moveaxis(_narrow(out.reshape((*where.shape[:-1], length)), values.dtype), -1, axis)
-
-
-def _winners_forward(xp: Any, indices: Any, length: int) -> Any:
-    """Return for each index which of the equal ones comes last."""
-    last = xp.zeros(length, dtype=np.uint64)
-    xp.maximum.at(last, indices, xp.arange(indices.size, dtype=np.uint64))
-    return last[indices].astype(np.int64)
-
-
-def _put_forward(xp: Any, x: Any, indices: Any, values: Any) -> Any:
-    out = x.copy()
-    out[indices] = values[_winners_forward(xp, indices, x.size)]       # equal indices write one value: the order does not matter
-    return out
-
-
-def _extreme_forward(xp: Any, values: Any, indices: Any, length: int, largest: bool) -> Any:
-    rest = values.shape[indices.ndim:]
-    columns = math.prod(rest)
-    empty = np.full((), lowest(values.dtype) if largest else highest(values.dtype), dtype=values.dtype)
-    ranks = _rank(xp, values, largest)
-    out = xp.full(length * columns, np.uint64(_rank(np, empty, largest)), dtype=np.uint64)
-    where = indices.reshape(-1, 1) * columns + xp.arange(columns)
-    (xp.maximum if largest else xp.minimum).at(out, where.reshape(-1), ranks.reshape(-1))
-    return _unrank(out, values.dtype, xp).reshape((length, *rest))
 
 
 # Rules
@@ -225,16 +117,16 @@ def _batched_winners(op: Primitive, batched: tuple[bool, ...], inputs: list[Tens
     return reshape(found, (count, each)) - reshape(_count_up(count, indices) * each, (count, 1))
 
 
-_checked = general("checked_indices", _in_range, differentiable=False, batch=by_axes())
+_checked = general("checked_indices", adding.in_range, differentiable=False, batch=by_axes())
 _take_rows = linear("take_rows", lambda xp, x, indices: xp.take(x, indices, axis=0), _take_rows_back, batch=_batched_take)
-_add_rows = linear("add_rows", _add_rows_forward, _add_rows_back, batch=_batched_rows)
+_add_rows = linear("add_rows", adding.add_rows, _add_rows_back, batch=_batched_rows)
 _take_along = linear(
     "take_along_axis", lambda xp, x, indices, axis: xp.take_along_axis(x, indices, axis), _take_along_back, batch=by_axes("axis")
 )
-_add_along = linear("add_along_axis", _add_along_forward, _add_along_back, batch=by_axes("axis"))
-_winners = general("last_of_equal_indices", _winners_forward, differentiable=False, batch=_batched_winners)
-_put = linear("put", _put_forward, _put_back, batch=_batched_put)
-_extreme = general("segment_extreme", _extreme_forward, _extreme_vjp, _extreme_jvp, batch=_batched_rows)
+_add_along = linear("add_along_axis", adding.add_along, _add_along_back, batch=by_axes("axis"))
+_winners = general("last_of_equal_indices", adding.winners, differentiable=False, batch=_batched_winners)
+_put = linear("put", adding.put, _put_back, batch=_batched_put)
+_extreme = general("segment_extreme", adding.extreme, _extreme_vjp, _extreme_jvp, batch=_batched_rows)
 
 
 # Arguments

@@ -4,11 +4,13 @@ An index is split into a pattern of plain values, a parameter of the operation, 
 pattern holds ARRAY where an array goes.
 """
 
+import math
 from typing import Any
 
 import numpy as np
 
 from hyperion.autograd.batching import Batched
+from hyperion.autograd.ops.adding import add_flat, add_rows, in_range, narrow, wide
 from hyperion.autograd.ops.shaping import as_shape, broadcast_to, permute_dims, reshape
 from hyperion.autograd.table import Primitive, linear
 from hyperion.autograd.tensor import Tensor, as_tensor
@@ -38,13 +40,15 @@ def _join(pattern: Pattern, arrays: Any) -> tuple[Any, ...]:
 
 
 def _scatter(xp: Any, x: Any, *arrays: Any, index: Pattern, shape: tuple[int, ...]) -> Any:
-    out = xp.zeros(shape, dtype=x.dtype)
-    place = _join(index, arrays)
-    if any(array.dtype.kind != "b" for array in arrays):
-        xp.add.at(out, place, x)         # an integer array may name an element several times: each adds
-    else:
-        out[place] = x
-    return out
+    if index == (ARRAY,) and arrays[0].dtype.kind in "iu":          # rows
+        return add_rows(xp, x, in_range(xp, arrays[0], shape[0], True, "scatter(x, index, shape)"), shape[0]).reshape(shape)
+    if all(array.dtype.kind == "b" for array in arrays):
+        out = xp.zeros(shape, dtype=x.dtype)
+        out[_join(index, arrays)] = x
+        return out
+    # An integer array may name an element several times: each adds.
+    places = xp.arange(math.prod(shape)).reshape(shape)[_join(index, arrays)]
+    return narrow(add_flat(xp, wide(x), places, math.prod(shape)), x.dtype).reshape(shape)
 
 
 def _batched_getitem(op: Primitive, batched: tuple[bool, ...], inputs: list[Tensor], params: dict[str, Any]) -> Tensor:

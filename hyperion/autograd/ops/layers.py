@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from hyperion.autograd.batching import expand
-from hyperion.autograd.dtypes import is_inexact
+from hyperion.autograd.dtypes import is_half, is_inexact
 from hyperion.autograd.ops.products import matmul
-from hyperion.autograd.ops.reductions import is_half, sum
+from hyperion.autograd.ops.reductions import sum
 from hyperion.autograd.ops.shaping import broadcast_to, permute_dims, reshape
 from hyperion.autograd.table import Primitive, general
 from hyperion.autograd.tensor import Tensor, as_tensor

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from hyperion.autograd.batching import expand
-from hyperion.autograd.dtypes import is_complex
+from hyperion.autograd.dtypes import is_complex, is_half
 from hyperion.autograd.ops.arithmetic import abs, add, divide, maximum, multiply, power, sqrt, square
 from hyperion.autograd.ops.comparison import equal, where
 from hyperion.autograd.ops.elementary import rsqrt
 from hyperion.autograd.ops.pooling import PLAIN
-from hyperion.autograd.ops.reductions import as_floating, is_half, max, mean, refuse_empty, sum
+from hyperion.autograd.ops.reductions import as_floating, max, mean, refuse_empty, sum
 from hyperion.autograd.ops.shaping import astype, broadcast_to, normalize_axes, reshape, sum_to
 from hyperion.autograd.ops.stencils import resample
 from hyperion.autograd.table import Primitive, general

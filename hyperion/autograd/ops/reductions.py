@@ -6,7 +6,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hyperion.autograd.batching import by_axes
-from hyperion.autograd.dtypes import FLOAT, SCALARS, is_complex, is_floating, is_inexact, is_integer, real_dtype, weak_dtype
+from hyperion.autograd.dtypes import (
+    FLOAT,
+    SCALARS,
+    highest,
+    is_complex,
+    is_half,
+    is_inexact,
+    lowest,
+    real_dtype,
+    weak_dtype,
+)
 from hyperion.autograd.ops.arithmetic import divide, exp, reciprocal, sqrt, square
 from hyperion.autograd.ops.comparison import equal, logical_and, logical_or, not_equal
 from hyperion.autograd.ops.comparison import where as choose
@@ -49,11 +59,6 @@ class MeanAndSpread(NamedTuple):
 
 
 # Forwards
-
-def is_half(dtype: Any) -> bool:
-    """Tell whether a dtype is float16 or bfloat16, whose sums need a longer accumulator."""
-    return dtype.itemsize == 2 and is_floating(dtype)
-
 
 def _reduced(name: str) -> Any:
     """Return the forward of a reduction that accumulates."""
@@ -333,16 +338,6 @@ def refuse_empty(x: Tensor, axis: Axes, name: str) -> None:
     """Refuse a reduction that has no value for no elements."""
     if not _along(x.shape, axis) and math.prod(_kept(x.shape, axis)):
         raise ShapeError(f"{name}(x, axis): x has shape {x.shape}, no elements along axis {axis}; {name} needs at least one")
-
-
-def lowest(dtype: Any) -> Any:
-    """Return the smallest value of a dtype: minus infinity of a floating one."""
-    return -math.inf if is_inexact(dtype) else int(np.iinfo(dtype).min) if is_integer(dtype) else False
-
-
-def highest(dtype: Any) -> Any:
-    """Return the largest value of a dtype: infinity of a floating one."""
-    return math.inf if is_inexact(dtype) else int(np.iinfo(dtype).max) if is_integer(dtype) else True
 
 
 # Sums, products, means

@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hyperion.autograd.batching import by_axes
-from hyperion.autograd.dtypes import result_dtype
+from hyperion.autograd.dtypes import is_half, result_dtype
 from hyperion.autograd.ops.arithmetic import exp
 from hyperion.autograd.ops.comparison import equal
 from hyperion.autograd.ops.comparison import where as choose
 from hyperion.autograd.ops.gathering import take_along_axis
-from hyperion.autograd.ops.reductions import accumulator, as_floating, constant, filled, is_half, ordered
+from hyperion.autograd.ops.reductions import accumulator, as_floating, constant, filled, ordered
 from hyperion.autograd.ops.shaping import astype, broadcast_to, concat, flip, normalize_axis
 from hyperion.autograd.ops.stencils import shift
 from hyperion.autograd.table import general, linear
