@@ -710,7 +710,10 @@ for theirs, ours in {
 add("linalg.slogdet", lambda x: tuple(N.linalg.slogdet(x)))
 add("linalg.cholesky", lambda x, *, upper=False: N.linalg.cholesky(symmetrised(x), upper=upper), wrapped=True)
 add("cholesky", lambda x, upper=False: N.linalg.cholesky(symmetrised(x), upper=upper), wrapped=True)
-add("linalg.eigh", lambda x, UPLO="L": tuple(N.linalg.eigh(symmetrised(x), UPLO=UPLO)), wrapped=True, process=lambda pair: (pair[0], abs(pair[1])))
+add(
+    "linalg.eigh", lambda x, UPLO="L": tuple(N.linalg.eigh(symmetrised(x), UPLO=UPLO)), wrapped=True,
+    process=lambda pair: (pair[0], abs(pair[1])),
+)
 add("linalg.eigvalsh", lambda x, UPLO="L": N.linalg.eigvalsh(symmetrised(x), UPLO=UPLO), wrapped=True)
 add("linalg.eig", lambda x: tuple(N.linalg.eig(x)), process=lambda pair: (pair[0], abs(pair[1])))
 
@@ -826,7 +829,12 @@ def with_unit_diagonal(x: Any) -> Any:
 
 add("cholesky_inverse", lambda x, upper=False: N.cholesky_inverse(with_unit_diagonal(triangle(x, upper)), upper=upper), wrapped=True)
 add("cholesky_solve", lambda b, factor, upper=False: N.cholesky_solve(b, triangle(factor, upper), upper=upper), wrapped=True)
-add("linalg.householder_product", lambda x, tau: N.householder_product(x, tau))
+add(
+    "linalg.householder_product",
+    lambda x, tau: N.householder_product(x, tau),
+    tolerance=1e-7,
+    reason="PyTorch's second derivative is off by up to 1e-8 (against the reflectors multiplied one by one; ours by 1e-15)",
+)
 add("linalg.lu", lambda x, *, pivot=True: tuple(N.linalg.lu(x)))
 add(
     "linalg.lu_factor",

@@ -76,6 +76,8 @@ class Batched(Tensor):
     def __repr__(self) -> str:
         return f"Tensor {self.shape} {self.dtype}, {self.device}, in a batch of {self.base.shape[0]}"
 
+    __str__ = __repr__
+
     def detach(self) -> "Batched":
         """Return the same values as constants."""
         return Batched(self.base.detach(), self.level)

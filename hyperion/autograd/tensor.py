@@ -124,6 +124,13 @@ class Tensor:
         values = ": " + np.array2string(devices.to_numpy(self.data), precision=6, separator=" ") if self.size <= 8 and self.ndim < 2 else ""
         return f"Tensor {self.shape} {self.dtype}, {self.device}{', tracked' if self.tracked else ''}{values}"
 
+    def __str__(self) -> str:
+        """Return the line of repr, and under it the values of a larger Tensor, shortened."""
+        line = repr(self)
+        if self.size <= 8 and self.ndim < 2:
+            return line
+        return line + ":\n" + np.array2string(devices.to_numpy(self.data), precision=6, separator=" ", threshold=200, edgeitems=3)
+
     # Derivatives
 
     @property

@@ -198,7 +198,7 @@ def _pieces(header: bytes, arrays: list[np.ndarray]) -> Iterator[bytes | memoryv
     yield header
     for array in arrays:
         if array.size:
-            yield memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+            yield np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def _plain(name: Any, array: Any) -> np.ndarray:

@@ -77,12 +77,13 @@ def read_tokens(path: str | Path, dtype: Any = None) -> np.ndarray:
         raise FileError(f"tokens={str(path)!r}: {'is a folder' if path.is_dir() else 'no such file'}; give a file of tokens")
     try:
         size = path.stat().st_size
-        if path.suffix == ".npy":
-            return _token_row(np.load(path, mmap_mode="r", allow_pickle=False), f"tokens={str(path)!r}")
+        saved = np.load(path, mmap_mode="r", allow_pickle=False) if path.suffix == ".npy" else None
         with open(path, "rb") as file:
             start = np.frombuffer(file.read(12), "<i4") if size >= 12 else np.zeros(3, "<i4")
     except (OSError, ValueError) as error:
         raise FileError(f"tokens={str(path)!r}: cannot be read ({error}); it may be truncated: write it again") from error
+    if saved is not None:
+        return _token_row(saved, f"tokens={str(path)!r}")
     if int(start[0]) in KINDS and size >= HEADER and int(start[1]) == KINDS[int(start[0])][0]:
         kind, offset, promised = KINDS[int(start[0])][1], HEADER, int(start[2])
         if size != offset + promised * kind.itemsize:

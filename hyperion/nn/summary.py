@@ -202,16 +202,23 @@ def _tracked(value: Any) -> Any:
     return Tensor(x.data, Leaf()) if is_inexact(x.dtype) else x
 
 
+def _owner(array: Any) -> Any:
+    """Return the array whose memory an array looks at."""
+    while getattr(array, "base", None) is not None and hasattr(array.base, "nbytes"):
+        array = array.base
+    return array
+
+
 def _count(rows: list[_Row], nodes: list[Node]) -> None:
-    """Add to every row the cost of the recorded calls within it, and the bytes of results that are no views of others."""
-    owned: set[int] = set()
+    """Add to every row the cost of the recorded calls within it, and the bytes of their results; views of others and inputs take none."""
+    owned = {id(_owner(x.data)) for node in nodes for x in node.inputs or () if x.node is None or x.node.op is None}
     for node in nodes:
         cost, kept = _cost(node), 0
-        outputs: Any = node.output if isinstance(node.output, tuple) else (node.output,)
-        for array in outputs:
-            if getattr(array, "base", None) is None and id(array) not in owned:
-                owned.add(id(array))
-                kept += array.nbytes
+        for array in node.output if isinstance(node.output, tuple) else (node.output,):
+            owner = _owner(array)
+            if id(owner) not in owned:
+                owned.add(id(owner))
+                kept += owner.nbytes
         for row in rows:
             if any(start < node.order < end for start, end in row.calls):
                 row.flops += cost

@@ -1,6 +1,6 @@
 """The native way of elementwise rules: their formula as C, one call for all parameters of a kind."""
 
-import math
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ class Row:
     parameter: Any
     gradient: Any
     state: dict[str, Any]
-    out: Any = None         # where the new parameter may be written: an array nobody else looks at, or the parameter itself; None: a new one
+    out: Any = None         # where the new parameter may be written: the parameter itself, if nobody else looks at it; None: a new array
 
 
 def apply(rows: list[Row]) -> dict[int, Any]:
@@ -35,7 +35,7 @@ def apply(rows: list[Row]) -> dict[int, Any]:
     done: dict[int, Any] = {}
     for (_, _, dtype), places in kinds.items():
         chosen = [rows[i] for i in places]
-        if sum(row.parameter.size for row in chosen) < LEAST or find_compiler() is None:
+        if sum(row.parameter.size for row in chosen) < LEAST or not _compiles():
             continue
         names = chosen[0].rule.remembered
         numbers = [row.rule.numbers(row.state["count"]) for row in chosen]
@@ -63,14 +63,12 @@ def _kernel(rule: Any, dtype: np.dtype[Any]) -> MultiTensor:
 
 def squares(arrays: list[Any]) -> list[float]:
     """Return the sum of squares of the absolute values of each array, summed in float64."""
-    found = [math.nan] * len(arrays)
-    for name in ("float32", "float64"):
-        places = [i for i, a in enumerate(arrays) if type(a) is np.ndarray and a.dtype.name == name and a.flags.c_contiguous]
-        if sum(arrays[i].size for i in places) >= LEAST and find_compiler() is not None:
-            for i, value in zip(places, squares_kernel(np.dtype(name)).squares([arrays[i] for i in places]), strict=True):
-                found[i] = value
-            arrays = [None if i in places else a for i, a in enumerate(arrays)]
-    return [value if array is None else _square(array) for value, array in zip(found, arrays, strict=True)]
+    found: dict[int, float] = {}
+    for kind in "fd":
+        places = [i for i, a in enumerate(arrays) if a.dtype.char == kind and type(a) is np.ndarray and a.flags.c_contiguous]
+        if sum(arrays[i].size for i in places) >= LEAST and _compiles():
+            found |= dict(zip(places, squares_kernel(np.dtype(kind)).squares([arrays[i] for i in places]), strict=True))
+    return [found[i] if i in found else _square(array) for i, array in enumerate(arrays)]
 
 
 def _square(array: Any) -> float:
@@ -78,3 +76,9 @@ def _square(array: Any) -> float:
     wide = [part.astype(np.float64) for part in parts]
     with np.errstate(over="ignore"):
         return float(sum((part * part).sum() for part in wide))
+
+
+@functools.cache
+def _compiles() -> bool:
+    """Tell whether there is a C compiler; looked for once, since optimisers ask at every step."""
+    return find_compiler() is not None

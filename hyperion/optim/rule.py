@@ -217,12 +217,12 @@ def working(array: Any, conjugate: bool = False) -> Any:
 
     conjugate: for gradients, which are dL/dx - i dL/dy: their conjugate points uphill.
     """
-    xp = device.namespace(array)
+    if array.dtype.char in "fd":
+        return array if array.flags.c_contiguous else array.copy(order="C")
     if is_complex(array.dtype):
+        xp = device.namespace(array)
         return xp.stack([array.real, -array.imag if conjugate else array.imag], axis=-1)
-    if is_half(array):
-        return array.astype(np.float32, order="C")
-    return array if array.flags.c_contiguous else array.copy(order="C")
+    return array.astype(np.float32, order="C")
 
 
 def unworking(new: Any, parameter: Any) -> Any:
@@ -234,6 +234,8 @@ def unworking(new: Any, parameter: Any) -> Any:
 
 def matching(gradient: Any, parameter: Any, name: str) -> Any:
     """Return a gradient in the dtype of its parameter, or refuse its shape."""
+    if gradient.shape == parameter.shape and gradient.dtype is parameter.dtype:
+        return gradient
     if gradient.shape != parameter.shape:
         raise ShapeError(f"{name}: its gradient has shape {gradient.shape}, the parameter {parameter.shape}; they must agree")
     if is_complex(gradient.dtype) and not is_complex(parameter.dtype):

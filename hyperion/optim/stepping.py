@@ -70,7 +70,6 @@ class RuleOptimizer(Optimizer):
                         for leaf, array in zip(self._leaves, arrays, strict=True)]
         self.check, self.count = check, 0
         self._made: list[Any] = [None] * len(arrays)
-        self._spare: list[Any] = [None] * len(arrays)
         self._states = self._begin()
 
     @property
@@ -192,15 +191,17 @@ class RuleOptimizer(Optimizer):
         for i, gradient in enumerate(gradients):
             if gradient is None:
                 continue
+            writable = self._writable(i)        # first: the names below refer to the array too
             value = self._values[i]
             present = self._leaves[i].data if value is None else value
             matched = matching(gradient, present, self._names[i])
             places.append(i)
-            jobs.append(Job(rules[self._group_of[i]].of(present.shape), present, matched, self._states[i], self._reusable(i)))
+            rule = rules[self._group_of[i]].of(present.shape)
+            jobs.append(Job(rule, present, matched, self._states[i], present if writable else None))
         if self.check:
             self._refuse_nonfinite([self._names[i] for i in places], [job.gradient for job in jobs])
         for i, new in zip(places, apply_all(jobs), strict=True):
-            self._spare[i], self._made[i] = self._made[i], new if new.dtype.char in "fd" else None
+            self._made[i] = new
             if self._bounds:
                 new = self._bounds.clip(i, new)
             if self._values[i] is None:
@@ -209,13 +210,13 @@ class RuleOptimizer(Optimizer):
                 self._values[i] = new
         self.count += 1
 
-    def _reusable(self, i: int) -> Any:
-        """Return an array for the new values of a parameter: the one made two steps ago, if nobody else refers to it any more.
+    def _writable(self, i: int) -> bool:
+        """Tell whether this optimiser made the array of a parameter and nobody else refers to it, or to a view of it.
 
-        Fresh pages would cost as much as the update itself.
+        New values may then be written over the old ones, and no one can tell: no graph, no detached Tensor, no array of the user's.
         """
-        alone = type(self._spare[i]) is np.ndarray and _references(self._spare, i) == _ALONE
-        return self._spare[i] if alone else None
+        ours = self._made[i] is (self._leaves[i].data if self._values[i] is None else self._values[i])
+        return ours and type(self._made[i]) is np.ndarray and _references(self._made, i) == _ALONE
 
     def _refuse_nonfinite(self, names: list[str], gradients: list[Any]) -> None:
         sums = native.squares(gradients)
@@ -254,8 +255,14 @@ def _references(arrays: list[Any], i: int) -> int:
     return sys.getrefcount(arrays[i])
 
 
-_counted = getattr(sys, "_is_gil_enabled", lambda: True)()      # without the lock of the interpreter, counts may be behind
-_ALONE = _references([np.empty(1)], 0) if _counted else -1
+def _references_to_one_held_twice() -> int:
+    made = [np.empty(1)]
+    holder = [made[0]]
+    return _references(made, 0) if holder else -1
+
+
+# What is counted when only the optimiser and the Tensor hold an array. Without the interpreter's lock counts may be behind: never equal.
+_ALONE = _references_to_one_held_twice() if getattr(sys, "_is_gil_enabled", lambda: True)() else -1
 
 
 def _groups_of(parameters: Any) -> list[dict[str, Any]] | None:

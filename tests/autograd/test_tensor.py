@@ -29,6 +29,13 @@ def test_one_honest_line() -> None:
     assert f"{asarray(1.25):.1f}" == "1.2" and f"{asarray(1.25)}" == "Tensor () float32, cpu: 1.25"
 
 
+def test_printing_shows_one_line_and_the_values() -> None:
+    assert str(asarray([1.0, 2.0])) == "Tensor (2,) float32, cpu: [1. 2.]"
+    assert str(asarray(A)).splitlines() == ["Tensor (2, 3) float64, cpu:", "[[ 1.  -2.   3. ]", " [ 0.5  4.  -1.5]]"]
+    assert len(str(asarray(np.arange(1e5), requires_grad=True)).splitlines()) < 5
+    assert repr(asarray(A)) == "Tensor (2, 3) float64, cpu"
+
+
 def test_numpy_arrays_are_shared_not_copied() -> None:
     assert asarray(A).data is A
     shared = asarray(A).numpy()

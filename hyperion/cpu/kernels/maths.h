@@ -40,6 +40,7 @@ enum { BITS = 52, BIAS = 1023 };
 #define LOG2_LOW 0x1.a39ef35793c76p-33
 #define REACH ((real)38.5)
 #define FMA fma
+#define COPYSIGN copysign
 #define EXP_REST(r) P11(r, 0.5, 0.16666666666666671, 0.04166666666666667, 0.0083333333333260831, 0.0013888888888883711, \
     0.00019841269875002279, 2.4801587325677462e-5, 2.7557255170000887e-6, 2.755727347871858e-7, 2.5105312729622102e-8, \
     2.0914755325893202e-9)
@@ -59,9 +60,10 @@ enum { BITS = 23, BIAS = 127 };
 #define LOWEST (-87.3f)
 #define HIGHEST 89.0f
 #define LOG2_HIGH 0x1.62e4p-1f
-#define LOG2_LOW 0x1.7f7d1cp-20f
+#define LOG2_LOW 0x1.7f7d1cf8p-20f
 #define REACH 13.5f
 #define FMA fmaf
+#define COPYSIGN copysignf
 #define EXP_REST(r) P5(r, 0.5, 0.166665767, 0.0416665542, 0.00836323288, 0.00139262508)
 #define ERF_HEAD(z) P5(z, 1.12837917, -0.37612609, 0.112828314, -0.0267577327, 0.00471908257)
 #define TAIL(u) P10(u, 0.188821285, 0.303948315, 0.387136697, 0.373044691, 0.241627297, 0.0602522768, -0.0564600884, -0.050432309, \
@@ -74,14 +76,14 @@ INLINE real power_of_two(whole n) {
   return scale.value;
 }
 
-typedef struct { whole n; real r, p; } Reduced;          /* x = n log 2 + r, exp(r) = 1 + p */
+typedef struct { whole n; real p; } Reduced;             /* exp(x) = 2^n (1 + p) */
 
 INLINE Reduced reduced(real x) {
   union { real value; whole bits; } turned = {x * (real)1.4426950408889634 + (real)ROUNDER};       /* n is in its last bits */
   const real n = turned.value - (real)ROUNDER;
   const union { real value; whole bits; } zero = {(real)ROUNDER};
   const real r = (x - n * (real)LOG2_HIGH) - n * (real)LOG2_LOW;
-  return (Reduced){turned.bits - zero.bits, r, r + r * r * EXP_REST(r)};
+  return (Reduced){turned.bits - zero.bits, r + r * r * EXP_REST(r)};
 }
 
 INLINE real exp_of(real x) {
@@ -102,8 +104,7 @@ INLINE real tanh_of(real x) {
   a = a > 20 ? 20 : a;
   const Reduced part = reduced(2 * a);
   const real scale = power_of_two(part.n), growth = (scale - 1) + scale * part.p;                  /* exp(2a) - 1 */
-  const real size = growth / (growth + 2);
-  return x < 0 ? -size : size;
+  return COPYSIGN(growth / (growth + 2), x);
 }
 
 /* exp(-a a / 2), with the rounding error of a a put right; a at most REACH. */
@@ -133,6 +134,5 @@ INLINE real erf_of(real x) {
   a = a > REACH / 2 ? REACH / 2 : a;                     /* erf is 1 from 3.9 (5.9) on */
   const real square = a * a, rest = FMA(a, a, -square), e = exp_of(-square);
   const real far = 1 - 2 * tail_of(a * (real)1.4142135623730951) * (e - e * rest), near = a * ERF_HEAD(square);
-  const real size = a < (real)0.5 ? near : far;
-  return x < 0 ? -size : size;
+  return COPYSIGN(a < (real)0.5 ? near : far, x);
 }

@@ -10,7 +10,6 @@
 #endif
 
 typedef struct Job Job;
-struct Job;
 static void run_chunk(const Job *job, long chunk);
 
 enum { MOST_WORKERS = 63 };
@@ -26,23 +25,12 @@ static struct {
 } crew = {.busy = PTHREAD_MUTEX_INITIALIZER, .lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER,
           .done = PTHREAD_COND_INITIALIZER};
 
-static void take_chunks(const Job *job, long chunks) {
+static void take_chunks(const Job *job, long chunks, atomic_long *next) {
 #if defined(__x86_64__)
   const unsigned before = _mm_getcsr();
   _mm_setcsr(before | 0x8040);                           /* flush denormals to zero: they are many times slower on some processors */
 #endif
-  for (long chunk; (chunk = atomic_fetch_add(&crew.next, 1)) < chunks;) run_chunk(job, chunk);
-#if defined(__x86_64__)
-  _mm_setcsr(before);
-#endif
-}
-
-static void take_all(const Job *job, long chunks) {
-#if defined(__x86_64__)
-  const unsigned before = _mm_getcsr();
-  _mm_setcsr(before | 0x8040);
-#endif
-  for (long chunk = 0; chunk < chunks; chunk++) run_chunk(job, chunk);
+  for (long chunk; (chunk = atomic_fetch_add(next, 1)) < chunks;) run_chunk(job, chunk);
 #if defined(__x86_64__)
   _mm_setcsr(before);
 #endif
@@ -57,7 +45,7 @@ static void *serve(void *unused) {
     const Job *job = crew.job;
     const long chunks = crew.chunks;
     pthread_mutex_unlock(&crew.lock);
-    take_chunks(job, chunks);
+    take_chunks(job, chunks, &crew.next);
     pthread_mutex_lock(&crew.lock);
     if (!--crew.active) pthread_cond_signal(&crew.done);
   }
@@ -88,7 +76,8 @@ static void spread(const Job *job, long chunks, long threads) {
   long helpers = (threads < chunks ? threads : chunks) - 1;
   if (helpers > MOST_WORKERS) helpers = MOST_WORKERS;
   if (helpers < 1 || pthread_mutex_trylock(&crew.busy)) {
-    take_all(job, chunks);
+    atomic_long own = 0;
+    take_chunks(job, chunks, &own);
     return;
   }
   pthread_mutex_lock(&crew.lock);
@@ -100,7 +89,7 @@ static void spread(const Job *job, long chunks, long threads) {
   if (helpers == 1) pthread_cond_signal(&crew.wake);
   else pthread_cond_broadcast(&crew.wake);
   pthread_mutex_unlock(&crew.lock);
-  take_chunks(job, chunks);
+  take_chunks(job, chunks, &crew.next);
   pthread_mutex_lock(&crew.lock);
   crew.wanted = 0;
   while (crew.active) pthread_cond_wait(&crew.done, &crew.lock);
