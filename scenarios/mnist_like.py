@@ -42,7 +42,8 @@ def draw(count, noise, tilt, generator):
     for i, digit in enumerate(digits):
         turn = np.array([[np.cos(angle[i]), -np.sin(angle[i])], [np.sin(angle[i]), np.cos(angle[i])]])
         slant = np.array([[stretch[i], shear[i]], [0.0, 1.0]])
-        pen = (np.array(GLYPHS[digit]) - 0.5) @ (size[i] * turn @ slant).T + middle[i] + 0.4 * generator.standard_normal((len(GLYPHS[digit]), 2))
+        pen = (np.array(GLYPHS[digit]) - 0.5) @ (size[i] * turn @ slant).T + middle[i]
+        pen += 0.4 * generator.standard_normal(pen.shape)
         near = np.full((SIDE, SIDE), np.inf)
         for a, b in itertools.pairwise(pen):
             along = np.clip((pixels - a) @ (b - a) / ((b - a) @ (b - a)), 0.0, 1.0)

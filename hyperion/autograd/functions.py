@@ -20,6 +20,7 @@ from hyperion.autograd.ops import (
     interpolation,
     layers,
     manipulation,
+    modes,
     normalization,
     pooling,
     products,
@@ -50,6 +51,7 @@ from hyperion.autograd.ops.indexing import *
 from hyperion.autograd.ops.interpolation import *
 from hyperion.autograd.ops.layers import *
 from hyperion.autograd.ops.manipulation import *
+from hyperion.autograd.ops.modes import *
 from hyperion.autograd.ops.normalization import *
 from hyperion.autograd.ops.pooling import *
 from hyperion.autograd.ops.products import *
@@ -88,6 +90,7 @@ __all__ += convolution.__all__
 __all__ += interpolation.__all__
 __all__ += pooling.__all__
 __all__ += spectral.__all__
+__all__ += modes.__all__
 __all__ += windows.__all__
 __all__ += normalization.__all__
 __all__ += layers.__all__

@@ -64,6 +64,7 @@ class Mask:
     (True, Causal() & SlidingWindow(left=2, right=2))
     """
 
+    __array_ufunc__ = None      # numpy_array & mask calls Mask.__rand__
     arrays: tuple[Tensor, ...] = ()
 
     def settings(self) -> tuple[Any, ...]:

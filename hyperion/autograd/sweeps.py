@@ -17,6 +17,7 @@ __all__ = [
 ]
 
 ndarray = np.ndarray
+PULLED = (ndarray, list)     # cotangents that `pull` takes: of one output, or of several
 
 
 class Trace:
@@ -162,9 +163,10 @@ def _sweep_arrays(nodes: list[Node], cotangents: dict[Node, Any], active: set[No
         if g is not None:
             op: Any = node.op
             inputs: Any = node.inputs
-            if op.pull is not None and type(g) is ndarray:
+            results = None
+            if op.pull is not None and type(g) in PULLED:
                 results = op.pull(g, node.output, inputs, node.params)
-            else:
+            if results is None:
                 several = op.outputs != 1
                 seed: Any = [None if part is None else Tensor(part) for part in g] if several else Tensor(g)
                 given = (op.vjp or op.need("vjp"))(seed, outputs_at(node), *inputs, **node.params)

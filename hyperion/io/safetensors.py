@@ -18,7 +18,6 @@ import ml_dtypes
 import numpy as np
 
 from hyperion.errors import DtypeError, FileError, InputError
-from hyperion.gpu import device
 from hyperion.io.files import write_bytes
 
 __all__ = ["SafeTensors", "read_safetensors", "write_safetensors"]
@@ -168,7 +167,7 @@ def read_safetensors(path: str | os.PathLike[str]) -> SafeTensors:
 def write_safetensors(path: str | os.PathLike[str], arrays: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> None:
     """Write arrays by name to a safetensors file, atomically: at every moment there is the old file or the whole new one.
 
-    arrays: NumPy or CuPy arrays of the dtypes of the format.  metadata: text by name.
+    arrays: NumPy arrays of the dtypes of the format.  metadata: text by name.
     The arrays with the widest numbers come first, so that all are aligned; equal widths are in the order of names.
     Raises: DtypeError for another dtype; InputError for names or metadata that are no text; FileError if the file cannot be written.
 
@@ -205,9 +204,9 @@ def _plain(name: Any, array: Any) -> np.ndarray:
     """Return an array as NumPy has it, little-endian, or refuse it."""
     if not isinstance(name, str) or name == "__metadata__":
         raise InputError(f"write_safetensors: an array has the name {name!r}; names must be text, and __metadata__ is taken")
-    if not device.is_array(array):
-        raise InputError(f"write_safetensors: {name!r} is a {type(array).__name__}; it must be an array: use numpy.asarray")
-    values = np.asarray(device.to_numpy(array))
+    if not isinstance(array, np.ndarray | np.generic):
+        raise InputError(f"write_safetensors: {name!r} is a {type(array).__name__}; it must be a NumPy array: use numpy.asarray")
+    values = np.asarray(array)
     native = values.dtype.newbyteorder("=") if values.dtype.kind in "iufc" else values.dtype
     if native not in NAMES:
         raise DtypeError(f"write_safetensors: {name!r} is an array of {values.dtype}, which the format does not have; "

@@ -1,6 +1,8 @@
 """Networks: Modules, layers, models, and what trains them."""
 
+from hyperion.autograd.masks import ALiBi, BlockSparse, Causal, Document, Mask, PrefixLM, SlidingWindow
 from hyperion.nn import functional, initializers
+from hyperion.nn.attention import KVCache, MultiHeadAttention
 from hyperion.nn.blocks import MLP, FeedForward, SwiGLU, UNet1d, UNet2d
 from hyperion.nn.convolution import (
     AdaptiveAvgPool1d,
@@ -23,17 +25,23 @@ from hyperion.nn.convolution import (
     MaxPool3d,
     Upsample,
 )
-from hyperion.nn.data import Arrays, Batches, HDF5Arrays, Windows, read_tokens, shuffled, write_tokens
+from hyperion.nn.data import Arrays, Batches, HDF5Arrays, Windows, read_text, read_tokens, shuffled, write_tokens
 from hyperion.nn.dropout import Dropout
 from hyperion.nn.files import load, save
+from hyperion.nn.gpt import GPT, gelu_tanh
 from hyperion.nn.initializers import seed
+from hyperion.nn.language import Cache, LanguageModel
 from hyperion.nn.linear import Activation, Embedding, Flatten, Identity, Linear, Sequential
+from hyperion.nn.llama import Llama
 from hyperion.nn.losses import bce, bce_with_logits, cross_entropy, huber, kl, l1, mse, nll, relative_h1, relative_l2
 from hyperion.nn.metrics import MetricsFile, mean_loss
 from hyperion.nn.module import Module, capture, parameter
 from hyperion.nn.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
+from hyperion.nn.rotary import DynamicScaling, LinearScaling, Llama3Scaling, RoPE, RoPEScaling, YaRNScaling
 from hyperion.nn.summary import Summary, summary
+from hyperion.nn.tokenizers import BytePairTokenizer, CharacterTokenizer, Tokenizer
 from hyperion.nn.training import LossScale, Trainer
+from hyperion.nn.transformer import TransformerBlock
 
 __all__ = ["Module", "capture", "parameter"]
 __all__ += ["Summary", "functional", "initializers", "load", "save", "seed", "summary"]
@@ -47,4 +55,8 @@ __all__ += ["BatchNorm", "Dropout", "GroupNorm", "InstanceNorm", "LayerNorm", "R
 __all__ += ["Activation", "Embedding", "Flatten", "Identity", "Linear", "Sequential"]
 __all__ += ["bce", "bce_with_logits", "cross_entropy", "huber", "kl", "l1", "mse", "nll", "relative_h1", "relative_l2"]
 __all__ += ["Arrays", "Batches", "HDF5Arrays", "LossScale", "MetricsFile", "Trainer", "Windows"]
-__all__ += ["mean_loss", "read_tokens", "shuffled", "write_tokens"]
+__all__ += ["mean_loss", "read_text", "read_tokens", "shuffled", "write_tokens"]
+__all__ += ["ALiBi", "BlockSparse", "Causal", "Document", "Mask", "PrefixLM", "SlidingWindow"]
+__all__ += ["DynamicScaling", "LinearScaling", "Llama3Scaling", "RoPE", "RoPEScaling", "YaRNScaling"]
+__all__ += ["GPT", "Cache", "KVCache", "LanguageModel", "Llama", "MultiHeadAttention", "TransformerBlock", "gelu_tanh"]
+__all__ += ["BytePairTokenizer", "CharacterTokenizer", "Tokenizer"]

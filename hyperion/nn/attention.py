@@ -7,7 +7,7 @@ import numpy as np
 
 from hyperion import autograd as hp
 from hyperion.autograd import Tensor, as_tensor
-from hyperion.autograd.masks import ALiBi, Causal, Mask, as_mask
+from hyperion.autograd.masks import ALiBi, Mask, as_mask
 from hyperion.autograd.random import Generator
 from hyperion.errors import InputError, ShapeError
 from hyperion.gpu import device as devices
@@ -116,7 +116,7 @@ def _followed(before: Any, places: Any) -> Any:
 class MultiHeadAttention(Module):
     """Attention of several heads, with the linear maps before and after it: of tokens to each other, or to a memory.
 
-    width: of the tokens.  heads: of queries.  kv_heads: of keys and values, which divide those of queries; None: as many (one: multi-query).
+    width: of the tokens.  heads: of queries.  kv_heads: of keys and values, which divide those of queries; None: as many.
     head_size: None: width / heads, which must be whole.  memory: width of the tokens of a memory (cross attention); None: none.
     mask: which keys a token sees: nn.Causal(), nn.SlidingWindow(left, right), ...; they combine with & and |; None: all.
     rope: nn.RoPE(head size, ...), rotary positions.  bias: nn.ALiBi(heads).  scale: of the scores; None: 1 / sqrt(head size).
@@ -125,7 +125,8 @@ class MultiHeadAttention(Module):
     `nn.capture(model, "....attention.weights")` gives the probabilities, (batch, heads, queries, keys).
     Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2; Ainslie et al. 2023, arXiv:2305.13245.
 
-    >>> MultiHeadAttention(8, 2, mask=Causal())(hp.ones((1, 5, 8))).shape
+    >>> from hyperion import nn
+    >>> MultiHeadAttention(8, 2, mask=nn.Causal())(hp.ones((1, 5, 8))).shape
     (1, 5, 8)
     """
 

@@ -27,7 +27,7 @@ from hyperion.gpu import device as devices
 from hyperion.io.files import write_bytes
 from hyperion.nn.arguments import as_count
 
-__all__ = ["Arrays", "Batches", "HDF5Arrays", "Windows", "read_tokens", "shuffled", "write_tokens"]
+__all__ = ["Arrays", "Batches", "HDF5Arrays", "Windows", "read_text", "read_tokens", "shuffled", "write_tokens"]
 
 # The header of token files of llm.c (dev/data/data_common.py): 256 int32, of which the first three are magic, version and number of tokens.
 HEADER = 1024                                                             # [bytes]
@@ -99,6 +99,28 @@ def read_tokens(path: str | Path, dtype: Any = None) -> np.ndarray:
     if size == offset:
         raise FileError(f"tokens={str(path)!r}: holds no token; an empty data set cannot be trained on")
     return np.memmap(path, kind, "r", offset)
+
+
+def read_text(path: str | Path, argument: str = "text") -> str:
+    """Return the text of a file in UTF-8.
+
+    Raises: FileError, with the argument's name, if it is missing, empty or not UTF-8.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "a.txt").write_text("To be", encoding="utf-8")
+    ...     read_text(f"{folder}/a.txt")
+    'To be'
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise FileError(f"{argument}={str(path)!r}: not UTF-8 text (byte {error.start}); convert it first") from error
+    except OSError as error:
+        raise FileError(f"{argument}={str(path)!r}: cannot be read ({error.strerror}); give a text file") from error
+    if not text.strip():
+        raise FileError(f"{argument}={str(path)!r}: holds no text; an empty data set cannot be trained on")
+    return text
 
 
 def _token_row(tokens: Any, what: str) -> np.ndarray:

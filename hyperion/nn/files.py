@@ -33,7 +33,7 @@ def save(state: Any, path: str | os.PathLike[str], metadata: Mapping[str, str] |
     wrong = [f"{name} ({type(value).__name__})" for name, value in arrays.items() if not device.is_array(value)]
     if wrong:
         raise InputError(f"save(state): {', '.join(wrong)}: every entry must be a Tensor or an array")
-    write_safetensors(path, arrays, metadata)
+    write_safetensors(path, {name: device.to_numpy(value) for name, value in arrays.items()}, metadata)
 
 
 def load(path: str | os.PathLike[str]) -> SafeTensors:

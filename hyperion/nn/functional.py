@@ -1,7 +1,7 @@
 """The layers and losses as functions, with PyTorch's names and order of arguments: `import hyperion.nn.functional as F`.
 
 What Hyperion has under the same name and in the same order is here as it is; where an argument is called or placed otherwise (dim, classes
-on axis 1, running statistics), the functions below translate.
+on axis 1, running statistics), the functions below translate. Arguments that PyTorch has behind deprecated ones go by keyword only.
 """
 
 import math
@@ -59,11 +59,13 @@ from hyperion.autograd import (
     tanhshrink,
     threshold,
 )
+from hyperion.autograd.masks import Causal, Mask
 from hyperion.autograd.random import Generator
 from hyperion.errors import InputError, ShapeError
 from hyperion.nn import losses
 from hyperion.nn.arguments import as_fraction
 from hyperion.nn.dropout import drop
+from hyperion.nn.initializers import default_generator
 from hyperion.nn.linear import lookup
 from hyperion.nn.normalization import by_own_statistics, follow
 
@@ -75,8 +77,8 @@ __all__ = [
     "hardsigmoid", "hardswish", "hardtanh", "huber_loss", "instance_norm", "interpolate", "kl_div", "l1_loss", "layer_norm", "leaky_relu",
     "linear", "local_response_norm", "log_softmax", "logsigmoid", "lp_pool1d", "lp_pool2d", "lp_pool3d", "max_pool1d", "max_pool2d",
     "max_pool3d", "mish", "mse_loss", "nll_loss", "normalize", "one_hot", "pad", "pairwise_distance", "pixel_shuffle", "pixel_unshuffle",
-    "prelu", "relu", "relu6", "rms_norm", "selu", "sigmoid", "silu", "smooth_l1_loss", "softmax", "softmin", "softplus", "softshrink",
-    "softsign", "tanh", "tanhshrink", "threshold", "unfold",
+    "prelu", "relu", "relu6", "rms_norm", "scaled_dot_product_attention", "selu", "sigmoid", "silu", "smooth_l1_loss", "softmax", "softmin",
+    "softplus", "softshrink", "softsign", "tanh", "tanhshrink", "threshold", "unfold",
 ]
 
 
@@ -255,7 +257,7 @@ def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Tens
     return hp.cosine_similarity(x1, x2, dim, eps)
 
 
-def dropout(input: Any, p: float = 0.5, training: bool = True, generator: Generator | None = None) -> Tensor:
+def dropout(input: Any, p: float = 0.5, training: bool = True, *, generator: Generator | None = None) -> Tensor:
     """Return input with numbers set to zero with probability p, and the others divided by 1 - p; input itself unless training.
 
     >>> dropout([1.0, 2.0], training=False)
@@ -267,7 +269,7 @@ def dropout(input: Any, p: float = 0.5, training: bool = True, generator: Genera
 
 # Activations
 
-def gelu(input: Any, approximate: str = "none") -> Tensor:
+def gelu(input: Any, *, approximate: str = "none") -> Tensor:
     """Return input times the probability that a standard normal number is below it; approximate="tanh": as GPT-2 has it.
 
     >>> gelu([0.0, 2.0])
@@ -296,7 +298,7 @@ def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     return hp.softplus(input, beta)
 
 
-def softmax(input: Any, dim: Any = -1, dtype: Any = None) -> Tensor:
+def softmax(input: Any, dim: Any = -1, *, dtype: Any = None) -> Tensor:
     """Return exp(x) / sum(exp(x)) along an axis; dtype: in which it is computed.
 
     >>> softmax([0.0, 0.0])
@@ -305,16 +307,16 @@ def softmax(input: Any, dim: Any = -1, dtype: Any = None) -> Tensor:
     return hp.softmax(input if dtype is None else as_tensor(input).astype(dtype), dim)
 
 
-def softmin(input: Any, dim: Any = -1, dtype: Any = None) -> Tensor:
+def softmin(input: Any, dim: Any = -1, *, dtype: Any = None) -> Tensor:
     """Return softmax(-input).
 
     >>> softmin([0.0, 0.0])
     Tensor (2,) float32, cpu: [0.5 0.5]
     """
-    return softmax(-as_tensor(input), dim, dtype)
+    return softmax(-as_tensor(input), dim, dtype=dtype)
 
 
-def log_softmax(input: Any, dim: Any = -1, dtype: Any = None) -> Tensor:
+def log_softmax(input: Any, dim: Any = -1, *, dtype: Any = None) -> Tensor:
     """Return the logarithm of softmax, exact where that rounds to 0.
 
     >>> log_softmax([0.0, 1000.0])
@@ -332,7 +334,7 @@ def _classes_last(input: Any) -> Tensor:
 
 
 def cross_entropy(
-    input: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0,
+    input: Any, target: Any, weight: Any = None, *, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0,
 ) -> Tensor:
     """Return the cross-entropy of targets against softmax(input); see `hyperion.nn.cross_entropy`, which has the classes last.
 
@@ -352,7 +354,7 @@ def cross_entropy(
     return losses.cross_entropy(_classes_last(x), y, weight, ignore_index, reduction, label_smoothing)
 
 
-def nll_loss(input: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> Tensor:
+def nll_loss(input: Any, target: Any, weight: Any = None, *, ignore_index: int = -100, reduction: str = "mean") -> Tensor:
     """Return minus the log-probability of each target's class; input: (batch, classes, *rest) or (classes,).
 
     >>> nll_loss([[-0.5, -1.0]], [1])
@@ -361,7 +363,7 @@ def nll_loss(input: Any, target: Any, weight: Any = None, ignore_index: int = -1
     return losses.nll(_classes_last(input), target, weight, ignore_index, reduction)
 
 
-def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
+def mse_loss(input: Any, target: Any, *, reduction: str = "mean") -> Tensor:
     """Return the mean squared error.
 
     >>> mse_loss([1.0], [3.0])
@@ -370,7 +372,7 @@ def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
     return losses.mse(input, target, reduction)
 
 
-def l1_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
+def l1_loss(input: Any, target: Any, *, reduction: str = "mean") -> Tensor:
     """Return the mean absolute error.
 
     >>> l1_loss([1.0], [3.0])
@@ -388,7 +390,7 @@ def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 
     return losses.huber(input, target, delta, reduction)
 
 
-def smooth_l1_loss(input: Any, target: Any, reduction: str = "mean", beta: float = 1.0) -> Tensor:
+def smooth_l1_loss(input: Any, target: Any, *, reduction: str = "mean", beta: float = 1.0) -> Tensor:
     """Return the Huber loss divided by beta; beta 0: the absolute error.
 
     >>> smooth_l1_loss([1.0], [3.0], beta=2.0)
@@ -397,7 +399,7 @@ def smooth_l1_loss(input: Any, target: Any, reduction: str = "mean", beta: float
     return losses.l1(input, target, reduction) if beta == 0.0 else losses.huber(input, target, beta, reduction) * (1.0 / beta)
 
 
-def binary_cross_entropy(input: Any, target: Any, weight: Any = None, reduction: str = "mean") -> Tensor:
+def binary_cross_entropy(input: Any, target: Any, weight: Any = None, *, reduction: str = "mean") -> Tensor:
     """Return the cross-entropy of targets against probabilities.
 
     >>> binary_cross_entropy([0.5], [1.0])
@@ -407,7 +409,7 @@ def binary_cross_entropy(input: Any, target: Any, weight: Any = None, reduction:
 
 
 def binary_cross_entropy_with_logits(
-    input: Any, target: Any, weight: Any = None, reduction: str = "mean", pos_weight: Any = None,
+    input: Any, target: Any, weight: Any = None, *, reduction: str = "mean", pos_weight: Any = None,
 ) -> Tensor:
     """Return the cross-entropy of targets against sigmoid(input).
 
@@ -417,10 +419,39 @@ def binary_cross_entropy_with_logits(
     return losses.bce_with_logits(input, target, weight, pos_weight, reduction)
 
 
-def kl_div(input: Any, target: Any, reduction: str = "mean", log_target: bool = False) -> Tensor:
+def kl_div(input: Any, target: Any, *, reduction: str = "mean", log_target: bool = False) -> Tensor:
     """Return the divergence of predictions, given by their logarithms, from targets; reduction "batchmean" is its mean over the batch.
 
-    >>> kl_div([[-0.6931472, -0.6931472]], [[1.0, 0.0]], "sum")
+    >>> kl_div([[-0.6931472, -0.6931472]], [[1.0, 0.0]], reduction="sum")
     Tensor () float32, cpu: 0.693147
     """
     return losses.kl(input, target, log_target, reduction)
+
+
+# Attention
+
+def scaled_dot_product_attention(
+    query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0, is_causal: bool = False, scale: float | None = None,
+    enable_gqa: bool = False, generator: Generator | None = None,
+) -> Tensor:
+    """Return softmax(scale query key^T + bias) value; see `hyperion.attention`.
+
+    attn_mask: bools (True: seen), a mask such as nn.Causal(), or numbers that are added to the scores.
+    is_causal: query i sees keys 0 to i.  enable_gqa: whether key and value may have fewer heads.
+    Unlike PyTorch's, rows that see nothing give zeros, and attn_mask with is_causal is refused: use nn.Causal() & mask.
+
+    >>> scaled_dot_product_attention(hp.ones((1, 2, 3, 4)), hp.ones((1, 2, 5, 4)), hp.ones((1, 2, 5, 6))).shape
+    (1, 2, 3, 6)
+    """
+    name = "scaled_dot_product_attention"
+    q, k = as_tensor(query), as_tensor(key)
+    if not enable_gqa and q.ndim > 2 and k.ndim > 2 and q.shape[-3] != k.shape[-3]:
+        raise ShapeError(f"{name}: query has {q.shape[-3]} heads, key {k.shape[-3]}; they must agree, or give enable_gqa=True")
+    if is_causal and attn_mask is not None:
+        raise InputError(f"{name}: attn_mask with is_causal=True; give one of them: attn_mask=nn.Causal(offset=0) & mask is both")
+    added = attn_mask is not None and not isinstance(attn_mask, Mask) and as_tensor(attn_mask).dtype.kind != "b"
+    rate = as_fraction(dropout_p, f"{name}(dropout_p)")
+    return hp.attention(
+        q, k, value, mask=Causal(offset=0) if is_causal else None if added else attn_mask, scale=scale,
+        dropout=(rate, default_generator(generator)) if rate else None, bias=attn_mask if added else None,
+    )

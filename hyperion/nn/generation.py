@@ -28,7 +28,7 @@ class _Model(Protocol):
 
     def __call__(self, tokens: Any, positions: Any = None, mask: Any = None, cache: Any = None) -> Any: ...
     def cache(self) -> Any: ...
-    def train(self, mode: bool = True) -> Any: ...
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Any]]: ...
 
 
 def as_rows(prompts: Any) -> list[list[int]]:
@@ -43,8 +43,8 @@ def as_rows(prompts: Any) -> list[list[int]]:
         prompts = prompts.detach().numpy() if hasattr(prompts, "detach") else prompts.numpy()
     given = [devices.to_numpy(row) if devices.is_array(row) else np.asarray(row) for row in prompts]
     if not given or any(row.ndim != 1 or not row.size for row in given):
-        raise InputError("generate(prompts): prompts must be (batch, tokens), or a list of lists, each with one token or more: a text needs "
-                         "a first token, such as that of a line's end")
+        raise InputError("generate(prompts): prompts must be (batch, tokens), or a list of lists, each with one token or more: a text "
+                         "needs a first token, such as that of a line's end")
     if any(row.dtype.kind not in "iu" for row in given):
         raise DtypeError(f"generate(prompts): prompts are {given[0].dtype}; they must be integers: encode text with a tokenizer")
     return [[int(token) for token in row] for row in given]
@@ -131,11 +131,11 @@ def _steps(
     held: Any = None
     known = 0               # tokens in the cache
     for _ in range(total):
-        training = model.training
-        if training:
-            model.train(False)
+        modes = [(module, module.training) for _, module in model.named_modules()] if model.training else []
         try:
             with no_grad():
+                for module, _ in modes:
+                    module.training = False
                 if tokens.shape[1] > model.longest:
                     surplus = tokens.shape[1] - model.longest
                     tokens, missing = tokens[:, surplus:], np.maximum(missing - surplus, 0)
@@ -150,8 +150,8 @@ def _steps(
                 else:
                     scores = model(new, positions, mask)
         finally:
-            if training:
-                model.train(True)
+            for module, mode in modes:
+                module.training = mode
         picked = choose(scores.data[:, -1], *choice)
         yield np.where(ended, -1, picked)
         ended |= np.isin(picked, ends)

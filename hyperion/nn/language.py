@@ -119,7 +119,7 @@ class LanguageModel(Module):
         last = int(places.max(initial=0))
         if last >= self.longest:
             raise ShapeError(
-                f"{name}(tokens): {last + 1} tokens are more than the context of {self.longest}; give fewer, or make a model of a longer one"
+                f"{name}(tokens): {last + 1} tokens exceed the context of {self.longest}; give fewer, or make a model of a longer one"
             )
         return ids, places
 
@@ -175,8 +175,8 @@ class LanguageModel(Module):
         """
         if tokenizer.vocabulary > self.vocabulary:
             raise InputError(
-                f"tokenizer: {tokenizer!r} does not fit {type(self).__name__}, which knows {self.vocabulary} tokens; use the tokenizer that "
-                f"it was trained with, or a model of vocabulary={tokenizer.vocabulary}"
+                f"tokenizer: {tokenizer!r} does not fit {type(self).__name__}, which knows {self.vocabulary} tokens; use the tokenizer "
+                f"that it was trained with, or a model of vocabulary={tokenizer.vocabulary}"
             )
 
     # Files

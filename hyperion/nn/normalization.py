@@ -212,7 +212,7 @@ class Statistics(Module):
         out, mean, rstd = by_own_statistics(x, axes, axis, self.eps, self.weight, self.bias, name)
         number = self.num_batches_tracked
         if self.training and number is not None:
-            number.data = number.data + 1
+            number.data = (number.detach() + 1).data
             portion = 1.0 / int(number.data) if self.momentum is None else self.momentum
             follow((self.running_mean, self.running_var), mean, rstd, self.eps, x.size // mean.size, portion, name)
         return out

@@ -101,7 +101,7 @@ class Llama3Scaling(RoPEScaling):
     low, high: how many turns within the original length count as low and high.  Source: Dubey et al. 2024, arXiv:2407.21783.
 
     >>> Llama3Scaling(8.0, 1.0, 4.0, 16).frequencies(4, 1e4, 16)
-    array([0.89269908, 0.00125   ])
+    array([0.5760564, 0.00125  ])
     """
 
     def __init__(self, factor: float, low: float = 1.0, high: float = 4.0, original: int = 8192) -> None:
@@ -177,7 +177,7 @@ class RoPE:
         if self.theta <= 1.0:
             raise InputError(f"RoPE(theta): theta={theta} must be above 1")
         if scaling is not None and not isinstance(scaling, RoPEScaling):
-            raise InputError(f"RoPE(scaling): scaling={scaling!r} must be LinearScaling, DynamicScaling, Llama3Scaling, YaRNScaling or None")
+            raise InputError(f"RoPE(scaling): scaling={scaling!r} must be a scaling such as nn.LinearScaling(factor), or None")
         self.scaling = scaling
         self._last: tuple[Any, ...] | None = None
 

@@ -51,8 +51,8 @@ PRODUCTS: dict[str, Callable[[Shapes, tuple[int, ...], dict[str, Any]], int]] = 
 # Operations that only move numbers, or say where they are.
 MOVES = {
     "add_along_axis", "add_rows", "astype", "broadcast_to", "cast", "concat", "diag_embed", "diagonal", "flip", "fold_edge", "getitem",
-    "hook_on", "identity", "pad", "pad_edge", "permute_dims", "put", "reshape", "roll", "scatter", "shift", "take_along_axis", "take_rows",
-    "to_device", "unfold", "write",
+    "hook_on", "identity", "join_heads", "pad", "pad_edge", "permute_dims", "put", "reshape", "roll", "scatter", "shift",
+    "split_heads", "take_along_axis", "take_rows", "to_device", "unfold", "write",
 }
 
 

@@ -163,7 +163,8 @@ class GaussNewton(VectorOptimizer):
         return free
 
     def _residual(self, residual: Callable[[Any], Any], vector: Any) -> list[Any]:
-        return [raw(leaf) for leaf in trees.flatten(residual(_as_tensors(self._tree(vector))))[0]]
+        with np.errstate(all="ignore"):     # a trial may lie where the residual is not defined
+            return [raw(leaf) for leaf in trees.flatten(residual(_as_tensors(self._tree(vector))))[0]]
 
 
 _STATE: dict[str, Callable[[Any], Any]] = {

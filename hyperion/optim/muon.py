@@ -72,7 +72,7 @@ def orthogonalized(xp: Any, matrix: Any, iterations: int) -> Any:
     a, b, c = QUINTIC
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix
-    x = x / max(float(xp.sqrt((x * x).sum())), 1e-7)
+    x = x / xp.maximum(xp.sqrt((x * x).sum()), 1e-7)
     for _ in range(iterations):
         gram = x @ x.T
         x = a * x + (b * gram + c * (gram @ gram)) @ x

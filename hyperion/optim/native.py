@@ -8,6 +8,7 @@ import numpy as np
 
 from hyperion.codegen import elementwise_lines
 from hyperion.cpu import MultiTensor, find_compiler, squares_kernel
+from hyperion.gpu import device
 
 __all__ = ["Row", "apply", "squares"]
 
@@ -68,14 +69,20 @@ def squares(arrays: list[Any]) -> list[float]:
         places = [i for i, a in enumerate(arrays) if a.dtype.char == kind and type(a) is np.ndarray and a.flags.c_contiguous]
         if sum(arrays[i].size for i in places) >= LEAST and _compiles():
             found |= dict(zip(places, squares_kernel(np.dtype(kind)).squares([arrays[i] for i in places]), strict=True))
-    return [found[i] if i in found else _square(array) for i, array in enumerate(arrays)]
+    others = [i for i in range(len(arrays)) if i not in found]
+    if others:
+        xp = device.namespace(arrays[others[0]])
+        sums = xp.stack([_square(arrays[i]) for i in others])         # one transfer from a GPU, not one for each
+        found |= dict(zip(others, device.to_numpy(sums).tolist(), strict=True))
+    return [found[i] for i in range(len(arrays))]
 
 
-def _square(array: Any) -> float:
+def _square(array: Any) -> Any:
+    """Return the sum of squares of an array as an array of shape ()."""
     parts = (array.real, array.imag) if array.dtype.kind == "c" else (array,)
     wide = [part.astype(np.float64) for part in parts]
     with np.errstate(over="ignore"):
-        return float(sum((part * part).sum() for part in wide))
+        return sum((part * part).sum() for part in wide)
 
 
 @functools.cache

@@ -44,7 +44,7 @@ class Rule(ABC):
         for name in self.scheduled:
             value: Any = getattr(self, name, None)
             if callable(value) and not isinstance(value, Schedule):
-                object.__setattr__(self, name, Lambda(value))
+                object.__setattr__(self, name, Lambda(value))       # pyright: ignore[reportArgumentType]
         check(self, "lr", "must be above 0, or a schedule", lambda value: value > 0.0)
 
     def at(self, step: int) -> "Rule":
@@ -138,7 +138,7 @@ class ElementwiseRule(Rule):
     def apply(self, xp: Any, parameter: Any, gradient: Any, state: State) -> Any:
         numbers = self.numbers(state["count"])
         memory = tuple(state[name] for name in self.remembered)
-        with np.errstate(over="ignore", under="ignore"):        # as in the native kernel: an infinite mean of squares makes a step of 0
+        with np.errstate(all="ignore"):     # as in the native kernel: an infinite mean of squares makes a step of 0
             return self._evaluated(xp, parameter, gradient, memory, numbers)
 
     def _evaluated(self, xp: Any, parameter: Any, gradient: Any, memory: tuple[Any, ...], numbers: tuple[float, ...]) -> Any:
@@ -166,6 +166,7 @@ class Job:
     gradient: Any
     state: State
     out: Any = None         # see native.Row
+    known: bool = False     # whether the parameter is what the last update made, so that a master needs no comparison
 
 
 def begin(rule: Rule, parameter: Any) -> State:
@@ -204,6 +205,8 @@ def _present(job: Job) -> Any:
     if "master" not in job.state:
         return working(job.parameter)
     xp, master = device.namespace(job.parameter), job.state["master"]
+    if job.known:
+        return master
     same = unworking(master, job.parameter) == job.parameter
     return master if bool(same.all()) else xp.where(same, master, working(job.parameter))
 

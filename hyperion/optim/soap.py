@@ -76,7 +76,7 @@ class SOAPRule(Rule):
         mean = _turn_back(xp, state["mean"], state, axes)
         for axis in axes:
             covariance, basis = state[f"covariance{axis}"], state[f"basis{axis}"]
-            order = xp.argsort(-(basis * (covariance @ basis)).sum(axis=0), stable=True)
+            order = xp.argsort(-(basis * (covariance @ basis)).sum(axis=0), kind="stable")
             state["square"] = xp.take(state["square"], order, axis=axis)
             state[f"basis{axis}"] = xp.linalg.qr(covariance @ basis[:, order])[0]
         state["mean"] = _turn(xp, mean, state, axes)

@@ -166,6 +166,7 @@ class RuleOptimizer(Optimizer):
         for group, rule in zip(self.groups, rules, strict=True):
             group.rule = rule
         self.count, self._states = int(state["count"]), states
+        self._made = [None] * len(states)
 
     def _grouped(self, given: list[dict[str, Any]], rule: Rule) -> list[Group]:
         groups, first = [], 0
@@ -197,7 +198,8 @@ class RuleOptimizer(Optimizer):
             matched = matching(gradient, present, self._names[i])
             places.append(i)
             rule = rules[self._group_of[i]].of(present.shape)
-            jobs.append(Job(rule, present, matched, self._states[i], present if writable else None))
+            known = present is self._made[i]
+            jobs.append(Job(rule, present, matched, self._states[i], present if writable else None, known))
         if self.check:
             self._refuse_nonfinite([self._names[i] for i in places], [job.gradient for job in jobs])
         for i, new in zip(places, apply_all(jobs), strict=True):

@@ -4,12 +4,14 @@ from .equation import Derivative, Equation, Expression, Field, derivative, lapla
 from .equations import Acoustic
 from .grid import Grid
 from .solver import Solver
+from .spectral import ETDRK4, BurgersSolver, CrankNicolson, GaussianField, GrayScottSolver, Torus, VorticitySolver
 from .stencils import LeastSquares, Taylor
 from .stepping import Leapfrog, Plan
 from .storage import Checkpoints, EverySteps, Storage, Thinned
 from .survey import Survey, Wavelet, ricker
 
 __all__ = [
-    "CPML", "Acoustic", "Boundary", "Checkpoints", "Derivative", "Equation", "EverySteps", "Expression", "Field", "Grid", "Leapfrog",
-    "LeastSquares", "Periodic", "Plan", "Solver", "Storage", "Survey", "Taylor", "Thinned", "Wavelet", "derivative", "laplace", "ricker",
+    "CPML", "ETDRK4", "Acoustic", "Boundary", "BurgersSolver", "Checkpoints", "CrankNicolson", "Derivative", "Equation", "EverySteps",
+    "Expression", "Field", "GaussianField", "GrayScottSolver", "Grid", "Leapfrog", "LeastSquares", "Periodic", "Plan", "Solver", "Storage",
+    "Survey", "Taylor", "Thinned", "Torus", "VorticitySolver", "Wavelet", "derivative", "laplace", "ricker",
 ]

@@ -1,13 +1,14 @@
-"""The pool of buffers: aligned, used again, returned when dropped, bounded."""
+"""The pools of buffers and arrays: aligned, used again, returned when dropped, bounded."""
 
 import gc
+import pickle
 import threading
 
 import numpy as np
 import pytest
 
 from hyperion.cpu import pool as pools
-from hyperion.cpu.pool import BufferPool
+from hyperion.cpu.pool import ArrayPool, BufferPool
 
 
 def address(buffer):
@@ -90,6 +91,92 @@ def test_threads_share_a_pool():
             buffer = pool.take(10_000)
             buffer.bytes[:] = value
             if not (buffer.bytes == value).all():
+                wrong.append(value)
+
+    threads = [threading.Thread(target=work, args=(value,)) for value in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not wrong
+
+
+# Arrays over memory that is used again
+
+FLOAT = np.dtype(np.float32)
+
+
+def test_memory_of_an_array_is_used_again_only_after_its_last_view_has_died():
+    pool = ArrayPool()
+    array, first = pool.empty((100, 1000), FLOAT)
+    array[:] = 7.0
+    view = array[3:, ::2].T
+    flat = memoryview(array)
+    del array
+    other, second = pool.empty((100, 1000), FLOAT)
+    other[:] = 1.0
+    assert second != first and (view == 7.0).all()
+    del view
+    assert pool.empty((100, 1000), FLOAT)[1] != first          # a buffer of Python's holds it, too
+    del flat
+    assert pool.empty((1000, 99), FLOAT)[1] == first           # other shapes of about the size take it
+
+
+@pytest.mark.parametrize("shape", [(1,), (3, 5), (), (1000, 1001), (0, 4)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_arrays_of_a_pool_are_ordinary(shape, dtype):
+    array, address = ArrayPool().empty(shape, np.dtype(dtype))
+    assert array.shape == shape and array.dtype == dtype and array.flags.c_contiguous and array.flags.writeable and address % 128 == 0
+    array[...] = 3
+    assert (pickle.loads(pickle.dumps(array)) == array).all() and type(array) is np.ndarray
+    with pytest.raises(ValueError):
+        array.resize((7, 7))                                   # NumPy refuses: the memory is not its own
+
+
+def test_idle_memory_of_arrays_is_bounded_oldest_class_first(monkeypatch):
+    monkeypatch.setattr(pools, "IDLE_BYTES", 3_000_000)
+    pool = ArrayPool()
+    held = [pool.empty((size,), np.dtype(np.uint8)) for size in (1_000_000, 1_000_000, 1_300_000, 1_300_000)]
+    newest = held[-1][1]
+    while held:
+        held.pop(0)
+    assert pool._bytes == sum(size * len(found) for size, found in pool._idle.items()) <= 3_000_000 and pool._idle
+    assert pool.empty((1_300_000,), np.dtype(np.uint8))[1] == newest
+    pool.clear()
+    assert not pool._idle and not pool._bytes
+
+
+def test_an_array_that_the_collector_drops_inside_empty_does_not_deadlock():
+    pool, before = ArrayPool(), gc.get_threshold()
+
+    class Cycle:
+        pass
+
+    def churn():
+        for _ in range(300):
+            knot = Cycle()
+            knot.me, knot.array = knot, pool.empty((1000,), FLOAT)
+            del knot
+            pool.empty((2000,), FLOAT)
+
+    gc.set_threshold(1)
+    try:
+        worker = threading.Thread(target=churn, daemon=True)
+        worker.start()
+        worker.join(60)
+        assert not worker.is_alive(), "empty waits for a lock that its own thread holds"
+    finally:
+        gc.set_threshold(*before)
+
+
+def test_threads_share_a_pool_of_arrays():
+    pool, wrong = ArrayPool(), []
+
+    def work(value):
+        for _ in range(200):
+            array, _ = pool.empty((10_000,), FLOAT)
+            array[:] = value
+            if not (array == value).all():
                 wrong.append(value)
 
     threads = [threading.Thread(target=work, args=(value,)) for value in range(4)]

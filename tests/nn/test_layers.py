@@ -139,7 +139,8 @@ def test_channels_last_gives_what_channels_first_gives(name: str) -> None:
 
 ANY = {**{name: (make, x) for name, (make, *_, x) in LAYERS.items()}, "feed_forward": (lambda: nn.FeedForward(3, **F64), values(2, 3)),
        "swiglu": (lambda: nn.SwiGLU(3, **F64), values(2, 3)), "mlp": (lambda: nn.MLP([3, 5, 2], **F64), values(2, 3)),
-       "unet1": (lambda: nn.UNet1d(1, 2, 4, 2, 2, **F64), values(2, 1, 8)), "unet2": (lambda: nn.UNet2d(1, 2, 4, 1, 2, **F64), values(1, 1, 4, 4)),
+       "unet1": (lambda: nn.UNet1d(1, 2, 4, 2, 2, **F64), values(2, 1, 8)),
+       "unet2": (lambda: nn.UNet2d(1, 2, 4, 1, 2, **F64), values(1, 1, 4, 4)),
        "sequential": (lambda: nn.Sequential(nn.Linear(3, 2, **F64), hp.tanh, nn.Activation(hp.leaky_relu, slope=0.3)), values(2, 3))}
 
 

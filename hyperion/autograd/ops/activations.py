@@ -1,6 +1,8 @@
 """Activation functions of networks, one number at a time. At kinks the derivative is PyTorch's."""
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 from hyperion.autograd.dtypes import is_complex
@@ -9,14 +11,38 @@ from hyperion.autograd.ops.comparison import where
 from hyperion.autograd.ops.complexes import real_only
 from hyperion.autograd.ops.shaping import astype, normalize_axis
 from hyperion.autograd.ops.special import ndtr, normal_density
-from hyperion.autograd.table import elementwise
+from hyperion.autograd.table import Rule, elementwise
 from hyperion.autograd.tensor import Tensor, as_tensor
+from hyperion.cpu import rows
 from hyperion.errors import InputError, ShapeError
 
 __all__ = [
     "celu", "elu", "expit", "gelu", "glu", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "logsigmoid", "mish",
     "prelu", "relu", "relu6", "selu", "sigmoid", "silu", "softplus", "softshrink", "softsign", "tanhshrink", "threshold",
 ]
+
+
+def _native(name: str, forward: Rule) -> Callable[..., Any]:
+    """Return a forward that takes the native kernel of that name where there is one for x."""
+
+    operation: Any = forward
+
+    @functools.wraps(operation)
+    def either(xp: Any, x: Any) -> Any:
+        found = rows.apply(name, x)
+        return operation(xp, x) if found is None else found
+
+    return either
+
+
+def _pulled(name: str) -> Callable[..., Any]:
+    """Return the vjp on arrays by the native kernel of that name."""
+
+    def pull(g: Any, out: Any, inputs: tuple[Tensor], params: dict[str, Any]) -> list[Any] | None:
+        found = rows.apply_back(name, g, inputs[0].data)
+        return None if found is None else [found]
+
+    return pull
 
 
 def _sigmoid(xp: Any, x: Any) -> Any:
@@ -48,7 +74,8 @@ logsigmoid = elementwise(
     doc="Return log(sigmoid(x)) for each element, exact where sigmoid(x) underflows.",
 )
 silu = elementwise(
-    "silu", lambda xp, x: x * _sigmoid(xp, x), lambda out, x: _slope_of_silu(out, sigmoid(x)), floating=True,
+    "silu", _native("silu", lambda xp, x: x * _sigmoid(xp, x)), lambda out, x: _slope_of_silu(out, sigmoid(x)), floating=True,
+    pull=_pulled("silu"),
     doc="Return x sigmoid(x) for each element (swish). Source: Elfwing, Uchibe and Doya 2018, arXiv:1702.03118.",
 )
 relu = elementwise(
@@ -103,11 +130,14 @@ _threshold = elementwise(
     "threshold", real_only(lambda xp, x, limit, value: xp.where(x <= limit, value, x)),
     lambda out, x, limit, value: x > limit, floating=True
 )
-_gelu = elementwise("gelu", lambda xp, x: _gelu_exact(xp, x), lambda out, x: ndtr(x) + x * normal_density(x), floating=True)
+_gelu = elementwise(
+    "gelu", _native("gelu", lambda xp, x: _gelu_exact(xp, x)), lambda out, x: ndtr(x) + x * normal_density(x), floating=True,
+    pull=_pulled("gelu"),
+)
 _gelu_tanh = elementwise(
-    "gelu_tanh", real_only(lambda xp, x: (xp.tanh(_gelu_argument(x)) + 1.0) * x * 0.5),
+    "gelu_tanh", _native("gelu_tanh", real_only(lambda xp, x: (xp.tanh(_gelu_argument(x)) + 1.0) * x * 0.5)),
     lambda out, x: _slope_of_gelu(x, tanh(_gelu_argument(x))),
-    floating=True,
+    floating=True, pull=_pulled("gelu_tanh"),
 )
 
 

@@ -16,6 +16,7 @@ from hyperion.autograd.ops.reductions import ordered, sum
 from hyperion.autograd.ops.shaping import astype, reshape
 from hyperion.autograd.table import general
 from hyperion.autograd.tensor import Tensor, as_tensor
+from hyperion.cpu import rows
 from hyperion.errors import DtypeError, IndexingError, InputError, ShapeError
 
 __all__ = ["softmax_cross_entropy"]
@@ -37,8 +38,10 @@ def _chosen(xp: Any, classes: Any, count: int, ignore: int) -> tuple[Any, Any]:
 
 
 def _forward(xp: Any, x: Any, classes: Any, ignore: int) -> Any:
-    wide = _wide(x)
     kept, chosen = _chosen(xp, classes, x.shape[-1], ignore)
+    if (found := rows.cross_entropy(x, classes, ignore)) is not None:
+        return found
+    wide = _wide(x)
     top = wide.max(axis=-1, keepdims=True)
     top = xp.where(xp.isfinite(top), top, 0)
     total = xp.log(xp.exp(wide - top).sum(axis=-1)) + top[..., 0]
@@ -51,7 +54,7 @@ def _less_forward(xp: Any, x: Any, total: Any, classes: Any, ignore: int) -> Any
     xp.exp(out, out=out)
     kept, chosen = _chosen(xp, classes, x.shape[-1], ignore)
     flat, rows = out.reshape(-1, x.shape[-1]), xp.arange(kept.size)
-    flat[rows, chosen.reshape(-1)] -= kept.reshape(-1)
+    flat[rows, chosen.reshape(-1)] -= kept.reshape(-1).astype(out.dtype)
     return out.astype(x.dtype, copy=False)
 
 
@@ -86,6 +89,12 @@ def _vjp(g: Any, out: tuple[Tensor, Tensor], x: Tensor, classes: Tensor, ignore:
     return None if back is None else astype(back, x.dtype), None
 
 
+def _pull(g: list[Any], out: tuple[Any, Any], inputs: tuple[Tensor, Tensor], params: dict[str, Any]) -> tuple[Any, None] | None:
+    x, classes = inputs
+    found = rows.cross_entropy_back(g[0], g[1], x.data, out[1], classes.data, params["ignore"])
+    return None if found is None else (found, None)
+
+
 def _jvp(tangents: list[Tensor], out: tuple[Tensor, Tensor], x: Tensor, classes: Tensor, ignore: int) -> tuple[Tensor, Tensor]:
     moved = tangents[0]
     gone = equal(classes, ignore)
@@ -99,7 +108,7 @@ _less = general(
     doc="Return exp(x - total), less 1 at the class of each row that counts: the derivative of the cross-entropy.",
 )
 _entropy = general(
-    "softmax_cross_entropy", _forward, _vjp, _jvp, outputs=2, batch=by_axes(),
+    "softmax_cross_entropy", _forward, _vjp, _jvp, outputs=2, batch=by_axes(), pull=_pull,
     doc="Return total - x[class] for each row, and total = log(sum(exp(x))); 0 where the class is `ignore`.",
 )
 

@@ -17,6 +17,7 @@ from hyperion.autograd.ops.shaping import astype, broadcast_to, normalize_axes, 
 from hyperion.autograd.ops.stencils import resample
 from hyperion.autograd.table import Primitive, general
 from hyperion.autograd.tensor import Tensor, as_tensor
+from hyperion.cpu import rows
 from hyperion.errors import DtypeError, InputError, ShapeError
 
 __all__ = [
@@ -68,7 +69,17 @@ def _scaled(out: Any, x: Any, scale: tuple[Any, ...]) -> Any:
     return out.astype(x.dtype, copy=False)
 
 
+def _native_norm(x: Any, scale: tuple[Any, ...], axis: Axes, eps: float, centred: bool) -> Any:
+    """Return what the native kernel of rows makes of x, or None; it has no weight and bias that broadcast: those are applied here."""
+    if (found := rows.norm(x, scale, axis, eps, centred)) is not None or not scale:
+        return found
+    found = rows.norm(x, (), axis, eps, centred)
+    return None if found is None else (_scaled(found[0], x, scale), *found[1:])
+
+
 def _layer_forward(xp: Any, x: Any, *scale: Any, axis: Axes, eps: float) -> Any:
+    if (found := _native_norm(x, scale, axis, eps, True)) is not None:
+        return found
     wide = x.astype(np.float32) if is_half(x.dtype) else x
     middle = wide.mean(axis=axis, keepdims=True)
     out = wide - middle
@@ -78,6 +89,8 @@ def _layer_forward(xp: Any, x: Any, *scale: Any, axis: Axes, eps: float) -> Any:
 
 
 def _rms_forward(xp: Any, x: Any, *scale: Any, axis: Axes, eps: float) -> Any:
+    if (found := _native_norm(x, scale, axis, eps, False)) is not None:
+        return found[0], found[2]
     wide = x.astype(np.float32) if is_half(x.dtype) else x
     rstd = 1.0 / xp.sqrt((wide * wide).mean(axis=axis, keepdims=True) + eps)
     return _scaled(wide * rstd, x, scale), rstd
@@ -106,6 +119,14 @@ def _norm_vjp(g: Parts, out: tuple[Tensor, ...], x: Tensor, *scale: Tensor, axis
     if of_rstd is not None:
         to_x = _added(to_x, of_rstd * rstd * rstd * standard * (-1.0 / count))
     return (None if to_x is None else astype(to_x, x.dtype), *to_scale)
+
+
+def _norm_pull(g: list[Any], out: tuple[Any, ...], inputs: tuple[Tensor, ...], params: dict[str, Any]) -> tuple[Any, ...] | None:
+    if g[0] is None or any([part is not None for part in g[1:]]):
+        return None
+    x, *scale = [t.data for t in inputs]
+    of_scale = any([t.node is not None for t in inputs[1:]])
+    return rows.norm_back(g[0], x, scale, out[1] if len(out) == 3 else None, out[-1], params["axis"], of_scale)
 
 
 def _norm_jvp(tangents: list[Tensor | None], out: tuple[Tensor, ...], x: Tensor, *scale: Tensor, axis: Axes, eps: float) -> Parts:
@@ -139,11 +160,11 @@ def _batched_norm(op: Primitive, batched: tuple[bool, ...], inputs: list[Tensor]
 
 
 _layer = general(
-    "layer_norm", _layer_forward, _norm_vjp, _norm_jvp, outputs=3, promotes=True, floating=True, batch=_batched_norm,
+    "layer_norm", _layer_forward, _norm_vjp, _norm_jvp, outputs=3, promotes=True, floating=True, batch=_batched_norm, pull=_norm_pull,
     doc="Return (x - mean) * rstd * weight + bias, mean and rstd = 1 / sqrt(variance + eps), the last two with axes of length 1.",
 )
 _rms = general(
-    "rms_norm", _rms_forward, _norm_vjp, _norm_jvp, outputs=2, promotes=True, floating=True, batch=_batched_norm,
+    "rms_norm", _rms_forward, _norm_vjp, _norm_jvp, outputs=2, promotes=True, floating=True, batch=_batched_norm, pull=_norm_pull,
     doc="Return x * rstd * weight and rstd = 1 / sqrt(mean square + eps), the latter with axes of length 1.",
 )
 

@@ -1,6 +1,7 @@
 """Reductions: one number from many, along axes. Those of float16 and bfloat16 accumulate in float32."""
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,6 +34,7 @@ from hyperion.autograd.ops.shaping import (
 )
 from hyperion.autograd.table import PRIMITIVES, general, linear
 from hyperion.autograd.tensor import Tensor, as_tensor
+from hyperion.cpu import rows
 from hyperion.errors import DtypeError, ShapeError
 from hyperion.gpu import device
 
@@ -96,12 +98,21 @@ def _logsumexp_forward(xp: Any, x: Any, axis: Axes, keepdims: bool) -> Any:
     return (out if keepdims else xp.squeeze(out, axis)).astype(x.dtype)
 
 
+def _is_last(x: Any, axis: Axes) -> bool:
+    """Tell whether axes are the last one alone: the rows of the native kernels."""
+    return len(axis) == 1 and axis[0] == x.ndim - 1
+
+
 def _softmax_forward(xp: Any, x: Any, axis: Axes) -> Any:
+    if _is_last(x, axis) and (found := rows.softmax(x)) is not None:
+        return found
     powers, total, _ = _exponentials(xp, x, axis)
     return (powers / xp.where(total == 0, xp.asarray(xp.nan, dtype=total.dtype), total)).astype(x.dtype)
 
 
 def _log_softmax_forward(xp: Any, x: Any, axis: Axes) -> Any:
+    if _is_last(x, axis) and (found := rows.log_softmax(x)) is not None:
+        return found
     wide = x.astype(np.float32) if is_half(x.dtype) else x
     return (wide - _logsumexp_forward(xp, wide, axis, True)).astype(x.dtype)
 
@@ -246,6 +257,16 @@ def _log_softmax_jvp(tangents: list[Tensor], out: Tensor, x: Tensor, axis: Axes)
     return tangents[0] - _sum(tangents[0] * exp(out), axis=axis, keepdims=True)
 
 
+def _pulled_rows(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the vjp of a softmax on arrays, by a native kernel of (g, out)."""
+
+    def pull(g: Any, out: Any, inputs: tuple[Tensor], params: dict[str, Any]) -> list[Any] | None:
+        found = kernel(g, out) if _is_last(out, params["axis"]) else None
+        return None if found is None else [found]
+
+    return pull
+
+
 _sum = linear("sum", _reduced("sum"), lambda g, x, axis, keepdims: _spread(g, x, axis), batch=by_axes("axis"))
 _mean = linear("mean", _reduced("mean"), _mean_back, batch=by_axes("axis"))
 _prod = general("prod", _reduced("prod"), _prod_vjp, _prod_jvp, batch=by_axes("axis"))
@@ -258,8 +279,13 @@ _min = general(
 _variance = general("variance", _variance_forward, _variance_vjp, _variance_jvp, batch=by_axes("axis"))
 _deviation = general("deviation", _deviation_forward, _deviation_vjp, _deviation_jvp, batch=by_axes("axis"))
 _logsumexp = general("logsumexp", _logsumexp_forward, _logsumexp_vjp, _logsumexp_jvp, floating=True, batch=by_axes("axis"))
-_softmax = general("softmax", _softmax_forward, _softmax_vjp, _softmax_jvp, floating=True, batch=by_axes("axis"))
-_log_softmax = general("log_softmax", _log_softmax_forward, _log_softmax_vjp, _log_softmax_jvp, floating=True, batch=by_axes("axis"))
+_softmax = general(
+    "softmax", _softmax_forward, _softmax_vjp, _softmax_jvp, floating=True, batch=by_axes("axis"), pull=_pulled_rows(rows.softmax_back)
+)
+_log_softmax = general(
+    "log_softmax", _log_softmax_forward, _log_softmax_vjp, _log_softmax_jvp, floating=True, batch=by_axes("axis"),
+    pull=_pulled_rows(rows.log_softmax_back),
+)
 _any = general(
     "any", lambda xp, x, axis, keepdims: xp.any(x, axis=axis, keepdims=keepdims), differentiable=False, batch=by_axes("axis")
 )

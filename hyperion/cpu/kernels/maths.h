@@ -1,14 +1,14 @@
 /* Elementary functions without branches, tables or calls, so that loops over them become vector code under `#pragma omp simd`.
 
-   Compiled with -DREAL=float or -DREAL=double -DWIDE=1. Errors in units in the last place (ULP) of the exact result, the largest over 1e6
-   points, which tests/cpu/test_rows.py measures (float against float64, double against 60 digits):
+   Compiled with -DREAL=float, or with -DREAL=double -DWIDE. Errors in units in the last place (ULP) of the exact result, at most, as
+   tests/cpu/test_rows.py measures them (float against float64, double against 40 digits):
 
-              float   double   remarks
-   exp_of      1.0     1.0     0 below -86.9 (-708.0): results that are nearly denormal are flushed
-   sigmoid_of  2.5     2.5     likewise
-   tanh_of     2.5     2.5
-   erf_of      2.0     2.0
-   phi_of      4.0     4.0     normal distribution, relative in the lower tail too; 0 below -13.1 (-37.6)
+              float   double   flushed to 0 below
+   exp_of      1.1     1.0     -86.6   -707.7    (results that are nearly denormal)
+   sigmoid_of  2.2     2.0     likewise
+   tanh_of     2.5     2.2
+   erf_of      3.1     2.8
+   phi_of      7.0     7.0     -12.9   -37.5     (normal distribution; relative to the result in the lower tail, too)
 
    Infinities and NaN go through as IEEE 754 has them. Polynomials: tests/cpu/fit_maths.py prints them. */
 #include <math.h>
@@ -99,6 +99,12 @@ INLINE real sigmoid_of(real x) {
   return (x < 0 ? small : (real)1) / (1 + small);
 }
 
+/* Its derivative, sigmoid (1 - sigmoid), without the cancellation of 1 - sigmoid. */
+INLINE real sigmoid_slope_of(real x) {
+  const real small = exp_of(x < 0 ? x : -x), portion = 1 / (1 + small);
+  return small * portion * portion;
+}
+
 INLINE real tanh_of(real x) {
   real a = x < 0 ? -x : x;
   a = a > 20 ? 20 : a;
@@ -110,7 +116,7 @@ INLINE real tanh_of(real x) {
 /* exp(-a a / 2), with the rounding error of a a put right; a at most REACH. */
 INLINE real bell_of(real a) {
   const real square = a * a, rest = FMA(a, a, -square), e = exp_of(square * (real)-0.5);
-  return e - e * rest * (real)0.5;
+  return e * (1 - rest * (real)0.5);
 }
 
 /* The probability that a standard normal number is below -a, over exp(-a a / 2); a from 0 to REACH. */
@@ -133,6 +139,6 @@ INLINE real erf_of(real x) {
   real a = x < 0 ? -x : x;
   a = a > REACH / 2 ? REACH / 2 : a;                     /* erf is 1 from 3.9 (5.9) on */
   const real square = a * a, rest = FMA(a, a, -square), e = exp_of(-square);
-  const real far = 1 - 2 * tail_of(a * (real)1.4142135623730951) * (e - e * rest), near = a * ERF_HEAD(square);
+  const real far = 1 - 2 * tail_of(a * (real)1.4142135623730951) * (e * (1 - rest)), near = a * ERF_HEAD(square);
   return COPYSIGN(a < (real)0.5 ? near : far, x);
 }

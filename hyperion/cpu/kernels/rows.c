@@ -172,7 +172,7 @@ static void rms_norm_rows(const Job *job, long first, long last, long chunk) { n
 INLINE void norm_back_rows(const Job *job, long first, long last, long chunk, int centred, int weighed) {
   const long n = job->columns;
   const real *restrict weight = job->weight;
-  real *restrict of_weight = job->sums ? job->sums + chunk * 2 * n : 0, *restrict of_bias = of_weight + n;
+  real *restrict of_weight = job->sums ? job->sums + chunk * 2 * n : 0, *restrict of_bias = of_weight ? of_weight + n : 0;
   for (long j = 0; of_weight && j < 2 * n; j++) of_weight[j] = 0;
   for (long i = first; i < last; i++) {
     const real *restrict x = job->x + i * n, *restrict g = job->g + i * n;
@@ -226,11 +226,11 @@ static void rms_norm_back_rows(const Job *job, long first, long last, long chunk
 #define ROOT_HALF_PI ((real)0.79788456080286536)         /* sqrt(2 / pi) */
 
 /* gelu_tanh: (1 + tanh(u)) / 2 = sigmoid(2 u). */
-INLINE real gelu_portion(real x) { return sigmoid_of(2 * ROOT_HALF_PI * (x + (real)0.044715 * x * x * x)); }
+INLINE real gelu_argument(real x) { return 2 * ROOT_HALF_PI * (x + (real)0.044715 * x * x * x); }
 
 INLINE real gelu_tanh_slope(real x) {
-  const real s = gelu_portion(x);
-  return s + x * (s * (1 - s)) * (2 * ROOT_HALF_PI * (1 + 3 * (real)0.044715 * x * x));
+  const real u = gelu_argument(x);
+  return sigmoid_of(u) + x * sigmoid_slope_of(u) * (2 * ROOT_HALF_PI * (1 + 3 * (real)0.044715 * x * x));
 }
 
 INLINE real gelu_slope(real x) {
@@ -238,10 +238,7 @@ INLINE real gelu_slope(real x) {
   return (x < 0 ? below : 1 - below) + x * bell * (real)0.39894228040143268;
 }
 
-INLINE real silu_slope(real x) {
-  const real s = sigmoid_of(x);
-  return s + x * s * (1 - s);
-}
+INLINE real silu_slope(real x) { return sigmoid_of(x) + x * sigmoid_slope_of(x); }
 
 ELEMENTWISE(exp, exp_of(x))
 ELEMENTWISE(tanh, tanh_of(x))
@@ -249,7 +246,7 @@ ELEMENTWISE(erf, erf_of(x))
 ELEMENTWISE(phi, phi_of(x))
 ELEMENTWISE(sigmoid, sigmoid_of(x))
 ELEMENTWISE(gelu, x *phi_of(x))
-ELEMENTWISE(gelu_tanh, x *gelu_portion(x))
+ELEMENTWISE(gelu_tanh, x *sigmoid_of(gelu_argument(x)))
 ELEMENTWISE(silu, x *sigmoid_of(x))
 ELEMENTWISE(gelu_back, back[i] * gelu_slope(x))
 ELEMENTWISE(gelu_tanh_back, back[i] * gelu_tanh_slope(x))
