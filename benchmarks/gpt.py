@@ -78,7 +78,8 @@ def table(found: list[dict[str, Any]]) -> str:
     by_system = {r["system"]: r for r in found}
     if "hyperion" in by_system and "torch" in by_system and found[0]["case"] in GOALS:
         ratio, goal = 1.0 / by_system["torch"]["ratio_to_hyperion"], GOALS[found[0]["case"]]
-        lines.append(f"Hyperion takes {ratio:.2f} times torch's time; goal: at most {goal}, {'reached' if ratio <= goal else 'not reached'}")
+        verdict = "reached" if ratio <= goal else "not reached"
+        lines.append(f"Hyperion takes {ratio:.2f} times torch's time; goal: at most {goal}, {verdict}")
     return "\n".join(lines)
 
 

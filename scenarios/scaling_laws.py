@@ -1,7 +1,7 @@
 """How the loss of a language model falls with its size and its data: a small family, and the laws of Kaplan and Chinchilla fitted to it.
 
-The tokens come from a source whose entropy is known: after each pair of tokens a few others may follow, frequent ones more often. No model
-can come below it, so the constant E of the fit can be held against the truth. Prints what the published constants say of large models.
+The tokens come from a source whose entropy is known: after each token some others may follow, frequent ones more often. No model can come
+below it, so the constant E of the fit can be held against the truth. Prints what the published constants say of large models.
 Sources: Kaplan et al. 2020, arXiv:2001.08361, equation 1.5; Hoffmann et al. 2022 ("Chinchilla"), arXiv:2203.15556, equations 2 to 4 and 10.
 """
 
@@ -19,25 +19,23 @@ SIZES = (4e8, 1e9, 1e10, 6.7e10, 1.75e11, 2.8e11, 5.2e11, 1e12, 1e13)           
 
 
 class Source:
-    """Tokens after pairs of tokens: table (pairs, successors), with probability of rank k proportional to 1 / k."""
+    """Tokens after tokens: table (vocabulary, successors), with probability of rank k proportional to 1 / k."""
 
     def __init__(self, vocabulary, successors, generator):
         frequent = (1.0 / np.arange(1, vocabulary + 1)) / np.sum(1.0 / np.arange(1, vocabulary + 1))
-        self.vocabulary = vocabulary
-        self.table = generator.choice(vocabulary, (vocabulary**2, successors), p=frequent)
+        self.table = generator.choice(vocabulary, (vocabulary, successors), p=frequent)
         self.weights = (1.0 / np.arange(1, successors + 1)) / np.sum(1.0 / np.arange(1, successors + 1))
 
     def tokens(self, count, generator):
-        """Return a row of tokens, and the mean entropy of a token given the two before: what no model can beat."""
+        """Return a row of tokens, and the mean entropy of a token given the one before: what no model can beat."""
         ranks = generator.choice(len(self.weights), count, p=self.weights)
-        tokens, pair, size = np.empty(count, np.int64), 0, self.vocabulary
+        tokens, token, size = np.empty(count, np.int64), 0, len(self.table)
         for i, rank in enumerate(ranks.tolist()):
-            tokens[i] = token = self.table[pair, rank]
-            pair = (pair % size) * size + token
-        probability = np.zeros((size**2, size))
-        np.add.at(probability, (np.arange(size**2)[:, None], self.table), self.weights)
+            tokens[i] = token = self.table[token, rank]
+        probability = np.zeros((size, size))
+        np.add.at(probability, (np.arange(size)[:, None], self.table), self.weights)
         entropy = -np.sum(probability * np.log(np.maximum(probability, 1e-300)), axis=1)
-        return tokens, float(entropy[tokens[:-2] * size + tokens[1:-1]].mean())
+        return tokens, float(entropy[tokens[:-1]].mean())
 
 
 def loss_of(model, inputs, targets):

@@ -1,21 +1,27 @@
 """Functions that use Tensors from outside, as operations of the graph: their derivatives reach those Tensors too.
 
 The function is run once to find which tracked Tensors it uses beside its arguments. The operations built on it (checkpoint, linear_solve,
-root_solve) take these as further inputs, and call the function again in their rules, with the same Tensors.
+root_solve) take these as further inputs, and call the function again in their rules: with its variables as they were, and refusing to go
+on if it gives other values than before.
 """
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from hyperion.autograd.batching import at_levels, levels, lower, wrap
-from hyperion.autograd.dtypes import is_inexact
+import numpy as np
+
+from hyperion.autograd.batching import Batched, at_levels, levels, lower, wrap
+from hyperion.autograd.dtypes import BFLOAT16, is_inexact, real_dtype
+from hyperion.autograd.freezing import frozen
 from hyperion.autograd.graph import Anchor, Node, recording, state, tick
 from hyperion.autograd.ops.shaping import identity
 from hyperion.autograd.runs import outputs_of
 from hyperion.autograd.sweeps import Trace, accumulate, sweep_backward, sweep_forward, tangent_of
 from hyperion.autograd.tensor import Tensor, as_tensor, is_operand
 from hyperion.autograd.trees import flatten, unflatten
+from hyperion.errors import GraphError
+from hyperion.gpu import device
 
 __all__ = ["Closure"]
 
@@ -29,7 +35,7 @@ class Closure:
 
     def __init__(self, name: str, function: Callable[..., Any], args: Sequence[Any]) -> None:
         self.name = name
-        self.function = function
+        self.function = frozen(function)
         self.levels = levels.running
         self.leaves, self.tree = flatten(tuple(args))
         self.places = [i for i, leaf in enumerate(self.leaves) if is_operand(leaf) and not isinstance(leaf, bool | int)]
@@ -84,8 +90,32 @@ class Closure:
                 x if not is_inexact(x.dtype) else identity(x) if x.tracked and record else Tensor(x.data, Anchor()) for x in inputs
             ]
             outputs = self.run(leaves)
+        if all(x.data is y.data for x, y in zip(inputs, self.inputs, strict=True)):
+            self._compare(outputs)
         ends = {x.node for x in (*leaves, *self.outside) if x.node is not None}
         return leaves, outputs, Trace(outputs, ends)
+
+    def check(self) -> None:
+        """Run the function again where it was run first, and compare.
+
+        Raises: GraphError if the results differ: something it uses was changed in place.
+        """
+        with recording(False):
+            self._compare(self.run(self.inputs))
+
+    def _compare(self, outputs: Sequence[Tensor]) -> None:
+        for x, first in zip(outputs, self.outputs, strict=True):
+            if not is_inexact(first.dtype) or isinstance(x, Batched):
+                continue
+            xp = device.namespace(first.data)
+            size = float(xp.max(xp.abs(xp.where(xp.isfinite(first.data), first.data, 0)), initial=0))
+            # Rounding of sums in another order stays far below the square root of eps; what was changed in place seldom does.
+            allowed = float(np.finfo(real_dtype(first.dtype)).eps) ** 0.5 * size if first.dtype != BFLOAT16 else 0.1 * size
+            if x.shape != first.shape or bool(xp.any(xp.abs(x.data - first.data) > allowed)):
+                raise GraphError(
+                    f"{self.name}: the function gave other values when it was run again for a derivative; it must do the same each time: "
+                    "an array, list or Tensor that it uses was changed in place since"
+                )
 
     def pull(self, inputs: Sequence[Tensor], seeds: Sequence[Tensor | None]) -> tuple[list[Tensor | None], list[Tensor | None]]:
         """Return cotangents of the inputs and of what is used from outside, given those of the outputs."""

@@ -30,11 +30,14 @@ tick = itertools.count().__next__
 class _Changes:
     last = -1           # when any leaf was last assigned a value: graphs recorded later need no check
     watching = False    # whether any node has fingerprints of shared arrays
+    hooked = False      # whether any node has hooks
     debugging = False   # whether every operation must be seen (see debugging): sweeps then take no shortcut
 
 
 changes = _Changes()
 
+
+Hook = Callable[["Tensor"], "Tensor | None"]
 
 # Arrays of the user's that Tensors share memory with, by id: they may be written to while a graph needs their values.
 SHARED: dict[int, Any] = {}
@@ -77,8 +80,10 @@ def watch(node: "Node") -> None:
 class Node:
     """One recorded call of a primitive. `inputs` is None once the graph has been freed by a backward sweep."""
 
-    __slots__ = ("inputs", "op", "order", "output", "params", "prints", "site")        # prints, site: set by watch() and debug() only
+    # hooks, prints, site: set by register_hook, watch and debug only.
+    __slots__ = ("hooks", "inputs", "op", "order", "output", "params", "prints", "site")
 
+    hooks: "list[tuple[int, Hook]]"
     prints: list[tuple[Any, int]]
     site: Any
 
@@ -95,18 +100,14 @@ class Node:
         self.params = {}
 
 
-Hook = Callable[["Tensor"], "Tensor | None"]
-
-
 class Leaf(Node):
     """Where derivatives end: a Tensor made by the user or by a transform, not computed."""
 
-    __slots__ = ("changed", "grad", "hooks")
+    __slots__ = ("changed", "grad")
 
     def __init__(self) -> None:
         super().__init__(None, (), {}, None)
         self.grad: Tensor | None = None
-        self.hooks: list[Hook] | None = None
         self.changed = self.order
 
     def mark_changed(self) -> None:

@@ -101,6 +101,7 @@ def _one(x: Tensor | None, like: Tensor) -> Tensor:
 def _linear_vjp(
     g: Tensor, out: Tensor, b: Tensor, *outside: Tensor, body: Closure, method: CG | GMRES
 ) -> list[Tensor | None]:
+    body.check()
     adjoint = _lowered_solve(_transposed(body, b), g, method)
     _, through = body.pull([out], [-adjoint])
     return [adjoint, *through]
@@ -109,6 +110,7 @@ def _linear_vjp(
 def _linear_jvp(
     tangents: list[Tensor | None], out: Tensor, b: Tensor, *outside: Tensor, body: Closure, method: CG | GMRES
 ) -> Tensor:
+    body.check()
     first, *others = tangents
     (moved,) = body.push([out], [None], others)
     right = _one(first, b) if moved is None else _one(first, b) - moved
@@ -158,6 +160,7 @@ def _root_forward(xp: Any, start: Any, *outside: Any, body: Closure, method: Any
 
 
 def _root_vjp(g: Tensor, out: Tensor, x0: Tensor, *outside: Tensor, body: Closure, method: Any, linear: Any) -> list[Tensor | None]:
+    body.check()
     adjoint = _lowered_solve(lambda v: _one(body.pull([out], [v])[0][0], out), g, linear)
     _, through = body.pull([out], [-adjoint])
     return [None, *through]
@@ -166,6 +169,7 @@ def _root_vjp(g: Tensor, out: Tensor, x0: Tensor, *outside: Tensor, body: Closur
 def _root_jvp(
     tangents: list[Tensor | None], out: Tensor, x0: Tensor, *outside: Tensor, body: Closure, method: Any, linear: Any
 ) -> Tensor | None:
+    body.check()
     (moved,) = body.push([out], [None], tangents[1:])
     if moved is None:
         return None

@@ -6,13 +6,13 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from hyperion.autograd.graph import Anchor, Hook, Leaf, Node, changes, fingerprint, recording, state
+from hyperion.autograd.graph import Anchor, Leaf, Node, changes, fingerprint, recording, state
 from hyperion.autograd.tensor import Tensor, as_tensor
 from hyperion.errors import GraphError, ShapeError
 from hyperion.gpu import device
 
 __all__ = [
-    "Trace", "accumulate", "backward", "match", "ones_like", "outputs_at", "sweep_backward", "sweep_forward", "tangent_of", "through",
+    "Trace", "accumulate", "backward", "match", "ones_like", "outputs_at", "sweep_backward", "sweep_forward", "tangent_of", "through_hooks",
     "zeros_like",
 ]
 
@@ -133,12 +133,14 @@ def sweep_backward(nodes: list[Node], cotangents: dict[Node, Any], leaves: set[N
     """
     _refuse_changed(nodes)
     active = {*nodes, *leaves}
-    if not state.recording and not changes.debugging and {type(g) for g in cotangents.values()} == {Tensor}:
+    if not (state.recording or changes.debugging or changes.hooked) and _are_plain(cotangents.values()):
         return _sweep_arrays(nodes, cotangents, active, free)
     while nodes:
         node = nodes.pop()
         g = cotangents.pop(node, None)
         if g is not None:
+            if changes.hooked:
+                g = through_hooks(node, g)
             op: Any = node.op
             inputs: Any = node.inputs
             rule = op.vjp or op.need("vjp")
@@ -153,9 +155,17 @@ def sweep_backward(nodes: list[Node], cotangents: dict[Node, Any], leaves: set[N
     return cotangents
 
 
+def _are_plain(cotangents: Iterable[Any]) -> bool:
+    """Tell whether all cotangents, or parts of them, are Tensors that hold arrays: not batches."""
+    parts = [part for g in cotangents for part in (g if type(g) is list else (g,))]
+    return {type(part) for part in parts if part is not None} == {Tensor}
+
+
 def _sweep_arrays(nodes: list[Node], cotangents: dict[Node, Any], active: set[Node], free: bool) -> dict[Node, Any]:
     """Do a sweep that nobody records on raw arrays: operations with a `pull` make no Tensors, others are handed Tensors."""
-    found: dict[Node, Any] = {node: g.data for node, g in cotangents.items()}
+    found: dict[Node, Any] = {
+        node: [None if part is None else part.data for part in g] if type(g) is list else g.data for node, g in cotangents.items()
+    }
     cotangents.clear()
     while nodes:
         node = nodes.pop()
@@ -271,19 +281,27 @@ def match(value: Any, like: Tensor, name: str) -> Tensor:
 
     Raises: ShapeError unless the shapes agree.
     """
-    tensor = as_tensor(value)
+    tensor = as_tensor(value.copy() if isinstance(value, ndarray) else value)      # its buffer may be used again
     if tensor.shape != like.shape:
         raise ShapeError(f"{name} has shape {tensor.shape}, but belongs to a Tensor of shape {like.shape}; they must agree")
     return tensor if tensor.dtype == like.dtype else tensor.astype(like.dtype)
 
 
-def through(hook: Hook, g: Tensor) -> Tensor:
-    """Return what a hook makes of a gradient: its result, or the gradient itself if it returns None.
+def through_hooks(node: Node, g: Any) -> Any:
+    """Return what the hooks of a node make of its cotangent (a list for a node of several outputs).
 
-    Raises: ShapeError if the result has another shape.
+    Raises: ShapeError if a hook returns another shape.
     """
-    changed = hook(g)
-    return g if changed is None else match(changed, g, "the result of a hook")
+    for index, hook in getattr(node, "hooks", ()):
+        several = isinstance(g, list)
+        part: Any = g[index] if several else g
+        if part is None:
+            continue
+        changed = hook(part)
+        if changed is not None:
+            changed = match(changed, part, "the result of a hook")
+            g = [changed if i == index else other for i, other in enumerate(g)] if several else changed
+    return g
 
 
 def backward(loss: Tensor, gradient: Any, retain_graph: bool, create_graph: bool) -> None:
@@ -306,7 +324,6 @@ def backward(loss: Tensor, gradient: Any, retain_graph: bool, create_graph: bool
         for leaf in trace.leaves:
             g = cotangents.get(leaf)
             if g is not None and isinstance(leaf, Leaf):
-                for hook in leaf.hooks or ():
-                    g = through(hook, g)
+                g = through_hooks(leaf, g) if changes.hooked else g
                 total = g if leaf.grad is None else leaf.grad + g
                 leaf.grad = total if create_graph else total.detach()

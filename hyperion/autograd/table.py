@@ -55,8 +55,8 @@ class Primitive:
     forward, vjp, jvp: the rules (vjp or jvp None: none is known).  partials, transpose: what the first two forms were given.
     degree: 1 if linear in its floating inputs together, 2 if bilinear in two; None otherwise. Taylor coefficients follow directly.
     batch: how it works on batches (see batching); None: a loop over the examples.
-    pull(g, out, inputs, params): the vjp on NumPy arrays (lists of them, or None, for several outputs), for sweeps that are not recorded; it
-        may return None. None: the vjp serves.
+    pull(g, out, inputs, params): the vjp on NumPy arrays (g: a list, with None for some, if there are several outputs), for sweeps that are
+        not recorded. None, or None returned by it: the vjp serves.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class Primitive:
         """Do a call in general."""
         arrays: list[Any] = []
         dtype = None
-        tracked = mixed = foreign = False
+        tracked = mixed = foreign = brief = False
         for x in inputs:
             if type(x) is not Tensor:
                 tensors = as_tensors(self, inputs)
@@ -140,6 +140,7 @@ class Primitive:
             if array.dtype is not dtype:
                 mixed = dtype is not None
                 dtype = array.dtype
+                brief = brief or dtype is BFLOAT16
         if self.promotes and (mixed or (self.floating and not is_inexact(dtype))):       # pyright: ignore[reportArgumentType]
             inputs = _promote(self, inputs)
             arrays = [x.data for x in inputs]
@@ -154,8 +155,9 @@ class Primitive:
             return tuple(Tensor(value, node, i) for i, value in enumerate(data))
         if type(data) is not ndarray and issubclass(type(data), np.generic):
             data = np.asarray(data)         # NumPy returns scalars for arrays of shape ()
-        if dtype is BFLOAT16 and data.dtype.kind == "f" and self.keeps:
-            data = data.astype(BFLOAT16)    # arithmetic with numbers, matrix products and where come out as float32 or float64
+        # Arithmetic of bfloat16 with numbers, its matrix products and where come out as float32 or float64.
+        if brief and data.dtype.kind == "f" and self.keeps and not any(x.data.dtype.kind in "fc" for x in inputs):
+            data = data.astype(BFLOAT16)
         if tracked and self.differentiable and state.recording:
             return Tensor(data, _record(self, inputs, params, data))
         return Tensor(data)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from hyperion.autograd.dtypes import KNOWN, SCALARS, as_dtype, default_dtype, is_inexact
-from hyperion.autograd.graph import Hook, Leaf, Node, share
+from hyperion.autograd.graph import Hook, Leaf, Node, changes, share
 from hyperion.errors import DtypeError, GraphError, InputError, ShapeError
 from hyperion.gpu import device as devices
 
@@ -169,8 +169,7 @@ class Tensor:
     def register_hook(self, hook: "Hook") -> Callable[[], None]:
         """Call a function with the gradient that arrives here in a backward sweep; what it returns, if not None, goes on instead.
 
-        On a Tensor made with requires_grad=True it sees what one `backward` adds to `.grad`; on a computed one it sees the cotangent of all
-        uses that come after this call. Returns: a function that removes the hook.
+        It sees the sum over all uses of this value, wherever they stand. Returns: a function that removes the hook.
         Raises: GraphError if nothing is recorded here.
 
         >>> from hyperion.autograd import asarray
@@ -182,14 +181,13 @@ class Tensor:
         """
         if self.node is None:
             raise GraphError("x.register_hook(hook): x is not tracked, so no gradient arrives; make it with requires_grad=True")
-        if isinstance(self.node, Leaf):
-            hooks = self.node.hooks = self.node.hooks if self.node.hooks is not None else []
-        else:
-            hooks: list[Hook] = []
-            hooked = hook_on(Tensor(self.data, self.node, self.index), hooks=hooks)
-            self.node, self.index = hooked.node, hooked.index
-        hooks.append(hook)
-        return lambda: hooks.remove(hook) if hook in hooks else None
+        node = self.node
+        if not hasattr(node, "hooks"):
+            node.hooks = []
+        entry = (self.index, hook)
+        node.hooks.append(entry)
+        changes.hooked = True
+        return lambda: node.hooks.remove(entry) if entry in node.hooks else None
 
     def detach(self) -> "Tensor":
         """Return the same value as a constant: no derivative flows through it. The array is shared."""
@@ -556,7 +554,7 @@ from hyperion.autograd.ops.elementary import floor_divide, remainder  # noqa: E4
 from hyperion.autograd.ops.indexing import getitem  # noqa: E402
 from hyperion.autograd.ops.products import matmul  # noqa: E402
 from hyperion.autograd.ops.reductions import all, any, max, mean, min, sum  # noqa: E402
-from hyperion.autograd.ops.shaping import astype, hook_on, permute_dims, reshape, to_device  # noqa: E402
+from hyperion.autograd.ops.shaping import astype, permute_dims, reshape, to_device  # noqa: E402
 from hyperion.autograd.sweeps import backward  # noqa: E402
 
 # isort: split

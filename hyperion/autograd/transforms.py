@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from hyperion.autograd.dtypes import is_floating
-from hyperion.autograd.graph import Node, recording, state
+from hyperion.autograd.graph import Node, changes, recording, state
 from hyperion.autograd.runs import Run, check_argnums, of_chosen, outputs_of
-from hyperion.autograd.sweeps import Trace, accumulate, ones_like, sweep_backward, sweep_forward, tangent_of, zeros_like
+from hyperion.autograd.sweeps import Trace, accumulate, ones_like, sweep_backward, sweep_forward, tangent_of, through_hooks, zeros_like
 from hyperion.autograd.tensor import Tensor
 from hyperion.autograd.trees import tree_map, unflatten
 from hyperion.errors import DtypeError, InputError, ShapeError
@@ -30,7 +30,9 @@ def _pull(run: Run, trace: Trace, outputs: Sequence[Tensor], seeds: Sequence[Ten
                 accumulate(cotangents, x, seed)
         with run.sweeping():
             sweep_backward(list(trace.nodes), cotangents, run.leaves, free)
-        found = [cotangents.get(x.node) for x in run.inputs if x.node is not None]
+        found: list[Any] = [cotangents.get(x.node) for x in run.inputs if x.node is not None]
+        if changes.hooked:
+            found = [None if g is None else through_hooks(x.node, g) for x, g in zip(run.inputs, found, strict=True) if x.node is not None]
         results = [zeros_like(x) if g is None else g for g, x in zip(found, run.inputs, strict=True)]
         return unflatten(run.structure, run.release(results, record))
 

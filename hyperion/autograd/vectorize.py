@@ -4,12 +4,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from hyperion.autograd.batching import Batched, at_levels, levels, lower
+from hyperion.autograd.dtypes import is_complex
 from hyperion.autograd.ops.shaping import permute_dims, reshape
 from hyperion.autograd.runs import check_argnums, of_chosen, outputs_of
 from hyperion.autograd.tensor import Tensor, as_tensor, is_operand
 from hyperion.autograd.transforms import Recorded, grad
 from hyperion.autograd.trees import Structure, contents, flatten, flatten_like, paths, unflatten
-from hyperion.errors import InputError, ShapeError, TreeError
+from hyperion.errors import DtypeError, InputError, ShapeError, TreeError
 from hyperion.gpu import device as devices
 
 __all__ = ["hessian", "jacobian", "vmap"]
@@ -116,7 +117,9 @@ def jacobian(function: Callable[..., Any], argnums: int | tuple[int, ...] = 0, f
     argnums: which positional arguments are differentiated.  forward: one tangent per input element, or (False) one cotangent per output
         element; None takes the fewer.
     Returns, when called: for each output a tree like the argument (a tuple of them for a tuple argnums); each leaf has the shape of the
-        output followed by that of the argument. For complex values it is the holomorphic derivative.
+        output followed by that of the argument. For complex values it is the holomorphic derivative; where arguments are complex and
+        results real it is dL/dx - i dL/dy, as in `grad`.
+    Raises, when called: DtypeError if the sweep asked for does not give it (forward for complex arguments of real results, and reverse).
 
     >>> from hyperion.autograd import asarray
     >>> jacobian(lambda x: x * x)(asarray([1.0, 2.0])).shape
@@ -131,7 +134,7 @@ def jacobian(function: Callable[..., Any], argnums: int | tuple[int, ...] = 0, f
         inputs = [as_tensor(value) for value in values]
         recorded = Recorded("jacobian", restricted, parts)
         outputs, out_structure = flatten(recorded.value)
-        onward = forward if forward is not None else sum(x.size for x in inputs) <= sum(y.size for y in outputs)
+        onward = _direction(forward, inputs, outputs)
         if onward:
             columns = vmap(_seeded(lambda seed: recorded.push(*unflatten(structure, seed))))(_basis(inputs))
             rows = _blocks(flatten(columns)[0], inputs, outputs, turned=True)
@@ -142,6 +145,17 @@ def jacobian(function: Callable[..., Any], argnums: int | tuple[int, ...] = 0, f
         return unflatten(out_structure, [tree if isinstance(argnums, tuple) else tree[0] for tree in trees])
 
     return evaluate
+
+
+def _direction(forward: bool | None, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> bool:
+    """Return whether to sweep forward: as asked, where real and complex do not mix; else the one way that is right."""
+    complex_in, complex_out = (any(is_complex(x.dtype) for x in side) for side in (inputs, outputs))
+    if complex_in == complex_out:
+        return forward if forward is not None else sum(x.size for x in inputs) <= sum(y.size for y in outputs)
+    if forward is not None and forward != complex_out:
+        kinds = "complex arguments and real results" if complex_in else "real arguments and complex results"
+        raise DtypeError(f"jacobian(f, forward={forward}): f has {kinds}, which that sweep cannot give; use forward={not forward}")
+    return complex_out
 
 
 def _seeded(sweep: Callable[[Any], Any]) -> Callable[..., Any]:

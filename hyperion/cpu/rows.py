@@ -1,8 +1,8 @@
 """Python side of `kernels/rows.c`: softmax, normalisations, cross-entropy and activations over contiguous rows, forward and backward.
 
-Each function takes NumPy arrays and returns new ones, or None where NumPy should serve: for an array of fewer than THRESHOLD elements (below
-that a call costs as much as the work, and nothing is compiled), of another dtype than float32 and float64, with gaps, or without a compiler.
-The kernels are compiled at the first call that is large enough (a second or two, once for each machine) and kept on disk.
+Each function takes NumPy arrays and returns new ones, or None where NumPy should serve: for an array of fewer than THRESHOLD elements
+(there a call costs as much as the work, and nothing is compiled), of another dtype than float32 and float64, with gaps, or without a
+compiler. The kernels are compiled at the first call that is large enough (a second or two, once on a machine) and kept on disk.
 """
 
 import ctypes

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from hyperion.autograd import no_grad
+from hyperion.autograd import as_tensor, no_grad
 from hyperion.autograd.random import Generator
 from hyperion.errors import DtypeError, InputError, ShapeError
 from hyperion.gpu import device as devices
@@ -25,6 +25,7 @@ class _Model(Protocol):
     vocabulary: int
     longest: int
     training: bool
+    embedding: Any
 
     def __call__(self, tokens: Any, positions: Any = None, mask: Any = None, cache: Any = None) -> Any: ...
     def cache(self) -> Any: ...
@@ -144,11 +145,12 @@ def _steps(
                     held = model.cache()
                 new = tokens[:, known:] if cached else tokens
                 positions, mask = _seen(missing, tokens.shape[1] - new.shape[1], new.shape[1])
+                ids = as_tensor(new).to(model.embedding.weight.device)
                 if cached:
-                    scores, held = model(new, positions, mask, held)
+                    scores, held = model(ids, positions, mask, held)
                     known = tokens.shape[1]
                 else:
-                    scores = model(new, positions, mask)
+                    scores = model(ids, positions, mask)
         finally:
             for module, mode in modes:
                 module.training = mode

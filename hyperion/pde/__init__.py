@@ -1,8 +1,10 @@
 """Physics: equations declared once, bound to grids, stencils, boundaries and time stepping, and run natively with exact derivatives."""
 from .boundary import CPML, Boundary, Periodic
+from .darcy import DarcySolver
 from .equation import Derivative, Equation, Expression, Field, derivative, laplace
 from .equations import Acoustic
 from .grid import Grid
+from .shallow_water import ShallowWaterSolver
 from .solver import Solver
 from .spectral import ETDRK4, BurgersSolver, CrankNicolson, GaussianField, GrayScottSolver, Torus, VorticitySolver
 from .stencils import LeastSquares, Taylor
@@ -11,7 +13,7 @@ from .storage import Checkpoints, EverySteps, Storage, Thinned
 from .survey import Survey, Wavelet, ricker
 
 __all__ = [
-    "CPML", "ETDRK4", "Acoustic", "Boundary", "BurgersSolver", "Checkpoints", "CrankNicolson", "Derivative", "Equation", "EverySteps",
-    "Expression", "Field", "GaussianField", "GrayScottSolver", "Grid", "Leapfrog", "LeastSquares", "Periodic", "Plan", "Solver", "Storage",
-    "Survey", "Taylor", "Thinned", "Torus", "VorticitySolver", "Wavelet", "derivative", "laplace", "ricker",
+    "CPML", "ETDRK4", "Acoustic", "Boundary", "BurgersSolver", "Checkpoints", "CrankNicolson", "DarcySolver", "Derivative", "Equation", "EverySteps",
+    "Expression", "Field", "GaussianField", "GrayScottSolver", "Grid", "Leapfrog", "LeastSquares", "Periodic", "Plan", "ShallowWaterSolver",
+    "Solver", "Storage", "Survey", "Taylor", "Thinned", "Torus", "VorticitySolver", "Wavelet", "derivative", "laplace", "ricker",
 ]

@@ -123,6 +123,25 @@ def test_first_and_second_derivatives_equal_those_of_the_formula(name: str) -> N
         np.testing.assert_allclose(found.data, true.data, rtol=1e-10, atol=1e-11)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", MASKS)
+def test_the_gpu_gives_what_the_cpu_gives(name: str) -> None:
+    *xs, g = inputs()
+    generator = hp.random.Generator(0)
+    found = []
+    for place in ("cpu", "cuda:0"):
+        for options in ({}, {"bias": nn.ALiBi(4)}, {"dropout": (0.2, generator.at(1))}):
+            there = [hp.asarray(x, device=place) for x in xs]
+            (out, lse), pull = hp.vjp(lambda *a, o=options: hp.attention(*a, mask=MASKS[name], return_lse=True, **o), *there)
+            assert out.device == place
+            slopes = pull((hp.asarray(g, device=place), hp.asarray(np.ones(lse.shape) * np.isfinite(lse.to("cpu").data), device=place)))
+            second = hp.hvp(lambda *a: (hp.attention(*a, mask=MASKS[name]) ** 2).sum(), tuple(there), tuple(there))
+            found.append([x.to("cpu").data for x in (out, lse, *slopes, *second)])
+    for one, other in zip(found[:3], found[3:], strict=True):
+        for a, b in zip(one, other, strict=True):
+            np.testing.assert_allclose(b, a, rtol=1e-11, atol=1e-12)
+
+
 @pytest.mark.parametrize("is_causal", [False, True])
 @pytest.mark.parametrize("kind", ["none", "bool", "float"])
 def test_the_twin_of_torch_s_function(kind: str, is_causal: bool) -> None:

@@ -217,3 +217,68 @@ def test_what_does_not_converge_says_so():
         hp.fixed_point(lambda x: 3.0 * x + 1.0, f64(1.0))
     with pytest.raises(ShapeError, match="the unknown has"):
         hp.linear_solve(lambda x: hp.stack([x, x]), f64([1.0, 2.0]))
+
+
+# what a function means later
+
+def test_functions_made_in_a_loop_keep_the_variables_they_were_made_with():
+    weights = [f64(2.0), f64(5.0)]
+
+    def looped(wrap):
+        def function(x):
+            for w in weights:
+                x = wrap(lambda y: hp.sin(y * w))(x)        # noqa: B023, the point of the test
+            return x
+        return function
+
+    np.testing.assert_allclose(hp.grad(looped(hp.checkpoint))(f64(0.3)).data, hp.grad(looped(lambda f: f))(f64(0.3)).data, rtol=1e-14)
+
+    def steps(u):
+        for dt in (0.1, 0.5):
+            u = hp.linear_solve(lambda v: v * (1.0 + dt), u)        # noqa: B023
+        return hp.sum(u)
+
+    np.testing.assert_allclose(hp.grad(steps)(f64([1.0, 2.0])).data, np.full(2, 1.0 / 1.65), rtol=1e-12)
+
+
+def test_implicit_euler_written_as_everyone_writes_it():
+    def euler(u):
+        for _ in range(3):
+            u = hp.root_solve(lambda v: v - u + 0.1 * v ** 3, u)        # noqa: B023
+        return hp.sum(u)
+
+    u = np.array([1.0, 2.0])
+    h = 1e-6
+    difference = [float(euler(f64(u + h * e)) - euler(f64(u - h * e))) / (2 * h) for e in np.eye(2)]
+    np.testing.assert_allclose(hp.grad(euler)(f64(u)).data, difference, rtol=1e-8)
+    np.testing.assert_allclose(float(hp.jvp(euler, (f64(u),), (f64([1.0, 1.0]),))[1]), sum(difference), rtol=1e-8)
+
+
+def test_a_module_variable_is_kept_too():
+    names = {"hp": hp, "x": hp.asarray(2.0, requires_grad=True)}
+    exec("out = x\nfor w in (2.0, 3.0):\n    out = hp.checkpoint(lambda y: y * w)(out)\nout.backward()", names)
+    assert float(names["x"].grad) == 6.0
+
+
+def test_variables_that_the_function_rebinds_stay_shared():
+    count = 0
+
+    def counted(x):
+        nonlocal count
+        count += 1
+        return hp.sin(x)
+
+    hp.grad(hp.checkpoint(counted))(f64(0.5))
+    assert count == 2
+
+
+@pytest.mark.parametrize("use", [
+    lambda a: hp.checkpoint(lambda x: hp.sum(x * a)), lambda a: lambda x: hp.sum(hp.linear_solve(lambda v: v * a, x)),
+    lambda a: lambda x: hp.sum(hp.root_solve(lambda v: v * a - x, x)),
+])
+def test_what_was_changed_in_place_since_is_noticed(use):
+    a, x = np.array([2.0]), hp.asarray(np.array([1.0]), requires_grad=True)
+    y = use(a)(x)
+    a[:] = 100.0
+    with pytest.raises(GraphError, match="changed in place since"):
+        y.backward()

@@ -115,3 +115,13 @@ def test_names() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert (hp.asarray(np.array([2], np.uint8)) + 1).dtype == np.uint8
+
+
+@pytest.mark.parametrize("combine", [lambda a, b: a * b, lambda a, b: a + b, hp.maximum, lambda a, b: hp.concat([a, b]),
+                                     lambda a, b: hp.where(np.array([True]), a, b), lambda a, b: a @ b])
+@pytest.mark.parametrize("wide", ["float32", "float64"])
+def test_bfloat16_beside_a_longer_float_gives_the_longer_one_in_either_order(combine, wide):
+    a, b = hp.asarray(np.array([1.2345678]), dtype=wide), hp.asarray([1.0], dtype="bfloat16")
+    assert combine(a, b).dtype == combine(b, a).dtype == wide
+    assert combine(b, b).dtype == "bfloat16"
+    assert hp.grad(lambda x: hp.sum(combine(x, b)).astype("float32"))(a).dtype == wide

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import hyperion as hp
-from hyperion.autograd import Tensor, as_tensor, asarray
+from hyperion.autograd import Tensor, as_tensor, asarray, grad, jvp
 from hyperion.errors import DeviceError, DtypeError, GraphError, InputError, ShapeError
 from hyperion.gpu import device
 
@@ -253,3 +253,38 @@ def test_writing_to_an_array_later_changes_no_derivative() -> None:
     loss.backward()
     np.testing.assert_array_equal(np.asarray(x.grad), [2.0, 4.0])
     np.testing.assert_array_equal(np.asarray(pullback(1.0)[0]), [2.0, 4.0])
+
+
+def test_a_hook_sees_all_uses_wherever_they_stand() -> None:
+    x = asarray(3.0, dtype="float64", requires_grad=True)
+    h = x * 2.0
+    y = h * h
+    seen: list[float] = []
+    remove = h.register_hook(lambda g: seen.append(float(g)))
+    (y + h).backward(retain_graph=True)
+    assert float(x.grad) == 26.0 and seen == [13.0]
+    remove()
+    h.register_hook(lambda g: g * 0.5)
+    x.grad = None
+    (y + h).backward()
+    assert float(x.grad) == 13.0 and seen == [13.0]
+
+
+def test_a_hook_inside_a_transform() -> None:
+    def function(x: Any) -> Any:
+        y = x * x
+        x.register_hook(lambda g: g)
+        return y + x
+
+    assert float(grad(function)(3.0)) == 7.0
+    assert float(grad(grad(function))(3.0)) == 2.0
+
+
+def test_a_seed_is_copied_so_its_buffer_may_be_used_again() -> None:
+    seed = np.ones(3)
+    x = asarray(np.ones(3), requires_grad=True)
+    (x + 0.0).backward(seed)
+    _, tangent = jvp(lambda a: a + 1.0, (np.ones(3),), (seed,))
+    seed[:] = 9.0
+    np.testing.assert_array_equal(x.grad.data, np.ones(3))
+    np.testing.assert_array_equal(tangent.data, np.ones(3))

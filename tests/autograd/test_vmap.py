@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import hyperion as hp
-from hyperion.errors import InputError, ShapeError
+from hyperion.errors import DtypeError, InputError, ShapeError
 from tests.autograd.samples import normal
 
 
@@ -158,3 +158,13 @@ def test_what_does_not_fit_is_refused():
 
 def test_the_result_of_no_example_is_repeated():
     close(hp.vmap(lambda x: hp.asarray(2.0))(hp.asarray(normal(3))), np.full(3, 2.0))
+
+
+def test_a_jacobian_between_real_and_complex_takes_the_sweep_that_is_right():
+    a = normal(2, 5) + 1j * normal(2, 5)
+    found = hp.jacobian(lambda x: hp.asarray(a) @ hp.astype(x, "complex128"))(hp.asarray(normal(5)))
+    close(found, a)
+    with pytest.raises(DtypeError, match="use forward=True"):
+        hp.jacobian(lambda x: hp.astype(x, "complex128"), forward=False)(hp.asarray(normal(2)))
+    with pytest.raises(DtypeError, match="use forward=False"):
+        hp.jacobian(lambda x: hp.real(x), forward=True)(hp.asarray(normal(2) + 0j))

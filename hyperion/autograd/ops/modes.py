@@ -51,6 +51,7 @@ def _waves(n: int, count: int, inverse: bool, last: bool, dtype: Any, place: str
     """
     angle = (2.0 * np.pi / n) * (np.outer(np.arange(count), np.arange(n)) % n)      # reduced before rounding
     waves = np.stack([np.cos(angle), np.sin(angle) if inverse else -np.sin(angle)])
+    waves[np.abs(waves) < 1e-15] = 0.0                                              # quarter turns
     if not inverse:
         waves /= n
     elif last:
@@ -82,11 +83,10 @@ def _modes(xp: Any, x: Any, kept: Sizes, inverse: bool) -> Any:
     if rank == 1:
         out.real, out.imag = re, im
     for axis in reversed(range(rank - 1)):
-        # cos +- i sin of this axis times what the axes after it gave
-        first = (slice(None),) * (2 * axis)
-        (p, p_im), (q, q_im) = ((re[(*first, i)], im[(*first, i)]) for i in (0, 1))
+        # (cos +- i sin) of this axis times p + i p_im (cos) and q + i q_im (sin) of those after it
         rows, signs = (slice(None),) * (2 * axis), kept[axis]
         half = signs // 2
+        (p, p_im), (q, q_im) = ((re[(*rows, i)], im[(*rows, i)]) for i in (0, 1))
         if axis:
             re, im = (xp.empty((*p.shape[:2 * axis], signs, *p.shape[2 * axis + 1:]), x.dtype) for _ in range(2))
         else:
@@ -112,17 +112,17 @@ def _from_modes(xp: Any, y: Any, kept: Sizes, space: Sizes, inverse: bool) -> An
     for axis in range(rank - 1):
         # the transpose of what `_modes` does: the sum of both signs, and i times their difference
         rows, signs = (slice(None),) * (2 * axis), kept[axis]
-        half, count = signs // 2, counts[axis]
-        shape = (*re.shape[:2 * axis], 2, count, *re.shape[2 * axis + 1:])
+        half = signs // 2
+        shape = (*re.shape[:2 * axis], 2, counts[axis], *re.shape[2 * axis + 1:])
         new_re, new_im = xp.zeros(shape, dtype), xp.zeros(shape, dtype)
         positive, here = (*rows, slice(half, None)), slice(0, signs - half)
-        negative, there = (*rows, slice(half, 0, -1) if half < signs else slice(0, 0)), slice(0, half)
+        negative, there = (*rows, slice(0, half)), slice(half, 0, -1)
         for target, source in ((new_re, re), (new_im, im)):
             target[(*rows, 0, here)] = source[positive]
-            target[(*rows, 0, slice(half, 0, -1))] += source[(*rows, there)]
+            target[(*rows, 0, there)] += source[negative]
         for target, source, sign in ((new_re, im, -1.0), (new_im, re, 1.0)):
             xp.multiply(source[positive], sign, out=target[(*rows, 1, here)])
-            target[(*rows, 1, slice(half, 0, -1))] -= sign * source[(*rows, there)]
+            target[(*rows, 1, there)] -= sign * source[negative]
         re, im = new_re, new_im
     before = (slice(None),) * (2 * rank - 2)
     whole[(*before, 0)] = re

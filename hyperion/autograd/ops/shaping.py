@@ -9,8 +9,6 @@ import numpy as np
 
 from hyperion.autograd.batching import by_axes
 from hyperion.autograd.dtypes import as_dtype, is_inexact
-from hyperion.autograd.graph import Hook
-from hyperion.autograd.sweeps import through
 from hyperion.autograd.table import PRIMITIVES, Primitive, general, linear
 from hyperion.autograd.tensor import Tensor, as_tensor
 from hyperion.errors import DtypeError, IndexingError, InputError, ShapeError
@@ -71,13 +69,6 @@ def _batched_order(op: Primitive, batched: tuple[bool, ...], inputs: list[Tensor
     return op(*inputs, axes=(0, *(axis + 1 for axis in params["axes"])))
 
 
-def _hooked(g: Tensor, x: Tensor, hooks: list[Hook]) -> Tensor:
-    for hook in hooks:
-        g = through(hook, g)
-    return g
-
-
-hook_on = linear("hook_on", lambda xp, x, hooks: x, _hooked, batch=by_axes(), doc="Return x; hooks see the cotangent that passes.")
 identity = linear(
     "identity", lambda xp, x: x, lambda g, x: g, batch=by_axes(), doc="Return x; the new Tensor is another place in the graph."
 )
