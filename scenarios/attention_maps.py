@@ -1,8 +1,9 @@
 """Where the heads of a transformer look: a small model learns to repeat what it has read, and its heads show how.
 
-A random sequence is followed by itself. The second time every token can be foretold: look for where the present token stood before, and say
-what came next. One head learns to look one token back, a head above it to look behind the earlier copy of the present token: an induction
-head. Each head is scored by how much of its attention goes there, and all are drawn. A trained GPT-2 can be looked at in the same way.
+A random sequence is followed by itself, over and over. From the second time on every token can be foretold: look for where the present
+token stood before, and say what came next; the length differs from example to example, so that counting back does not help. One head learns
+to look one token back, a head above it to look behind the earlier copy of the present token: an induction head. Each head is scored by how
+much of its attention goes there, and all are drawn. A trained GPT-2 can be looked at in the same way.
 Source: Olsson et al. 2022, "In-context learning and induction heads", arXiv:2209.11895.
 """
 
@@ -13,24 +14,29 @@ import hyperion as hp
 from hyperion import io, nn, optim
 from hyperion.errors import InputError
 
-IGNORED = -100             # targets of the first reading
+IGNORED = -100             # targets in the first reading
 
 
 class Repeated:
-    """Examples (inputs, targets): random sequences, each read twice; example number i is the same whenever it is asked for."""
+    """Examples (inputs, targets) of `total` tokens: a random sequence of a random length from a quarter to half of that, repeated."""
 
-    def __init__(self, count, length, vocabulary, seed):
-        self.count, self.length, self.vocabulary, self.generator = count, length, vocabulary, hp.random.Generator(seed)
+    def __init__(self, count, total, vocabulary, seed):
+        self.count, self.total, self.vocabulary, self.generator = count, total, vocabulary, hp.random.Generator(seed)
 
     def __len__(self):
         return self.count
 
     def __getitem__(self, indices):
-        once = np.stack([self.generator.at(int(i)).integers((self.length,), 0, self.vocabulary).numpy() for i in indices])
-        twice = np.concatenate([once, once], axis=1)
-        targets = twice[:, 1:].copy()
-        targets[:, :self.length - 1] = IGNORED
-        return twice[:, :-1], targets
+        read = np.empty((len(indices), self.total + 1), np.int64)
+        for row, length, i in zip(read, self.lengths(indices), indices, strict=True):
+            once = self.generator.at(2 * int(i)).integers((length,), 0, self.vocabulary).numpy()
+            row[:] = np.resize(once, self.total + 1)
+        targets = np.where(np.arange(self.total) >= self.lengths(indices)[:, None], read[:, 1:], IGNORED)
+        return read[:, :-1], targets
+
+    def lengths(self, indices):
+        """Return how long the repeated sequence of each example is."""
+        return np.array([self.generator.at(2 * int(i) + 1).integers((), self.total // 4, self.total // 2 + 1).item() for i in indices])
 
 
 def loss_of(model, inputs, targets):
@@ -45,29 +51,34 @@ def look(model, tokens):
     return np.stack([found[name][0].to("cpu").numpy() for name in names]).transpose(0, 2, 1, 3, 4)
 
 
-def scores_of(weights, length):
-    """Return how much of each head's attention goes to the token before, and behind the earlier copy: two arrays (layers, heads)."""
+def scores_of(weights, lengths):
+    """Return how much of each head's attention goes to the token before, and behind earlier copies: two arrays (layers, heads)."""
     queries = np.arange(weights.shape[-2])
     before = weights[..., queries[1:], queries[1:] - 1].mean(axis=(2, 3))
-    second = queries[queries >= length]
-    return before, weights[..., second, second - length + 1].mean(axis=(2, 3))
+    behind = np.zeros((len(lengths), len(queries), len(queries)), bool)
+    for i, length in enumerate(lengths):
+        for back in range(length, len(queries), length):
+            behind[i, queries[back:], queries[back:] - back + 1] = True
+    repeated = np.array([queries >= length for length in lengths])                        # (examples, queries)
+    return before, (weights * behind).sum(axis=(2, 3, 4)) / repeated.sum()
 
 
 def main(run, config):
     """Train or load a model, capture the attention, score and draw the heads."""
-    if min(config.repeated, config.vocabulary, config.steps) < 2:
-        raise InputError(f"--repeated {config.repeated}, --vocabulary {config.vocabulary} and --steps {config.steps} must be at least 2")
+    if config.tokens < 8 or min(config.vocabulary, config.steps) < 2:
+        raise InputError(f"--tokens {config.tokens} must be at least 8, --vocabulary {config.vocabulary} and --steps {config.steps} at least "
+                         "2")
     nn.seed(config.seed)
-    length = config.repeated
     if config.model:
         model = nn.GPT.from_pretrained(config.model).to(run.device)
-        if model.context < 2 * length:
-            raise InputError(f"--repeated {length}: twice that is more than the context of the model, {model.context}")
+        if model.context < config.tokens:
+            raise InputError(f"--tokens {config.tokens}: is more than the context of the model, {model.context}")
     else:
-        model = nn.GPT(config.vocabulary, 2 * length - 1, layers=config.layers, heads=config.heads, width=config.width).to(run.device)
-        batches = nn.Batches(Repeated(10**6, length, config.vocabulary, config.seed), config.batch, seed=config.seed, device=run.device)
+        model = nn.GPT(config.vocabulary, config.tokens, layers=config.layers, heads=config.heads, width=config.width).to(run.device)
+        data = Repeated(10**6, config.tokens, config.vocabulary, config.seed)
+        batches = nn.Batches(data, config.batch, seed=config.seed, device=run.device)
         trainer = nn.Trainer(model, optim.AdamW(model.parameters(), lr=config.rate, betas=(0.9, 0.98)), loss_of, batches, clip=1.0,
-                             folder=run.path("training"), checkpoint_every=None)
+                             folder=run.directory / "training", checkpoint_every=None)
         if state := run.restore():
             trainer.load_state_dict(state)
         with run.progress(config.steps, "training", trainer.steps) as progress:
@@ -80,9 +91,10 @@ def main(run, config):
         run.results.write("training/loss", [row["loss"] for row in rows], "", (io.Axis("step"),))
         run.figure(course(rows, config.vocabulary), "training")
 
-    inputs, _ = Repeated(10**6, length, model.vocabulary, config.seed + 1)[np.arange(16)]
+    unseen = Repeated(16, config.tokens, model.vocabulary, config.seed + 1)
+    inputs, _ = unseen[np.arange(16)]
     weights = look(model.eval(), inputs)
-    before, induction = scores_of(weights, length)
+    before, induction = scores_of(weights, unseen.lengths(np.arange(16)))
     for name, scores in (("previous token", before), ("induction", induction)):
         layer, head = np.unravel_index(scores.argmax(), scores.shape)
         run.facts[f"{name} head"] = f"layer {layer}, head {head}: {100.0 * scores[layer, head]:.1f} % of its attention"
@@ -113,6 +125,6 @@ def course(rows, vocabulary):
     panel = figure.subplots()
     panel.plot([row["step"] for row in rows], [row["loss"] for row in rows], color="#1b1b1b", linewidth=0.7)
     panel.axhline(np.log(vocabulary), color="#9a9a9a", linestyle="--", label="a guess")
-    panel.set(xlabel="step", ylabel="cross-entropy of the second reading")
+    panel.set(xlabel="step", ylabel="cross-entropy of what is repeated")
     panel.legend(frameon=False)
     return figure

@@ -53,7 +53,7 @@ def main(run, config):
     trainer = nn.Trainer(
         model, optim.AdamW(groups, lr=rate, betas=(0.9, 0.95)), loss_of,
         nn.Batches(data, config.batch, seed=config.seed, device=run.device), precision=config.precision, accumulate=config.accumulate,
-        clip=1.0, recompute=["blocks.*"] if config.recompute else [], folder=run.path("training"), checkpoint_every=None)
+        clip=1.0, recompute=["blocks.*"] if config.recompute else [], folder=run.directory / "training", checkpoint_every=None)
     in_step = config.batch * config.accumulate * context
     run.log(f"{model!r}; {in_step:,} tokens a step")
     if state := run.restore():

@@ -116,7 +116,7 @@ def main(run, config):
         trainer = nn.Trainer(
             model, optim.AdamW(model.parameters(), lr=optim.Cosine(rate, 0.1 * rate, steps), weight_decay=0.0), loss_of, batches,
             evaluate=lambda model: {"held-out loss": nn.mean_loss(model, loss_of, held.once())}, evaluate_every=max(1, steps // 8),
-            folder=run.path(name), checkpoint_every=None)
+            folder=run.directory / name, checkpoint_every=None)
         if name in done or state["now"] == name:
             trainer.load_state_dict(done.get(name) or state["trainer"])
         with run.progress(steps, name, trainer.steps) as progress:

@@ -82,7 +82,7 @@ def main(run, config):
         model, optim.AdamW(model.parameters(), lr=optim.Cosine(config.rate, 0.0, config.steps)), loss_of,
         nn.Batches(nn.Arrays(images, digits), config.batch, seed=config.seed, device=run.device), precision=config.precision,
         evaluate=lambda model: {"test loss": nn.mean_loss(model, loss_of, test.once())}, evaluate_every=max(1, config.steps // 8),
-        folder=run.path("training"), checkpoint_every=None)
+        folder=run.directory / "training", checkpoint_every=None)
     run.log(f"{model!r}, {config.examples} images")
     if state := run.restore():
         trainer.load_state_dict(state)

@@ -1,7 +1,8 @@
 """How the loss of a language model falls with its size and its data: a small family, and the laws of Kaplan and Chinchilla fitted to it.
 
 The tokens come from a source whose entropy is known: after each token some others may follow, frequent ones more often. No model can come
-below it, so the constant E of the fit can be held against the truth. Prints what the published constants say of large models.
+below it, so the constant E of the fit can be held against the truth. Prints what the published constants say of large models:
+they are rounded, and so ask for more data than the paper's own table 3 (Besiroglu et al. 2024, arXiv:2404.10102).
 Sources: Kaplan et al. 2020, arXiv:2001.08361, equation 1.5; Hoffmann et al. 2022 ("Chinchilla"), arXiv:2203.15556, equations 2 to 4 and 10.
 """
 
@@ -93,7 +94,7 @@ def main(run, config):
         rate = optim.Sequential([optim.Linear(config.rate / 20, config.rate, 20), optim.Constant(config.rate)])
         batches = nn.Batches(nn.Windows(tokens, config.context, stride=config.context), config.batch, seed=config.seed, device=run.device)
         trainer = nn.Trainer(model, optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.95)), loss_of, batches, clip=1.0,
-                             folder=run.path(f"width-{width}"), checkpoint_every=None)
+                             folder=run.directory / f"width-{width}", checkpoint_every=None)
         if state["trainer"] is not None:
             trainer.load_state_dict(state["trainer"])
             state["trainer"] = None
@@ -128,7 +129,7 @@ def main(run, config):
 
 def draw(points, ours, theirs, entropy):
     """Return a figure of loss over tokens, a colour for each size: measured, and by both laws."""
-    figure = Figure(figsize=(9.0, 3.8), layout="constrained")
+    figure = Figure(figsize=(10.0, 3.8), layout="constrained")
     laws = ((chinchilla, ours, "Chinchilla"), (kaplan, theirs, "Kaplan"))
     for panel, (law, p, title) in zip(figure.subplots(1, 2, sharey=True), laws, strict=True):
         sizes = np.unique(points[:, 0])
@@ -142,5 +143,5 @@ def draw(points, ours, theirs, entropy):
         panel.axhline(entropy, color="#d1495b", linestyle="--", label="entropy of the source")
         panel.set(xlabel="tokens", title=title)
     figure.axes[0].set_ylabel("cross-entropy on unseen tokens")
-    figure.axes[0].legend(frameon=False, fontsize=8)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8)
     return figure

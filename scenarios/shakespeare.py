@@ -62,7 +62,7 @@ def main(run, config):
         model, optimizer_of(model, config), loss_of, nn.Batches(train, config.batch, seed=config.seed, device=run.device),
         precision=config.precision, accumulate=config.accumulate, clip=config.clip, recompute=["blocks.*"] if config.recompute else [],
         evaluate=lambda model: {"validation loss": nn.mean_loss(model, loss_of, validation.once())}, evaluate_every=config.evaluate_every,
-        folder=run.path("training"), checkpoint_every=None)
+        folder=run.directory / "training", checkpoint_every=None)
     run.log(f"{model!r}; {len(text):,} characters, {len(letters)} different ones")
     if state := run.restore():
         trainer.load_state_dict(state)

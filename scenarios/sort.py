@@ -59,7 +59,7 @@ def main(run, config):
     trainer = nn.Trainer(
         model, optim.AdamW(model.parameters(), lr=config.rate, betas=(0.9, 0.95), weight_decay=0.1), loss_of,
         nn.Batches(Sequences(order[cut:], config.length, config.digits), config.batch, seed=config.seed, device=run.device), clip=1.0,
-        folder=run.path("training"), checkpoint_every=None)
+        folder=run.directory / "training", checkpoint_every=None)
     run.log(f"{model!r}; {count - cut} sequences to learn from, {cut} held out")
     if state := run.restore():
         trainer.load_state_dict(state)

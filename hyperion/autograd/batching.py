@@ -82,6 +82,10 @@ class Batched(Tensor):
         """Return the same values as constants."""
         return Batched(self.base.detach(), self.level)
 
+    def register_hook(self, hook: Any) -> Any:
+        """Refuse: the gradient of one example passes together with the others."""
+        raise InputError("x.register_hook(hook): x is one of many examples inside vmap; register the hook outside")
+
     def numpy(self) -> Any:
         """Refuse: each example has another value."""
         raise InputError("x.numpy(): x is one of many examples inside vmap; return it from the function, and convert the result")
@@ -169,6 +173,8 @@ def expand(batched: Sequence[bool], inputs: Sequence[Tensor]) -> list[Tensor]:
 def call_batched(op: "Primitive", inputs: Sequence[Tensor], params: dict[str, Any]) -> Any:
     """Call an operation on inputs of which some are Batched."""
     level = max(x.level for x in inputs if isinstance(x, Batched))
+    if all(level != running for running, _ in levels.running):
+        raise InputError(f"{op.name}: a Tensor from inside vmap is used after it has ended; return it from the function instead")
     flags = tuple(isinstance(x, Batched) and x.level == level for x in inputs)
     bases = [x.base if isinstance(x, Batched) and x.level == level else x for x in inputs]
     if op.form == "elementwise":

@@ -8,7 +8,7 @@ import numpy as np
 from hyperion.autograd.dtypes import COMPLEX, FLOAT, INTEGER, SCALARS, as_dtype, default_dtype
 from hyperion.autograd.ops.shaping import as_shape, astype, to_device
 from hyperion.autograd.tensor import Tensor, as_tensor, make_leaf
-from hyperion.errors import InputError
+from hyperion.errors import InputError, ShapeError
 from hyperion.gpu import device as devices
 
 __all__ = [
@@ -53,6 +53,14 @@ def own_copy(x: Tensor) -> Tensor:
     return x * True if x.tracked else Tensor(x.data.copy())
 
 
+def _size(shape: Any, name: str) -> tuple[int, ...]:
+    """Return a shape, or refuse one with negative lengths."""
+    lengths = as_shape(shape, name)
+    if min(lengths, default=0) < 0:
+        raise ShapeError(f"{name}: shape={shape} has a negative length; lengths are 0 or more")
+    return lengths
+
+
 def full(shape: Any, fill_value: Any, dtype: Any = None, device: str | None = None) -> Tensor:
     """Return a Tensor of a shape with one value everywhere.
 
@@ -65,7 +73,7 @@ def full(shape: Any, fill_value: Any, dtype: Any = None, device: str | None = No
     if type(fill_value) not in SCALARS:
         raise InputError(f"full(shape, fill_value): fill_value={fill_value!r} must be a Python number; for a Tensor use broadcast_to")
     kind = default_dtype(fill_value) if dtype is None else as_dtype(dtype)
-    return Tensor(devices.namespace_of(device or "cpu").full(as_shape(shape, "full"), fill_value, dtype=kind))
+    return Tensor(devices.namespace_of(device or "cpu").full(_size(shape, "full"), fill_value, dtype=kind))
 
 
 def zeros(shape: Any, dtype: Any = None, device: str | None = None) -> Tensor:
@@ -190,5 +198,5 @@ def eye(n_rows: int, n_cols: int | None = None, k: int = 0, dtype: Any = None, d
     array([[1., 0.],
            [0., 1.]], dtype=float32)
     """
-    rows, columns = as_shape((n_rows, n_rows if n_cols is None else n_cols), "eye")
+    rows, columns = _size((n_rows, n_rows if n_cols is None else n_cols), "eye")
     return Tensor(devices.namespace_of(device or "cpu").eye(rows, columns, k, dtype=FLOAT if dtype is None else as_dtype(dtype)))

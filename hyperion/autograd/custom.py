@@ -6,7 +6,7 @@ from typing import Any
 from hyperion.autograd.batching import BatchRule, at_levels
 from hyperion.autograd.graph import recording
 from hyperion.autograd.table import Primitive
-from hyperion.autograd.tensor import Tensor
+from hyperion.autograd.tensor import Tensor, as_tensor
 
 __all__ = ["custom"]
 
@@ -33,7 +33,7 @@ def custom(
     def forward(xp: Any, *arrays: Any, **params: Any) -> Any:
         with recording(False), at_levels(()):
             out: Any = function(*(Tensor(array) for array in arrays), **params)
-        return tuple([x.data for x in out]) if several else out.data
+        return tuple([as_tensor(x).data for x in out]) if several else as_tensor(out).data
 
     name = getattr(function, "__name__", "custom")
     forward.__module__ = getattr(function, "__module__", None) or __name__

@@ -8,6 +8,7 @@ from hyperion.autograd.ops import (
     activations,
     arithmetic,
     bitwise,
+    channels,
     comparison,
     complexes,
     contraction,
@@ -37,8 +38,9 @@ from hyperion.autograd.ops import (
 from hyperion.autograd.ops import linalg as linalg  # a namespace of its own, hyperion.linalg; its rows belong to the table
 from hyperion.autograd.ops.activations import *
 from hyperion.autograd.ops.arithmetic import *
-from hyperion.autograd.ops.attention import *
+from hyperion.autograd.ops.attention import attention
 from hyperion.autograd.ops.bitwise import *
+from hyperion.autograd.ops.channels import *
 from hyperion.autograd.ops.comparison import *
 from hyperion.autograd.ops.complexes import *
 from hyperion.autograd.ops.contraction import *
@@ -91,6 +93,7 @@ __all__ += interpolation.__all__
 __all__ += pooling.__all__
 __all__ += spectral.__all__
 __all__ += modes.__all__
+__all__ += channels.__all__
 __all__ += windows.__all__
 __all__ += normalization.__all__
 __all__ += layers.__all__

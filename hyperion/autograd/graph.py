@@ -103,12 +103,13 @@ class Node:
 class Leaf(Node):
     """Where derivatives end: a Tensor made by the user or by a transform, not computed."""
 
-    __slots__ = ("changed", "grad")
+    __slots__ = ("changed", "done", "grad")
 
     def __init__(self) -> None:
         super().__init__(None, (), {}, None)
         self.grad: Tensor | None = None
         self.changed = self.order
+        self.done = False       # True once the transform that made it has run its function: to any other sweep it is a constant
 
     def mark_changed(self) -> None:
         """Note that the value was assigned: nodes recorded before used another one."""
@@ -119,6 +120,10 @@ class Anchor(Leaf):
     """Where a rule that is recorded for its structure ends (see jet). To any other sweep it is a constant."""
 
     __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.done = True
 
 
 class _State(threading.local):

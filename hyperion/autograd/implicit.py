@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hyperion.autograd.closures import Closure
+from hyperion.autograd.dtypes import is_inexact
 from hyperion.autograd.graph import recording
 from hyperion.autograd.methods import CG, GMRES, Newton, Picard
 from hyperion.autograd.ops.shaping import concat, reshape
@@ -17,9 +18,19 @@ from hyperion.autograd.sweeps import zeros_like
 from hyperion.autograd.table import Primitive
 from hyperion.autograd.tensor import Tensor, as_tensor
 from hyperion.autograd.trees import flatten, flatten_like, paths, unflatten
-from hyperion.errors import InputError, ShapeError
+from hyperion.errors import DtypeError, InputError, ShapeError
 
 __all__ = ["fixed_point", "linear_solve", "root_solve"]
+
+
+def _method(given: Any, default: Any, name: str) -> Any:
+    """Return a method, or refuse what is none."""
+    if given is None:
+        return default
+    if not callable(getattr(given, "solve", None)):
+        raise InputError(f"{name}={given!r} must be a method: CG(), GMRES(), Newton(), Picard()")
+    return given
+
 
 class _Vector:
     """A tree of Tensors as one vector."""
@@ -29,6 +40,9 @@ class _Vector:
         self.tensors = [as_tensor(leaf) for leaf in leaves]
         if not self.tensors:
             raise InputError(f"{name}: the tree has no Tensors")
+        if not all(is_inexact(x.dtype) for x in self.tensors):
+            dtypes = ", ".join(str(x.dtype) for x in self.tensors)
+            raise DtypeError(f"{name}: the unknown has dtype {dtypes}; it must be floating or complex")
         self.name = name
 
     def ravel(self, tree: Any) -> Tensor:
@@ -65,7 +79,7 @@ def linear_solve(multiply: Callable[[Any], Any], b: Any, method: CG | GMRES | No
     """
     vector = _Vector("linear_solve(multiply, b): multiply", b)
     flat = vector.ravel(b)
-    x = _solve_flat(lambda v: vector.ravel(multiply(vector.unravel(v))), flat, method or GMRES())
+    x = _solve_flat(lambda v: vector.ravel(multiply(vector.unravel(v))), flat, _method(method, GMRES(), "linear_solve: method"))
     return vector.unravel(x)
 
 
@@ -143,7 +157,8 @@ def root_solve(function: Callable[[Any], Any], start: Any, method: Any = None, l
     def flat(v: Tensor) -> Tensor:
         return vector.ravel(function(vector.unravel(v)))
 
-    return vector.unravel(_root(flat, vector.ravel(start), method or Newton(), linear or GMRES()))
+    chosen = _method(method, Newton(), "root_solve: method")
+    return vector.unravel(_root(flat, vector.ravel(start), chosen, _method(linear, GMRES(), "root_solve: linear")))
 
 
 def _root(function: Callable[[Tensor], Tensor], start: Tensor, method: Any, linear: CG | GMRES) -> Tensor:
@@ -194,4 +209,5 @@ def fixed_point(function: Callable[[Any], Any], start: Any, method: Any = None, 
     def change(v: Tensor) -> Tensor:
         return vector.ravel(function(vector.unravel(v))) - v
 
-    return vector.unravel(_root(change, vector.ravel(start), method or Picard(), linear or GMRES()))
+    chosen = _method(method, Picard(), "fixed_point: method")
+    return vector.unravel(_root(change, vector.ravel(start), chosen, _method(linear, GMRES(), "fixed_point: linear")))

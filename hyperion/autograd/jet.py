@@ -24,6 +24,8 @@ from hyperion.errors import InputError
 
 __all__ = ["jet"]
 
+LIMIT = 170         # 171! exceeds float64
+
 # A coefficient by its number; None where it is zero by construction.
 Coefficients = Callable[[int], "Tensor | None"]
 
@@ -42,8 +44,8 @@ def jet(function: Callable[..., Any], args: Sequence[Any], directions: Sequence[
     for name, value in (("args", args), ("directions", directions)):
         if not isinstance(value, tuple | list):      # pyright: ignore[reportUnnecessaryIsInstance]
             raise InputError(f"jet: {name} is a {type(value).__name__}; it must be a tuple with one entry per argument")
-    if type(order) is not int or order < 0:
-        raise InputError(f"jet: order={order!r} must be an integer from 0")
+    if type(order) is not int or not 0 <= order <= LIMIT:
+        raise InputError(f"jet: order={order!r} must be an integer from 0 to {LIMIT}")
     run = Run("jet", function, args)
     results, structure = outputs_of("jet", run.tree)
     outputs = [run.lower(x) for x in results]
@@ -54,12 +56,15 @@ def jet(function: Callable[..., Any], args: Sequence[Any], directions: Sequence[
         known = {x.node: _line(x, seed) for x, seed in zip(run.inputs, seeds, strict=True) if x.node is not None}
         series = Series(trace.nodes, known)
         terms = [unflatten(structure, run.release(outputs, trace.outside))]
-        for k in range(1, order + 1):
-            with run.sweeping():
-                series.advance(k)
-            found = [series.of(x, k) for x in outputs]
-            scaled = [zeros_like(x) if c is None else math.factorial(k) * c for c, x in zip(found, outputs, strict=True)]
-            terms.append(unflatten(structure, run.release(scaled, record)))
+        try:
+            for k in range(1, order + 1):
+                with run.sweeping():
+                    series.advance(k)
+                found = [series.of(x, k) for x in outputs]
+                scaled = [zeros_like(x) if c is None else float(math.factorial(k)) * c for c, x in zip(found, outputs, strict=True)]
+                terms.append(unflatten(structure, run.release(scaled, record)))
+        finally:
+            series.close()
     return tuple(terms)
 
 
@@ -99,6 +104,14 @@ class Series:
             return None if self.outer is None else self.outer.of(x, k)
         coefficient: Any = self.found[node][k]
         return coefficient[x.index] if type(coefficient) in (tuple, list) else coefficient
+
+    def close(self) -> None:
+        """Let go of the rules, which refer back to this: memory is freed without the garbage collector."""
+        for rule in self.rules.values():
+            if rule is not None:
+                rule.series.close()
+        self.rules.clear()
+        self.known.clear()
 
     def advance(self, k: int) -> None:
         """Compute coefficient k of every node."""

@@ -9,7 +9,7 @@ import numpy as np
 from hyperion.autograd.dtypes import is_complex, real_dtype
 from hyperion.autograd.tensor import Tensor
 from hyperion.autograd.transforms import linearize
-from hyperion.errors import ConvergenceError
+from hyperion.errors import ConvergenceError, InputError
 from hyperion.gpu import device
 
 __all__ = ["CG", "GMRES", "Newton", "Picard"]
@@ -19,6 +19,15 @@ Multiply = Callable[[Any], Any]         # raw vector -> raw vector
 
 def _norm(x: Any) -> float:
     return math.sqrt(float((abs(x) ** 2).sum()))
+
+
+def _check(name: str, tolerance: Any, **counts: Any) -> None:
+    """Refuse a tolerance that is no positive number, and counts that are no positive integers; None stands for a default."""
+    if tolerance is not None and not (isinstance(tolerance, float | int) and 0.0 < tolerance < math.inf):
+        raise InputError(f"{name}(tolerance={tolerance!r}): must be a positive number, or None")
+    for key, value in counts.items():
+        if value is not None and not (isinstance(value, int) and value > 0):
+            raise InputError(f"{name}({key}={value!r}): must be a positive integer")
 
 
 def _goal(tolerance: float | None, dtype: np.dtype[Any]) -> float:
@@ -37,6 +46,7 @@ class CG:
     """
 
     def __init__(self, tolerance: float | None = None, iterations: int | None = None) -> None:
+        _check("CG", tolerance, iterations=iterations)
         self.tolerance = tolerance
         self.iterations = iterations
 
@@ -83,6 +93,7 @@ class GMRES:
     """
 
     def __init__(self, tolerance: float | None = None, restart: int = 50, iterations: int | None = None) -> None:
+        _check("GMRES", tolerance, restart=restart, iterations=iterations)
         self.tolerance = tolerance
         self.restart = restart
         self.iterations = iterations
@@ -99,6 +110,8 @@ class GMRES:
         x, r = xp.zeros_like(b), b
         goal, size = _goal(self.tolerance, b.dtype) * _norm(b), _norm(b)
         limit, done = self.iterations or 10 * b.size + 10, 0
+        if not math.isfinite(size):
+            raise ConvergenceError("GMRES: the right-hand side holds NaN or Inf")
         while size > goal and done < limit:
             correction, steps = self._cycle(xp, multiply, r, size, goal, min(self.restart, limit - done, b.size))
             x, done = x + correction, done + steps
@@ -129,6 +142,8 @@ class GMRES:
                 w = w - projection @ basis[:k + 1]
                 h[:k + 1, k] += device.to_numpy(projection)
             h[k + 1, k] = _norm(w)
+            if not np.isfinite(h[:k + 2, k]).all():
+                raise ConvergenceError("GMRES: the product with a finite vector holds NaN or Inf")
             y = np.linalg.lstsq(h[:k + 2, :k + 1], target[:k + 2], rcond=None)[0]
             left = float(np.linalg.norm(target[:k + 2] - h[:k + 2, :k + 1] @ y))
             # Breakdown: the space holds the solution.
@@ -149,6 +164,7 @@ class Newton:
     """
 
     def __init__(self, tolerance: float | None = None, iterations: int = 50, linear: "CG | GMRES | None" = None) -> None:
+        _check("Newton", tolerance, iterations=iterations)
         self.tolerance = tolerance
         self.iterations = iterations
         self.linear = linear or GMRES()
@@ -199,6 +215,7 @@ class Picard:
     """
 
     def __init__(self, tolerance: float | None = None, iterations: int = 10_000) -> None:
+        _check("Picard", tolerance, iterations=iterations)
         self.tolerance = tolerance
         self.iterations = iterations
 

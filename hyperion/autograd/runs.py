@@ -5,19 +5,21 @@ requires_grad. Inside vmap the function sees one example, but the graph holds th
 with the batches as first axes for the sweep, and wrapped again afterwards.
 """
 
+import functools
+import inspect
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 from hyperion.autograd.batching import at_levels, levels, lower, wrap
-from hyperion.autograd.graph import Node, recording, state
+from hyperion.autograd.graph import Leaf, Node, recording, state
 from hyperion.autograd.ops.shaping import identity
 from hyperion.autograd.sweeps import Trace, match
 from hyperion.autograd.tensor import Tensor, as_tensor, is_operand, make_leaf
 from hyperion.autograd.trees import Structure, flatten, flatten_like, paths, unflatten
 from hyperion.errors import GraphError, InputError
 
-__all__ = ["Run", "check_argnums", "of_chosen", "outputs_of"]
+__all__ = ["Run", "check_argnums", "named_like", "of_chosen", "outputs_of"]
 
 
 class Run:
@@ -28,7 +30,13 @@ class Run:
     recording, tracked: whether recording was on around the transform, and an argument was tracked there.
     """
 
-    def __init__(self, name: str, function: Callable[..., Any], args: Sequence[Any]) -> None:
+    def __init__(self, name: str, function: Callable[..., Any], args: Sequence[Any], own: bool = False) -> None:
+        """Run the function.
+
+        own: copy arguments that are arrays which can be written to, for a sweep that is made later.
+        """
+        if not callable(function):
+            raise InputError(f"{name}: the function is a {type(function).__name__}; it must be callable")
         self.name = name
         self.levels = levels.running
         self.recording = state.recording
@@ -42,9 +50,11 @@ class Run:
                     tracked = True
                     self.inputs.append(identity(x))         # inside, another place in the graph; its derivative goes on to x
                 else:
-                    # A pullback is called later, when an argument may have been written to.
-                    self.inputs.append(make_leaf(x, f"{name}: argument {path}", own=name in ("vjp", "linearize")))
+                    self.inputs.append(make_leaf(x, f"{name}: argument {path}", own))
             self.tree: Any = function(*unflatten(self.structure, [wrap(x, self.levels) for x in self.inputs]))
+        for x in self.inputs:
+            if isinstance(x.node, Leaf):
+                x.node.done = True
         self.leaves: set[Node] = {x.node for x in self.inputs if x.node is not None}
         self.tracked = tracked
 
@@ -117,7 +127,7 @@ def check_argnums(name: str, argnums: int | tuple[int, ...], count: int) -> tupl
     """
     chosen = argnums if isinstance(argnums, tuple) else (argnums,)
     if not chosen or not all(type(i) is int and -count <= i < count for i in chosen):
-        raise InputError(f"{name}: argnums={argnums} must name positions among the {count} positional argument(s), from 0")
+        raise InputError(f"{name}: argnums={argnums!r} must be an int or a tuple of ints: positions of the {count} argument(s)")
     return tuple(i % count for i in chosen)
 
 
@@ -131,3 +141,13 @@ def of_chosen(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[st
         return function(*full, **kwargs)
 
     return restricted
+
+
+def named_like(function: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return a decorator that gives a transformed function the name and docstring of the function, if that is one.
+
+    Raises: InputError if it cannot be called.
+    """
+    if not callable(function):
+        raise InputError(f"the function is a {type(function).__name__}; it must be callable")
+    return functools.wraps(function) if inspect.isfunction(function) else lambda made: made

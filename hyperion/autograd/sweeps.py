@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from hyperion.autograd.graph import Anchor, Leaf, Node, changes, fingerprint, recording, state
+from hyperion.autograd.graph import Leaf, Node, changes, fingerprint, recording, state
 from hyperion.autograd.tensor import Tensor, as_tensor
 from hyperion.errors import GraphError, ShapeError
 from hyperion.gpu import device
@@ -50,7 +50,7 @@ class Trace:
                 ends.add(node)
                 continue
             if node.op is None or node.order < first:
-                self.outside = self.outside or type(node) is not Anchor
+                self.outside = self.outside or not (isinstance(node, Leaf) and node.done)
                 continue
             nodes.append(node)
             for x in node.inputs if node.inputs is not None else _refuse_freed(node):
@@ -157,14 +157,14 @@ def sweep_backward(nodes: list[Node], cotangents: dict[Node, Any], leaves: set[N
 
 def _are_plain(cotangents: Iterable[Any]) -> bool:
     """Tell whether all cotangents, or parts of them, are Tensors that hold arrays: not batches."""
-    parts = [part for g in cotangents for part in (g if type(g) is list else (g,))]
+    parts = [part for g in cotangents for part in ((g,) if isinstance(g, Tensor) else g)]
     return {type(part) for part in parts if part is not None} == {Tensor}
 
 
 def _sweep_arrays(nodes: list[Node], cotangents: dict[Node, Any], active: set[Node], free: bool) -> dict[Node, Any]:
     """Do a sweep that nobody records on raw arrays: operations with a `pull` make no Tensors, others are handed Tensors."""
     found: dict[Node, Any] = {
-        node: [None if part is None else part.data for part in g] if type(g) is list else g.data for node, g in cotangents.items()
+        node: g.data if isinstance(g, Tensor) else [None if part is None else part.data for part in g] for node, g in cotangents.items()
     }
     cotangents.clear()
     while nodes:
@@ -195,7 +195,8 @@ def _sweep_arrays(nodes: list[Node], cotangents: dict[Node, Any], active: set[No
         if free:
             node.free()
     for node, g in found.items():
-        cotangents[node] = Tensor(g)
+        several = isinstance(g, list)
+        cotangents[node] = [None if part is None else Tensor(part) for part in g] if several else Tensor(g)
     return cotangents
 
 

@@ -23,7 +23,7 @@ from hyperion.autograd.batching import Batched, BatchRule, call_batched
 from hyperion.autograd.dtypes import BFLOAT16, DOUBLE, FLOAT, SCALARS, is_inexact, result_dtype, weak_dtype
 from hyperion.autograd.graph import SHARED, Node, state, watch
 from hyperion.autograd.tensor import Tensor, as_tensor
-from hyperion.errors import DeviceError, DtypeError, GraphError, HyperionError, InputError, ShapeError
+from hyperion.errors import DeviceError, DtypeError, GraphError, HyperionError, IndexingError, InputError, ShapeError
 from hyperion.gpu import device
 
 __all__ = ["PRIMITIVES", "Primitive", "Rule", "as_tensors", "bilinear", "elementwise", "general", "linear"]
@@ -110,7 +110,7 @@ class Primitive:
                 if type(y) is Tensor and type(b := y.data) is ndarray and b.dtype is dtype:
                     try:
                         data = self.forward(np, a, b, **params) if count == 2 else self.forward(np, a, **params)
-                    except (ValueError, TypeError) as error:
+                    except (ValueError, TypeError, IndexError) as error:
                         raise _explained(self, inputs, error) from error
                     if type(data) is not ndarray and issubclass(type(data), np.generic):
                         data = np.asarray(data)         # NumPy returns scalars for arrays of shape ()
@@ -124,6 +124,8 @@ class Primitive:
 
     def _call(self, inputs: tuple[Any, ...], params: dict[str, Any]) -> Any:
         """Do a call in general."""
+        if not inputs:
+            raise InputError(f"{self.name}{self.__signature__}: got no input; give at least one")
         arrays: list[Any] = []
         dtype = None
         tracked = mixed = foreign = brief = False
@@ -147,7 +149,7 @@ class Primitive:
         xp = _common_namespace(self, inputs) if foreign else np
         try:
             data = self.forward(xp, *arrays, **params)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, IndexError) as error:
             raise _explained(self, inputs, error) from error
         if self.outputs != 1:
             data = tuple([np.asarray(value) if issubclass(type(value), np.generic) else value for value in data])
@@ -170,9 +172,10 @@ class Primitive:
         found = self.vjp if rule == "vjp" else self.jvp
         if found is None:
             sweep = "backward" if rule == "vjp" else "forward"
+            place = f"in its stanza ({self.forward.__module__})" if self.name in PRIMITIVES else "to custom(...)"
             raise GraphError(
-                f"operation {self.name!r} has no {rule} rule, so it cannot be differentiated {sweep}; give {rule}= in its stanza "
-                f"({self.forward.__module__}), or keep its inputs out of the derivative with stop_gradient"
+                f"operation {self.name!r} has no {rule} rule, so it cannot be differentiated {sweep}; give {rule}= {place}, or keep "
+                "its inputs out of the derivative with stop_gradient"
             )
         return found
 
@@ -213,7 +216,10 @@ def number_like(value: float, dtype: np.dtype[Any]) -> Tensor:
     known = NUMBERS[dtype is DOUBLE]
     found = known.get(value)
     if found is None or not value:          # 0.0 and -0.0 are equal keys
-        array = np.array(value, dtype)
+        try:
+            array = np.array(value, dtype)
+        except OverflowError as error:
+            raise InputError(f"a number of {len(str(value))} digits does not fit {dtype}, the dtype beside it") from error
         array.flags.writeable = False
         found = Tensor(array)
         if len(known) > 1000:
@@ -230,7 +236,7 @@ def _place(function: Callable[..., Any]) -> tuple[Any, ...]:
 
 def as_tensors(op: Primitive, inputs: tuple[Any, ...]) -> list[Tensor]:
     """Make every input a Tensor; Python numbers take the dtype and device of the arrays beside them."""
-    tensors = [None if type(x) in SCALARS else as_tensor(x) for x in inputs]
+    tensors = [None if type(x) in SCALARS else _input(op, i, x) for i, x in enumerate(inputs)]
     strong = [x for x in tensors if x is not None]
     dtypes = [x.dtype for x in strong if x.dtype.kind != "b"] or [x.dtype for x in strong]
     beside = result_dtype(dtypes) if dtypes else None
@@ -238,6 +244,13 @@ def as_tensors(op: Primitive, inputs: tuple[Any, ...]) -> list[Tensor]:
         beside = FLOAT
     xp = _common_namespace(op, strong) if strong else np
     return [_number(op, xp, x, weak_dtype(x, beside)) if t is None else t for x, t in zip(inputs, tensors, strict=True)]
+
+
+def _input(op: Primitive, i: int, value: Any) -> Tensor:
+    try:
+        return as_tensor(value)
+    except (DtypeError, InputError) as error:
+        raise type(error)(f"{op.name}: input {i + 1}: {error}") from error
 
 
 def _number(op: Primitive, xp: Any, value: Any, dtype: np.dtype[Any]) -> Tensor:
@@ -265,8 +278,15 @@ def _common_namespace(op: Primitive, inputs: "tuple[Tensor, ...] | list[Tensor]"
 
 def _explained(op: Primitive, inputs: tuple[Tensor, ...], error: Exception) -> Exception:
     """Return an error of a forward in Hyperion's terms."""
-    if op.form != "elementwise" or isinstance(error, HyperionError):
+    if isinstance(error, HyperionError):
         return error
+    if isinstance(error, TypeError) and "argument" in str(error):
+        return InputError(f"{op.name}{op.__signature__}: got {len(inputs)} input(s): {error}")
+    if isinstance(error, IndexError):
+        return IndexingError(f"{op.name}: {error}; inputs have shapes {', '.join(str(x.shape) for x in inputs)}")
+    if op.form != "elementwise":
+        places = ", ".join(f"{x.shape} {x.dtype}" for x in inputs)
+        return (ShapeError if isinstance(error, ValueError) else DtypeError)(f"{op.name}: {error}; inputs are {places}")
     shapes = ", ".join(str(x.shape) for x in inputs)
     try:
         np.broadcast_shapes(*(x.shape for x in inputs))
@@ -350,7 +370,8 @@ def elementwise(
                 if type(factor) is Tensor:
                     plain[i] = False        # it calls operations of the table: those want Tensors
                     factor = factor.data
-                c = np.where(factor, g, 0) if type(factor) is ndarray and factor.dtype.kind == "b" else g * factor
+                selects = type(factor) is np.bool_ or (type(factor) is ndarray and factor.dtype.kind == "b")
+                c = np.where(factor, g, 0) if selects else g * factor
             data = raw[i]
             if type(c) is not ndarray:
                 c = np.asarray(c)

@@ -179,6 +179,8 @@ class Tensor:
         >>> x.grad
         Tensor () float32, cpu: 60.
         """
+        if not callable(hook):
+            raise InputError(f"x.register_hook(hook): hook is a {type(hook).__name__}; it must be a function of the gradient")
         if self.node is None:
             raise GraphError("x.register_hook(hook): x is not tracked, so no gradient arrives; make it with requires_grad=True")
         node = self.node
@@ -318,6 +320,8 @@ class Tensor:
     def transpose(self, first: int, second: int) -> "Tensor":
         """Return it with two axes swapped; for any order of axes see `hyperion.permute_dims`."""
         ndim = self.ndim
+        if not (isinstance(first, int) and isinstance(second, int)):       # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InputError(f"x.transpose({first!r}, {second!r}): both must be numbers of axes; for an order of axes use permute_dims")
         if not (-ndim <= first < ndim and -ndim <= second < ndim):
             raise ShapeError(f"x.transpose({first}, {second}): x has {ndim} axes; use -{ndim} to {ndim - 1}")
         axes = list(range(ndim))
@@ -485,7 +489,10 @@ def as_tensor(value: Any) -> Tensor:
         share(value)
         return Tensor(value)
     if type(value) in SCALARS:
-        return Tensor(np.asarray(value, default_dtype(value)))
+        try:
+            return Tensor(np.asarray(value, default_dtype(value)))
+        except OverflowError as error:
+            raise InputError(f"value is an int of {len(str(value))} digits, which int64 does not hold; use a float") from error
     if devices.is_array(value):
         plain = _plain(value)
         if isinstance(plain, np.ndarray):

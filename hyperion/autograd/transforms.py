@@ -8,7 +8,7 @@ from typing import Any
 
 from hyperion.autograd.dtypes import is_floating
 from hyperion.autograd.graph import Node, changes, recording, state
-from hyperion.autograd.runs import Run, check_argnums, of_chosen, outputs_of
+from hyperion.autograd.runs import Run, check_argnums, named_like, of_chosen, outputs_of
 from hyperion.autograd.sweeps import Trace, accumulate, ones_like, sweep_backward, sweep_forward, tangent_of, through_hooks, zeros_like
 from hyperion.autograd.tensor import Tensor
 from hyperion.autograd.trees import tree_map, unflatten
@@ -55,13 +55,13 @@ class Recorded:
 
     def __init__(self, name: str, function: Callable[..., Any], args: Sequence[Any]) -> None:
         self.name = name
-        self.run = Run(name, function, args)
+        self.run = Run(name, function, args, own=True)
         results, self.structure = outputs_of(name, self.run.tree)
         self.outputs = [self.run.lower(x) for x in results]
         self.trace = self.run.trace(self.outputs)
         self.value: Any = unflatten(self.structure, self.run.release(self.outputs, self.trace.outside))
 
-    def pull(self, cotangent: Any) -> tuple[Any, ...]:
+    def pull(self, cotangent: Any, /) -> tuple[Any, ...]:
         """Return the product of a cotangent, a tree like the result, with the Jacobian: a tuple of one tree per argument."""
         seeds = self.run.seeds(cotangent, self.structure, self.outputs, "pullback: cotangent")
         return _pull(self.run, self.trace, self.outputs, seeds, self._records(seeds), free=False)
@@ -116,6 +116,7 @@ def grad(function: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Ca
     """
     both = _value_and_grad("grad", function, argnums, False)
 
+    @named_like(function)
     def gradient(*args: Any, **kwargs: Any) -> Any:
         return both(*args, **kwargs)[1]
 
@@ -123,6 +124,7 @@ def grad(function: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Ca
 
 
 def _value_and_grad(name: str, function: Callable[..., Any], argnums: int | tuple[int, ...], has_aux: bool) -> Callable[..., Any]:
+    @named_like(function)
     def evaluate(*args: Any, **kwargs: Any) -> Any:
         chosen = check_argnums(name, argnums, len(args))
         run = Run(name, of_chosen(function, args, kwargs, chosen), [args[i] for i in chosen])

@@ -6,7 +6,7 @@ from typing import Any
 from hyperion.autograd.batching import Batched, at_levels, levels, lower
 from hyperion.autograd.dtypes import is_complex
 from hyperion.autograd.ops.shaping import permute_dims, reshape
-from hyperion.autograd.runs import check_argnums, of_chosen, outputs_of
+from hyperion.autograd.runs import check_argnums, named_like, of_chosen, outputs_of
 from hyperion.autograd.tensor import Tensor, as_tensor, is_operand
 from hyperion.autograd.transforms import Recorded, grad
 from hyperion.autograd.trees import Structure, contents, flatten, flatten_like, paths, unflatten
@@ -31,6 +31,7 @@ def vmap(function: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> C
     Tensor (2,) float32, cpu: [3. 7.]
     """
 
+    @named_like(function)
     def mapped(*args: Any, **kwargs: Any) -> Any:
         values, structure = flatten(args)
         axes = _axes_like(in_axes, args)
@@ -43,6 +44,8 @@ def vmap(function: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> C
         with at_levels((*levels.running, (level, size))):
             result = function(*unflatten(structure, inputs), **kwargs)
         outputs, out_structure = outputs_of("vmap", result)
+        if not all(isinstance(axis, int) for axis in flatten(out_axes)[0]):
+            raise InputError(f"vmap: out_axes={out_axes!r} must be a number, or a tree of numbers like the result")
         wanted = [out_axes] * len(outputs) if isinstance(out_axes, int) else flatten_like(out_structure, out_axes, "vmap: out_axes")
         found = [_from_front(lower(x, [(level, size)]), axis) for x, axis in zip(outputs, wanted, strict=True)]
         return unflatten(out_structure, found)
@@ -62,7 +65,10 @@ def _axes_like(in_axes: Any, args: tuple[Any, ...]) -> list[int | None]:
         return [in_axes] * len(flatten(args)[0])
     given: Any = in_axes
     if not isinstance(in_axes, tuple | list) or len(given) != len(args):
-        raise InputError(f"vmap: in_axes={in_axes!r} must be a number, or a tuple with one entry for each of the {len(args)} argument(s)")
+        raise InputError(
+            f"vmap: in_axes={in_axes!r} must be a number, or a tuple with one entry (a number, None or a tree of these) for each of the "
+            f"{len(args)} argument(s)"
+        )
     found: list[int | None] = []
     for axis, arg in zip(given, args, strict=True):
         found.extend(_spread(axis, arg))
@@ -126,6 +132,7 @@ def jacobian(function: Callable[..., Any], argnums: int | tuple[int, ...] = 0, f
     (2, 2)
     """
 
+    @named_like(function)
     def evaluate(*args: Any, **kwargs: Any) -> Any:
         chosen = check_argnums("jacobian", argnums, len(args))
         parts = [args[i] for i in chosen]
@@ -134,12 +141,19 @@ def jacobian(function: Callable[..., Any], argnums: int | tuple[int, ...] = 0, f
         inputs = [as_tensor(value) for value in values]
         recorded = Recorded("jacobian", restricted, parts)
         outputs, out_structure = flatten(recorded.value)
+
+        def push(seed: Any) -> Any:
+            return recorded.push(*unflatten(structure, seed))
+
+        def pull(seed: Any) -> Any:
+            return recorded.pull(unflatten(out_structure, seed))
+
         onward = _direction(forward, inputs, outputs)
         if onward:
-            columns = vmap(_seeded(lambda seed: recorded.push(*unflatten(structure, seed))))(_basis(inputs))
+            columns = vmap(push)(_basis(inputs))
             rows = _blocks(flatten(columns)[0], inputs, outputs, turned=True)
         else:
-            back = vmap(_seeded(lambda seed: recorded.pull(unflatten(out_structure, seed))))(_basis(outputs))
+            back = vmap(pull)(_basis(outputs))
             rows = _blocks(flatten(back)[0], outputs, inputs, turned=False)
         trees = [unflatten(structure, row) for row in rows]
         return unflatten(out_structure, [tree if isinstance(argnums, tuple) else tree[0] for tree in trees])
@@ -156,10 +170,6 @@ def _direction(forward: bool | None, inputs: Sequence[Tensor], outputs: Sequence
         kinds = "complex arguments and real results" if complex_in else "real arguments and complex results"
         raise DtypeError(f"jacobian(f, forward={forward}): f has {kinds}, which that sweep cannot give; use forward={not forward}")
     return complex_out
-
-
-def _seeded(sweep: Callable[[Any], Any]) -> Callable[..., Any]:
-    return sweep
 
 
 def _basis(tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""The command line: `hyperion run | list | info | export | bench`."""
+"""The command line: `hyperion run | list | info | export | make-data | bench`."""
 
 import importlib
 import sys

@@ -10,6 +10,7 @@ from typing import Any
 
 from hyperion import config
 from hyperion.cli.info import info_text
+from hyperion.cli.make_data import make_data_command
 from hyperion.cli.run import Run, is_run
 from hyperion.cli.scenarios import Scenario, checked, find_scenario, merge, parse, scenario_names
 from hyperion.errors import FileError, HyperionError, InputError, nearest
@@ -32,6 +33,7 @@ HELP = """usage: hyperion COMMAND ...
   list             the scenarios
   info             versions, devices, compilers, caches
   export fields    snapshots of a wavefield as HDF5 and XDMF, for ParaView; options as for run, --help shows them
+  make-data KIND   samples of a solver as one HDF5 file, for training; --help shows the kinds and options
   bench CASE       time a case of benchmarks/ beside the peers installed (from a checkout); --json FILE keeps the figures
 
 Exit codes: 0, 2 (refused input), 130 (interrupted).
@@ -211,4 +213,5 @@ def refuse_words(command: str, words: list[str]) -> None:
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "run": run_command, "list": list_command, "info": info_command, "export": export_command, "bench": bench_command,
+    "make-data": make_data_command,
 }

@@ -135,20 +135,21 @@ class GPT(LanguageModel):
         }
         band: Any = Causal() if banded is None else banded
         band = SlidingWindow(as_count(band, "GPT(banded)") - 1, 0) if isinstance(band, int) else as_mask(band) & Causal()
-        self.embedding = Embedding(vocabulary, width, dtype=dtype, generator=generator)
-        self.places = Embedding(context, width, dtype=dtype, generator=generator)
-        self.dropout = Dropout(embedding_dropout, generator)
-        size = width // heads if heads else 1
-        base = 1.0 / max(size, 1) ** 0.5 if scale is None else scale
-        self.blocks = [
-            TransformerBlock(
-                width, heads, hidden, activation, mask=band if banded is not None and i % 2 else Causal(),
-                scale=base / (i + 1) if scale_by_layer else scale, norm=lambda n: LayerNorm(n, eps, bias=bias, dtype=dtype),
-                dropout=dropout, attention_dropout=attention_dropout, linear_bias=bias, dtype=dtype, generator=generator,
-            ) for i in range(count)
-        ]
-        self.norm = LayerNorm(width, eps, bias=bias, dtype=dtype)
-        self.head = None if tied else Linear(width, vocabulary, bias=False, dtype=dtype, generator=generator)
+        with initializers.blank():          # `begin` gives the weights their values
+            self.embedding = Embedding(vocabulary, width, dtype=dtype, generator=generator)
+            self.places = Embedding(context, width, dtype=dtype, generator=generator)
+            self.dropout = Dropout(embedding_dropout, generator)
+            size = width // heads if heads else 1
+            base = 1.0 / max(size, 1) ** 0.5 if scale is None else scale
+            self.blocks = [
+                TransformerBlock(
+                    width, heads, hidden, activation, mask=band if banded is not None and i % 2 else Causal(),
+                    scale=base / (i + 1) if scale_by_layer else scale, norm=lambda n: LayerNorm(n, eps, bias=bias, dtype=dtype),
+                    dropout=dropout, attention_dropout=attention_dropout, linear_bias=bias, dtype=dtype, generator=generator,
+                ) for i in range(count)
+            ]
+            self.norm = LayerNorm(width, eps, bias=bias, dtype=dtype)
+            self.head = None if tied else Linear(width, vocabulary, bias=False, dtype=dtype, generator=generator)
         begin(self, count, generator)
 
 

@@ -8,7 +8,10 @@ A weight has the shape (outputs, inputs, *kernel). `inputs` times the places of 
 >>> layer.weight.assign(orthogonal((2, 3), Generator(1)))
 """
 
+import contextlib
 import math
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 from hyperion.autograd import Tensor, full
@@ -17,11 +20,35 @@ from hyperion.errors import InputError, ShapeError
 from hyperion.nn.arguments import as_count
 
 __all__ = [
-    "constant", "default_generator", "fans", "gpt2_residual", "kaiming_normal", "kaiming_uniform", "normal", "ones", "orthogonal", "seed",
-    "truncated_normal", "uniform", "xavier_normal", "xavier_uniform", "zeros",
+    "blank", "constant", "default_generator", "fans", "gpt2_residual", "kaiming_normal", "kaiming_uniform", "normal", "ones", "orthogonal",
+    "seed", "truncated_normal", "uniform", "xavier_normal", "xavier_uniform", "zeros",
 ]
 
 _default = Generator(0)
+
+
+class _State(threading.local):
+    blank = False
+
+
+_state = _State()
+
+
+@contextlib.contextmanager
+def blank() -> Iterator[None]:
+    """Return a context in which `uniform` and `normal`, and what is made of them, draw nothing and return zeros.
+
+    For models whose weights are set right afterwards: drawing those of GPT-2 takes seconds.
+
+    >>> with blank():
+    ...     uniform((2,))
+    Tensor (2,) float32, cpu: [0. 0.]
+    """
+    before, _state.blank = _state.blank, True
+    try:
+        yield
+    finally:
+        _state.blank = before
 
 
 def default_generator(generator: Generator | None = None) -> Generator:
@@ -97,6 +124,8 @@ def uniform(shape: Any, generator: Generator | None = None, bound: float = 1.0, 
     >>> bool(uniform((1000,), Generator(0), 0.5).data.max() <= 0.5)
     True
     """
+    if _state.blank:
+        return constant(shape, dtype=dtype)
     return default_generator(generator).uniform(shape, -float(bound), float(bound), dtype=dtype)
 
 
@@ -106,6 +135,8 @@ def normal(shape: Any, generator: Generator | None = None, scale: float = 1.0, d
     >>> normal((2, 3), Generator(0), 0.02).shape
     (2, 3)
     """
+    if _state.blank:
+        return constant(shape, dtype=dtype)
     return default_generator(generator).normal(shape, scale=float(scale), dtype=dtype)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from hyperion.autograd.masks import Causal
 from hyperion.autograd.random import Generator
 from hyperion.errors import InputError, ShapeError
+from hyperion.nn import initializers
 from hyperion.nn.arguments import as_count
 from hyperion.nn.blocks import SwiGLU
 from hyperion.nn.gpt import begin
@@ -165,15 +166,16 @@ class Llama(LanguageModel):
         }
         rope = RoPE(size, theta, scaling)
         self.longest = context if scaling is None else scaling.longest(context)
-        self.embedding = Embedding(vocabulary, width, dtype=dtype, generator=generator)
-        self.places = self.dropout = None
-        self.blocks = [
-            TransformerBlock(
-                width, heads, kv_heads=kv_heads, head_size=head_size, mask=Causal(), rope=rope,
-                feedforward=SwiGLU(width, inner, feedforward_bias, dtype, generator), norm=lambda n: RMSNorm(n, eps, dtype=dtype),
-                attention_dropout=attention_dropout, linear_bias=attention_bias, dtype=dtype, generator=generator,
-            ) for _ in range(count)
-        ]
-        self.norm = RMSNorm(width, eps, dtype=dtype)
-        self.head = None if tied else Linear(width, vocabulary, bias=False, dtype=dtype, generator=generator)
+        with initializers.blank():          # `begin` gives the weights their values
+            self.embedding = Embedding(vocabulary, width, dtype=dtype, generator=generator)
+            self.places = self.dropout = None
+            self.blocks = [
+                TransformerBlock(
+                    width, heads, kv_heads=kv_heads, head_size=head_size, mask=Causal(), rope=rope,
+                    feedforward=SwiGLU(width, inner, feedforward_bias, dtype, generator), norm=lambda n: RMSNorm(n, eps, dtype=dtype),
+                    attention_dropout=attention_dropout, linear_bias=attention_bias, dtype=dtype, generator=generator,
+                ) for _ in range(count)
+            ]
+            self.norm = RMSNorm(width, eps, dtype=dtype)
+            self.head = None if tied else Linear(width, vocabulary, bias=False, dtype=dtype, generator=generator)
         begin(self, count, generator, residual=False)

@@ -17,6 +17,7 @@ from hyperion.errors import FileError, InputError
 from hyperion.gpu import device as devices
 from hyperion.io.files import write_bytes
 from hyperion.io.safetensors import SafeTensors, read_safetensors, write_safetensors
+from hyperion.nn import initializers
 from hyperion.nn.module import Module
 
 __all__ = ["Layout", "Row", "load", "save"]
@@ -148,7 +149,8 @@ def load(kind: type[Any], layout: Layout, folder: Path, dtype: Any) -> Any:
     weights = _Weights(folder)
     weights.with_prefix(layout.prefix)
     given = next((weights.files[name].dtype(weights.bare[name]) for name in weights.files if name.endswith(layout.rows[0].theirs[0])), None)
-    model = kind(**arguments, dtype=as_dtype(dtype) if dtype is not None else given)
+    with initializers.blank():
+        model = kind(**arguments, dtype=as_dtype(dtype) if dtype is not None else given)
     own = model.named_parameters() | model.named_buffers()
     entries = layout.entries(model)
     problems: list[str] = []

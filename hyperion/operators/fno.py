@@ -47,9 +47,9 @@ class PointwiseMLP(Module):
         self.second = Pointwise(hidden, outputs, dtype=dtype, generator=generator)
         self.activation = activation
 
-    def forward(self, x: Any) -> Tensor:
-        """Return x, (batch, inputs, *space), as (batch, outputs, *space)."""
-        return self.second(self.activation(self.first(x)))
+    def forward(self, x: Any, added: Any = None) -> Tensor:
+        """Return x, (batch, inputs, *space), as (batch, outputs, *space); plus `added`, of that shape."""
+        return self.second(self.activation(self.first(x)), added)
 
 
 class FourierBlock(Module):
@@ -77,11 +77,11 @@ class FourierBlock(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x, (batch, width, *space), mapped."""
-        out = self.spectral(x) + self.skip(x)
+        out = self.skip(x, self.spectral(x))
         out = out if self.last else self.activation(out)
         if self.mlp is None or self.gate is None:
             return out
-        out = self.mlp(out) + self.gate * x
+        out = self.mlp(out, self.gate * x)
         return out if self.last else self.activation(out)
 
 

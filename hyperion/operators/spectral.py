@@ -179,11 +179,9 @@ class Pointwise(Module):
         self.weight = parameter(initializers.kaiming_uniform((outputs, inputs), generator, math.sqrt(5.0), dtype=dtype))
         self.bias = parameter(initializers.uniform((outputs, 1), generator, 1.0 / math.sqrt(inputs), dtype)) if bias else None
 
-    def forward(self, x: Any) -> Tensor:
-        """Return x, (batch, inputs, *space), as (batch, outputs, *space)."""
+    def forward(self, x: Any, added: Any = None) -> Tensor:
+        """Return x, (batch, inputs, *space), as (batch, outputs, *space); plus `added`, of that shape."""
         x = as_tensor(x)
         if x.ndim < 2 or x.shape[1] != self.inputs:
             raise ShapeError(f"Pointwise({self.inputs}, {self.outputs}): x has shape {x.shape}; it must be (batch, {self.inputs}, *space)")
-        out = self.weight @ x.reshape((*x.shape[:2], math.prod(x.shape[2:])))
-        out = out if self.bias is None else out + self.bias
-        return out.reshape((x.shape[0], self.outputs, *x.shape[2:]))
+        return hp.pointwise(x, self.weight, bias=self.bias, added=added)

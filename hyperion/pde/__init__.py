@@ -1,6 +1,7 @@
 """Physics: equations declared once, bound to grids, stencils, boundaries and time stepping, and run natively with exact derivatives."""
 from .boundary import CPML, Boundary, Periodic
 from .darcy import DarcySolver
+from .datasets import RECIPES, Recipe, make_dataset
 from .equation import Derivative, Equation, Expression, Field, derivative, laplace
 from .equations import Acoustic
 from .grid import Grid
@@ -13,7 +14,8 @@ from .storage import Checkpoints, EverySteps, Storage, Thinned
 from .survey import Survey, Wavelet, ricker
 
 __all__ = [
-    "CPML", "ETDRK4", "Acoustic", "Boundary", "BurgersSolver", "Checkpoints", "CrankNicolson", "DarcySolver", "Derivative", "Equation", "EverySteps",
-    "Expression", "Field", "GaussianField", "GrayScottSolver", "Grid", "Leapfrog", "LeastSquares", "Periodic", "Plan", "ShallowWaterSolver",
-    "Solver", "Storage", "Survey", "Taylor", "Thinned", "Torus", "VorticitySolver", "Wavelet", "derivative", "laplace", "ricker",
+    "CPML", "ETDRK4", "RECIPES", "Acoustic", "Boundary", "BurgersSolver", "Checkpoints", "CrankNicolson", "DarcySolver", "Derivative",
+    "Equation", "EverySteps", "Expression", "Field", "GaussianField", "GrayScottSolver", "Grid", "Leapfrog", "LeastSquares", "Periodic",
+    "Plan", "Recipe", "ShallowWaterSolver", "Solver", "Storage", "Survey", "Taylor", "Thinned", "Torus", "VorticitySolver", "Wavelet",
+    "derivative", "laplace", "make_dataset", "ricker",
 ]

@@ -1,4 +1,4 @@
-"""Samples of the operations on a few Fourier coefficients."""
+"""Samples of the operations that neural operators need: a few Fourier coefficients, channels mapped at each point."""
 
 from typing import Any
 
@@ -23,4 +23,6 @@ SAMPLES: dict[str, list[tuple[Any, Any]]] = {
                       for kept, space in (*SPACES, FAST) for inverse in (False, True)],
     "from_fourier_modes": [((waves(*kept, 2),), {"kept": kept, "space": space, "inverse": inverse})
                            for kept, space in (*SPACES, FAST) for inverse in (False, True)],
+    "pointwise": [((normal(2, 3, 4), normal(5, 3)), {}), ((normal(2, 3, 4), normal(5, 3), normal(5, 1)), {}),
+                  ((normal(2, 3, 4), normal(5, 3), normal(5, 1), normal(2, 5, 4)), {}), ((waves(2, 3, 4), waves(5, 3), waves(5, 1)), {})],
 }

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import hyperion as hp
-from hyperion.errors import ConvergenceError, GraphError, ShapeError
+from hyperion.errors import ConvergenceError, GraphError, HyperionError, ShapeError
 from tests.autograd.samples import normal
 
 
@@ -282,3 +282,31 @@ def test_what_was_changed_in_place_since_is_noticed(use):
     a[:] = 100.0
     with pytest.raises(GraphError, match="changed in place since"):
         y.backward()
+
+
+def test_the_output_of_one_checkpoint_in_the_closure_of_another():
+    def function(x):
+        a = hp.checkpoint(hp.sin)(x)
+        return hp.sum(hp.checkpoint(lambda y: y * a)(x) + hp.linear_solve(lambda v: v * (2.0 + a), x))
+
+    def plain(x):
+        return hp.sum(x * hp.sin(x) + x / (2.0 + hp.sin(x)))
+
+    x = f64([0.3, 0.7])
+    np.testing.assert_allclose(hp.grad(function)(x).data, hp.grad(plain)(x).data, rtol=1e-11)
+
+
+@pytest.mark.parametrize("use", [
+    lambda: hp.linear_solve(lambda x: 2 * x, np.arange(3)), lambda: hp.linear_solve(lambda x: x, f64([1.0]), "cg"), lambda: hp.CG(tolerance=-1.0),
+    lambda: hp.GMRES(restart=0), lambda: hp.Newton(iterations="a"), lambda: hp.root_solve(lambda x: x, 1),
+])
+def test_wrong_arguments_of_the_solvers(use):
+    with pytest.raises(HyperionError):
+        use()
+
+
+def test_nan_in_a_system_says_so():
+    with pytest.raises(ConvergenceError, match="NaN"):
+        hp.linear_solve(lambda x: x * float("nan"), f64([1.0, 2.0]))
+    with pytest.raises(ConvergenceError, match="NaN"):
+        hp.linear_solve(lambda x: x, f64([1.0, float("nan")]))

@@ -1,5 +1,6 @@
 """Taylor mode: against known series and nested jvp, its own derivatives, its cost. Each primitive's rule: test_table.py."""
 
+import gc
 import math
 
 import numpy as np
@@ -102,3 +103,17 @@ def test_what_does_not_fit_is_refused():
         hp.jet(hp.sin, x, (x,), order=1)
     with pytest.raises(ShapeError, match="directions"):
         hp.jet(hp.sin, (x,), (hp.asarray([1.0, 2.0]),), order=1)
+
+
+def test_it_makes_no_cycles():
+    gc.collect()
+    gc.disable()
+    try:
+        x = hp.asarray(np.full(3, 0.3))
+        before = len(gc.get_objects())
+        for _ in range(5):
+            hp.jet(lambda y: hp.tanh(hp.sin(y)) / hp.exp(y), (x,), (x,), 4)
+        grown = len(gc.get_objects()) - before
+    finally:
+        gc.enable()
+    assert grown < 50

@@ -294,3 +294,28 @@ def test_an_inner_gradient_does_not_walk_the_outer_graph() -> None:
     assert math.isclose(value, float(grad(lambda x: chain(6_000)(x) * 601.0)(np.array(1.0))), rel_tol=1e-12)
     # Walking the chain 300 times would take about 300 times `alone`.
     assert long < 2.0 * (short + alone) + 0.05
+
+
+@pytest.mark.parametrize("inner", [
+    lambda v: jvp(sin, (0.3,), (v,))[1], lambda v: vjp(sin, 0.3)[1](v)[0], lambda v: hvp(sin, (0.3,), (v,))[0],
+])
+def test_an_argument_that_enters_only_as_a_tangent_gives_an_untracked_gradient(inner: Any) -> None:
+    found = grad(inner)(2.0)
+    assert not found.tracked
+    assert np.isfinite(np.asarray(found))
+
+
+def test_what_is_no_function_is_refused() -> None:
+    for transform in (grad, value_and_grad):
+        with pytest.raises(InputError, match="must be callable"):
+            transform(3)
+    with pytest.raises(InputError, match="must be callable"):
+        jvp(3, (1.0,), (1.0,))
+
+
+def test_a_transformed_function_keeps_its_name() -> None:
+    def loss(x: Any) -> Any:
+        """Say what it is."""
+        return x * x
+
+    assert grad(loss).__name__ == "loss" and grad(loss).__doc__ == "Say what it is."

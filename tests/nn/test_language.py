@@ -94,6 +94,16 @@ def test_checkpointed_blocks_give_the_same_gradients(kind: str) -> None:
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.parametrize("kind", MODELS)
+def test_texts_packed_into_one_row_are_read_as_alone(kind: str) -> None:
+    model = MODELS[kind]().to(dtype="float64")
+    texts = [np.array([1, 2, 3]), np.array([4, 5]), np.array([6, 7, 8, 9, 10])]
+    packed, ids = np.concatenate(texts)[None], np.repeat(np.arange(3), [3, 2, 5])
+    positions = np.concatenate([np.arange(len(text)) for text in texts])
+    alone = np.concatenate([model(text[None]).data for text in texts], axis=1)
+    np.testing.assert_allclose(model(packed, positions, nn.Document(ids)).data, alone, rtol=1e-12, atol=1e-14)
+
+
 # Generation
 
 @pytest.mark.parametrize("kind", MODELS)

@@ -9,7 +9,7 @@ from hyperion.autograd.dtypes import highest, is_half, is_inexact, lowest
 from hyperion.errors import IndexingError
 from hyperion.gpu import device
 
-__all__ = ["add_along", "add_flat", "add_rows", "extreme", "highest", "in_range", "lowest", "narrow", "put", "rank", "unrank", "wide", "winners"]
+__all__ = ["add_along", "add_flat", "add_rows", "extreme", "in_range", "narrow", "put", "rank", "unrank", "wide", "winners"]
 
 
 def in_range(xp: Any, indices: Any, length: int, negative: bool, name: str) -> Any:

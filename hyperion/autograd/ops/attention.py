@@ -36,9 +36,11 @@ from hyperion.gpu import device
 
 __all__ = ["attention"]
 
-# Scores of one tile: they are gone over several times, so they should stay in the cache of a core (float32: 1 MB).
+# Scores of one tile. On a CPU they are gone over several times, so they should stay in the cache of a core (float32: 1 MB); on a GPU each
+# pass is a launch, so there should be few, of 256 MB.
 TILE = 1 << 18
-ROWS = 128          # queries of a tile at most: with a causal mask, what lies beyond a tile's last query is left out
+GPU_TILE = 1 << 26
+ROWS = 128          # queries of a tile at most, eight times that on a GPU: with a causal mask, what lies beyond its last query is left out
 
 # What is drawn for dropout: (rate, key, rows of the batch). Number ((b * heads + h) * queries + i) * keys + j of draw 0 of the key belongs
 # to score (b, h, i, j); under vmap the batch is larger than it was when the key was drawn, and the numbers begin again.
@@ -69,9 +71,10 @@ class _Plan:
     def tiles(self) -> Iterator[Tile]:
         """Yield the tiles: queries of some heads of one row of the batch, or of all heads of some rows."""
         group = self.group
-        rows = min(self.queries, ROWS)
-        room = max(1, TILE // max(1, group * rows * self.keys))             # heads of keys that a tile holds
-        rows = rows if room > 1 else min(rows, max(16, TILE // max(1, group * self.keys)))
+        scores, most = (TILE, ROWS) if self.xp is np else (GPU_TILE, 8 * ROWS)
+        rows = min(self.queries, most)
+        room = max(1, scores // max(1, group * rows * self.keys))           # heads of keys that a tile holds
+        rows = rows if room > 1 else min(rows, max(16, scores // max(1, group * self.keys)))
         batches = max(1, room // self.kept_heads)
         heads = min(room, self.kept_heads) * group
         for low in range(0, self.batch, batches):

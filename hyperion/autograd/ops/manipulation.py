@@ -11,6 +11,7 @@ import numpy as np
 from hyperion.autograd.batching import by_axes
 from hyperion.autograd.ops.comparison import where
 from hyperion.autograd.ops.shaping import (
+    as_list,
     as_shape,
     broadcast_to,
     concat,
@@ -440,7 +441,7 @@ def vstack(tensors: Sequence[Any]) -> Tensor:
     >>> vstack([[1.0, 2.0], [3.0, 4.0]]).shape
     (2, 2)
     """
-    return concat([atleast_2d(x) for x in tensors], 0)
+    return concat([atleast_2d(x) for x in as_list(tensors, "vstack(tensors): tensors")], 0)
 
 
 def hstack(tensors: Sequence[Any]) -> Tensor:
@@ -449,7 +450,7 @@ def hstack(tensors: Sequence[Any]) -> Tensor:
     >>> hstack([[1.0, 2.0], [3.0]])
     Tensor (3,) float32, cpu: [1. 2. 3.]
     """
-    parts = [atleast_1d(x) for x in tensors]
+    parts = [atleast_1d(x) for x in as_list(tensors, "hstack(tensors): tensors")]
     return concat(parts, 1 if parts and parts[0].ndim > 1 else 0)
 
 
@@ -459,7 +460,7 @@ def dstack(tensors: Sequence[Any]) -> Tensor:
     >>> dstack([[1.0, 2.0], [3.0, 4.0]]).shape
     (1, 2, 2)
     """
-    return concat([atleast_3d(x) for x in tensors], 2)
+    return concat([atleast_3d(x) for x in as_list(tensors, "dstack(tensors): tensors")], 2)
 
 
 def column_stack(tensors: Sequence[Any]) -> Tensor:

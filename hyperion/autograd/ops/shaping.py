@@ -122,6 +122,14 @@ def normalize_axes(axis: Any, ndim: int, name: str) -> tuple[int, ...]:
     return tuple(sorted(axes))
 
 
+def as_list(value: Any, name: str) -> list[Any]:
+    """Return a sequence as a list, or refuse what is none."""
+    try:
+        return list(value)
+    except TypeError as error:
+        raise InputError(f"{name} is a {type(value).__name__}; it must be a sequence: a list or tuple") from error
+
+
 def as_shape(shape: Any, name: str) -> tuple[int, ...]:
     """Return a shape given as a number or several as a tuple, or refuse it."""
     try:
@@ -193,7 +201,7 @@ def permute_dims(x: Any, axes: Sequence[int]) -> Tensor:
     (3, 1)
     """
     x = as_tensor(x)
-    order = tuple(normalize_axis(axis, x.ndim, "permute_dims") for axis in axes)
+    order = tuple(normalize_axis(axis, x.ndim, "permute_dims") for axis in as_list(axes, "permute_dims(x, axes): axes"))
     if sorted(order) != list(range(x.ndim)):
         raise ShapeError(f"permute_dims(x, axes): axes={tuple(axes)} must name each of the {x.ndim} axes of x once")
     return _permute_dims(x, axes=order)
@@ -279,7 +287,7 @@ def concat(tensors: Sequence[Any], axis: int | None = 0) -> Tensor:
     >>> concat([[1.0], [2.0, 3.0]])
     Tensor (3,) float32, cpu: [1. 2. 3.]
     """
-    parts = [as_tensor(x) for x in tensors]
+    parts = [as_tensor(x) for x in as_list(tensors, "concat(tensors): tensors")]
     if not parts:
         raise InputError("concat(tensors): the list is empty; give at least one Tensor")
     if axis is None:
@@ -299,7 +307,9 @@ def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     >>> stack([[1.0, 2.0], [3.0, 4.0]]).shape
     (2, 2)
     """
-    parts = [as_tensor(x) for x in tensors]
+    parts = [as_tensor(x) for x in as_list(tensors, "stack(tensors): tensors")]
+    if not parts:
+        raise InputError("stack(tensors): the list is empty; give at least one Tensor")
     if len({x.shape for x in parts}) > 1:
         raise ShapeError(f"stack(tensors): shapes {', '.join(str(x.shape) for x in parts)} must be equal")
     return concat([expand_dims(x, axis) for x in parts], normalize_axis(axis, parts[0].ndim + 1, "stack") if parts else 0)

@@ -1,0 +1,72 @@
+"""Normalisers: fields brought to mean 0 and variance 1 by the statistics of the training data, and back."""
+
+import math
+from typing import Any
+
+from hyperion import autograd as hp
+from hyperion.autograd import Tensor, as_tensor
+from hyperion.errors import InputError, ShapeError
+from hyperion.nn.arguments import as_count
+from hyperion.nn.module import Module
+
+__all__ = ["UnitGaussian"]
+
+
+class UnitGaussian(Module):
+    """Return (x - mean) / std, and back by `inverse`: statistics of training data, kept as buffers and saved with the state.
+
+    shape: of the statistics: (channels,), one mean and deviation for each channel, good for any grid (the default); or
+        (channels, *space), one for each point of one grid.
+    eps: added to deviations, so that a constant channel becomes 0.
+    Before `fit` mean is 0 and std is 1. Both are constants: gradients pass through, and optimisers leave them alone.
+
+    >>> normal = UnitGaussian((1,))
+    >>> normal.fit([[[1.0, 3.0]]])
+    UnitGaussian, 0 parameters
+    >>> normal([[[1.0, 3.0]]])[0, 0]
+    Tensor (2,) float32, cpu: [-0.99999  0.99999]
+    """
+
+    def __init__(self, shape: Any = (1,), eps: float = 1e-5, dtype: Any = None) -> None:
+        sizes = tuple(shape) if isinstance(shape, tuple | list) else (shape,)
+        self.shape = tuple(as_count(n, "UnitGaussian(shape)") for n in sizes)
+        if isinstance(eps, bool) or not isinstance(eps, int | float) or not 0.0 <= eps < math.inf:
+            raise InputError(f"UnitGaussian(eps): eps={eps!r} must be a number, 0 or more")
+        self.eps = float(eps)
+        self.mean, self.std = hp.zeros(self.shape, dtype=dtype), hp.ones(self.shape, dtype=dtype)
+
+    def fit(self, data: Any) -> "UnitGaussian":
+        """Take the statistics of data, (examples, channels, *space), and return itself.
+
+        Raises: ShapeError for other channels, or fewer than two values for each; InputError if the data is not finite: it names an example.
+        """
+        x = as_tensor(data).detach()
+        self._place(x)
+        axes = (0, *range(1 + len(self.shape), x.ndim))
+        if math.prod(x.shape[i] for i in axes) < 2:
+            raise ShapeError(f"UnitGaussian.fit(data): data has shape {x.shape}; give more than one value for each of {self.shape}")
+        finite = hp.all(hp.isfinite(x), axis=tuple(range(1, x.ndim)))
+        if not bool(hp.all(finite)):
+            first = int(hp.argmin(finite.astype("int32")))
+            raise InputError(f"UnitGaussian.fit(data): example {first} has values that are NaN or infinite; leave it out or mend it")
+        self.mean = hp.mean(x, axis=axes).astype(self.mean.dtype)
+        self.std = hp.std(x, axis=axes).astype(self.std.dtype)
+        return self
+
+    def _place(self, x: Tensor) -> tuple[int, ...]:
+        """Return the shape in which the statistics stand beside x."""
+        if x.ndim < 1 + len(self.shape) or x.shape[1:1 + len(self.shape)] != self.shape:
+            raise ShapeError(f"UnitGaussian({self.shape}): x has shape {x.shape}; after the batch it must begin with {self.shape}")
+        return (*self.shape, *(1,) * (x.ndim - 1 - len(self.shape)))
+
+    def forward(self, x: Any) -> Tensor:
+        """Return (x - mean) / (std + eps); x: (batch, channels, *space)."""
+        x = as_tensor(x)
+        place = self._place(x)
+        return (x - self.mean.detach().reshape(place)) / (self.std.detach().reshape(place) + self.eps)
+
+    def inverse(self, x: Any) -> Tensor:
+        """Return x (std + eps) + mean."""
+        x = as_tensor(x)
+        place = self._place(x)
+        return x * (self.std.detach().reshape(place) + self.eps) + self.mean.detach().reshape(place)
