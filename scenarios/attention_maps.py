@@ -66,8 +66,8 @@ def scores_of(weights, lengths):
 def main(run, config):
     """Train or load a model, capture the attention, score and draw the heads."""
     if config.tokens < 8 or min(config.vocabulary, config.steps) < 2:
-        raise InputError(f"--tokens {config.tokens} must be at least 8, --vocabulary {config.vocabulary} and --steps {config.steps} at least "
-                         "2")
+        raise InputError(f"--tokens {config.tokens} must be at least 8, --vocabulary {config.vocabulary} and --steps {config.steps} at "
+                         "least 2")
     nn.seed(config.seed)
     if config.model:
         model = nn.GPT.from_pretrained(config.model).to(run.device)
@@ -86,7 +86,7 @@ def main(run, config):
                 progress.step(loss=row["loss"])
                 run.checkpoint(trainer.state_dict())
         run.checkpoint(trainer.state_dict(), every=0.0)
-        rows = trainer.metrics.rows()
+        rows = trainer.history()
         run.facts["loss at the end"], run.facts["loss of a guess"] = rows[-1]["loss"], float(np.log(config.vocabulary))
         run.results.write("training/loss", [row["loss"] for row in rows], "", (io.Axis("step"),))
         run.figure(course(rows, config.vocabulary), "training")

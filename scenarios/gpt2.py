@@ -64,7 +64,7 @@ def main(run, config):
             run.checkpoint(trainer.state_dict())
     run.checkpoint(trainer.state_dict(), every=0.0)
 
-    rows = trainer.metrics.rows()
+    rows = trainer.history()
     seconds = float(np.median([row["seconds"] for row in rows[1:]]))                     # the first step fills caches
     count = sum(p.size for p in model.parameters())
     layers, width = len(model.blocks), model.embedding.weight.shape[1]

@@ -90,11 +90,11 @@ def main(run, config):
         raise InputError(f"--data {config.data}: has {len(names)} names; give 20 or more, one on each line, without dots; --held_out "
                          f"{config.held_out:g} must be between 0 and 1")
     alphabet, length = [".", *sorted(set("".join(names)))], max(map(len, names)) + 1
-    everything = encode(names, alphabet, length)
+    everything = inputs, targets = encode(names, alphabet, length)
     exact = surprise(count_pairs(*everything, len(alphabet)), *everything)
     order = generator.permutation(len(names))
     cut = max(1, round(config.held_out * len(names)))
-    test, train = (tuple(part[rows] for part in everything) for rows in (order[:cut], order[cut:]))
+    test, train = ((inputs[rows], targets[rows]) for rows in (order[:cut], order[cut:]))
     counted = surprise(count_pairs(*train, len(alphabet), add=1.0), *test)
     run.log(f"{len(names)} names of up to {length - 1} letters; pairs counted over all of them: {exact:.5f}; on held-out "
             f"names: {counted:.4f}")
@@ -124,7 +124,7 @@ def main(run, config):
                 progress.step(loss=row["loss"])
                 run.checkpoint({"done": done, "now": name, "trainer": trainer.state_dict()})
         done[name] = trainer.state_dict()
-        rows[name] = trainer.metrics.rows()
+        rows[name] = trainer.history()
         reached = [row["held-out loss"] for row in rows[name] if "held-out loss" in row][-1]
         invented = invent(model, alphabet, length, config.samples, hp.random.Generator(config.seed))
         run.facts[f"on held-out names: {name}"] = reached

@@ -95,7 +95,7 @@ def main(run, config):
     with hp.no_grad():
         read = np.concatenate([hp.argmax(model.eval()(x), axis=-1).to("cpu").numpy() for x, _ in test.once()])
     right = 100.0 * np.mean(read == answers)
-    rows = trainer.metrics.rows()
+    rows = trainer.history()
     run.facts["parameters"], run.facts["accuracy on unseen digits (%)"] = sum(p.size for p in model.parameters()), right
     run.facts["seconds a step"] = float(np.median([row["seconds"] for row in rows]))
     run.log(f"{right:.2f} % of {config.tested} unseen digits read right")

@@ -72,7 +72,7 @@ def main(run, config):
             run.checkpoint(trainer.state_dict())
     run.checkpoint(trainer.state_dict(), every=0.0)
 
-    rows = trainer.metrics.rows()
+    rows = trainer.history()
     seen = [row for row in rows if "validation loss" in row]
     start = [letters.index("\n") if "\n" in letters else 0]
     written = model.eval().generate(
@@ -80,7 +80,7 @@ def main(run, config):
     sample = "".join(letters[i] for i in written[0][1:])
     run.path("sample.txt").write_text(sample, encoding="utf-8")
     run.log(f"validation loss {seen[-1]['validation loss']:.4f} after {trainer.steps} steps; written to sample.txt:\n{sample}")
-    run.facts["validation loss"], run.facts["lowest"] = seen[-1]["validation loss"], trainer.best["value"]
+    run.facts["validation loss"], run.facts["lowest"] = seen[-1]["validation loss"], min(row["validation loss"] for row in seen)
     run.facts["parameters"] = sum(p.size for p in model.parameters())
     run.facts["seconds a step"] = float(np.median([row["seconds"] for row in rows]))
     run.facts["sample"] = sample

@@ -72,7 +72,7 @@ def main(run, config):
     given = unseen[drawn][0][:, :config.length]
     written = sorted_by(model.eval(), given)
     right = (written == np.sort(given, axis=1)).all(axis=1)
-    rows = trainer.metrics.rows()
+    rows = trainer.history()
     run.facts["sorted right (%)"], run.facts["sequences tested"] = 100.0 * right.mean(), len(right)
     run.facts["different ones among them"] = len(np.unique(drawn))
     run.facts["parameters"], run.facts["loss"] = sum(p.size for p in model.parameters()), rows[-1]["loss"]

@@ -6,6 +6,7 @@ from typing import Any
 
 from hyperion.cli.run import duration
 from hyperion.cli.scenarios import checked, parse
+from hyperion.cpu.allocation import keep_pages
 from hyperion.errors import InputError, nearest
 from hyperion.io.toml import flatten_table, read_toml
 from hyperion.pde.datasets import RECIPES, Recipe, make_dataset
@@ -44,7 +45,9 @@ def make_data_command(words: list[str]) -> int:
         return 0
     for name in ("samples", "out"):
         if name not in own:
-            raise InputError(f"make-data {recipe.name}: --{name} is missing; hyperion make-data {recipe.name} --samples 1000 --out {recipe.name}.h5")
+            raise InputError(f"make-data {recipe.name}: --{name} is missing; hyperion make-data {recipe.name} --samples 1000 --out "
+                             f"{recipe.name}.h5")
+    keep_pages()
     shown = Shown(recipe.name)
     path = make_dataset(
         recipe.name, own["out"], own["samples"], seed=own.get("seed", 0), workers=own.get("workers", 1), resume="resume" in switches,
@@ -104,4 +107,5 @@ class Shown:
             return
         self.shown = now
         rate = (done - self.start) / max(now - self.began, 1e-9)
-        print(f"{self.name}: {done}/{total} samples, {rate:.3g}/s, {duration((total - done) / max(rate, 1e-9))} left", file=sys.stderr, flush=True)
+        print(f"{self.name}: {done}/{total} samples, {rate:.3g}/s, {duration((total - done) / max(rate, 1e-9))} left",
+              file=sys.stderr, flush=True)

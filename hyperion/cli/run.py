@@ -142,6 +142,7 @@ class Run:
         """Keep the state if `every` seconds have passed since the last time, or if Ctrl-C asked to stop: then the run ends here, with exit
         code 130.
 
+        state: a tree, or a function that returns one, called only when it is written.
         every: [s]; default 30, in a smoke run 0; 0 always writes. The results staged so far are saved first; the checkpoint before stays
         as checkpoint-previous.h5.
         Raises: FileError if the disk is full (the earlier checkpoint stays valid); KeyboardInterrupt after Ctrl-C.
@@ -152,7 +153,7 @@ class Run:
             return
         self._claim()
         self.results.save()
-        save_tree(self.directory / "checkpoint.h5", state, self.directory / "checkpoint-previous.h5")
+        save_tree(self.directory / "checkpoint.h5", state() if callable(state) else state, self.directory / "checkpoint-previous.h5")
         self._checkpointed = time.monotonic()
         self._to_file("checkpoint written")
         if self._stop_asked:

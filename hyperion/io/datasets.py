@@ -177,7 +177,8 @@ class DatasetParts:
             raise FileError(f"{out}: {self.folder} is in the way; move it")
         started = self.folder.is_dir() and any(self.folder.glob("*.h5"))
         if started and not (resume or overwrite):
-            raise FileError(f"{out}: a run was interrupted and left {self.folder}; add --resume to go on with it, --overwrite to start again")
+            raise FileError(f"{out}: a run was interrupted and left {self.folder}; add --resume to go on with it, or --overwrite to start "
+                            "again")
         try:
             self.folder.mkdir(exist_ok=True)
         except OSError as error:
@@ -230,12 +231,12 @@ class DatasetParts:
                 file.create_dataset(place, data=array.astype(h5py.string_dtype()) if array.dtype.kind == "U" else array)
 
     def join(self, batches: int, samples: int) -> None:
-        """Write the file from all batches, in one step, and remove them. Raises: FileError if the disk is too full; the batches then stay."""
+        """Write the file from all batches, in one step, and remove them. Raises: FileError if the disk is too full; they then stay."""
         parts = [self.folder / f"{i:08d}.h5" for i in range(batches)]
         needed, free = sum(part.stat().st_size for part in parts), shutil.disk_usage(self.folder).free
         if free < 1.05 * needed + 2**20:                          # beforehand: the HDF5 library crashes on a disk that fills up
-            raise FileError(f"out={str(self.path)!r}: joining the batches takes {needed / 2**20:.0f} MiB, {free / 2**20:.0f} are free; free some "
-                            "space and add --resume: the samples are kept")
+            raise FileError(f"out={str(self.path)!r}: joining the batches takes {needed / 2**20:.0f} MiB, {free / 2**20:.0f} are free; free "
+                            "some space and add --resume: the samples are kept")
         whole = self.folder / "joined.h5.part"
         with h5py.File(whole, "w") as new:
             new.attrs.update({"format": FORMAT} | self.described)

@@ -28,8 +28,8 @@ def read_pdebench(path: str | Path, samples: slice = slice(None), argument: str 
     """Return a file of PDEBench: the state at the first time as input (the permeability for Darcy), all times as output.
 
     samples: which of them; only these are read. Several fields are stacked along a new axis after that of the times.
-    Returns: Dataset with inputs {"initial": (samples, [fields,] space...)} and outputs {"solution": (samples, times, [fields,] space...)}; of
-    Darcy {"permeability"} and {"pressure"}, (samples, x, y).
+    Returns: Dataset with inputs {"initial": (samples, [fields,] space...)} and outputs {"solution": (samples, times, [fields,] space...)};
+    of Darcy {"permeability"} and {"pressure"}, (samples, x, y).
     Raises: FileError, with the argument's name, for a file that is missing, damaged, of no such layout, or has NaN (with the sample).
 
     >>> import tempfile

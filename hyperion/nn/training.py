@@ -174,6 +174,11 @@ class Trainer:
                     bar.update()
                 yield row
 
+    def history(self) -> list[dict[str, Any]]:
+        """Return the metrics of all steps so far, those before a resume among them, from the folder."""
+        self._folder("history")
+        return [] if self.metrics is None else self.metrics.rows()
+
     def step(self) -> dict[str, Any]:
         """Make one step of the optimiser and return its metrics."""
         began = time.perf_counter()

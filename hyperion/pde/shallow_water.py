@@ -135,8 +135,8 @@ class ShallowWaterSolver:
         courant = step * float(((abs(values[..., 1, :, :] / safe) + wave) / dx + (abs(values[..., 2, :, :] / safe) + wave) / dy).max())
         if courant > LIMIT:
             where = "for the start" if done == 0 else f"at step {done} (time {done * step:.4g})"
-            raise StabilityError(f"ShallowWaterSolver: step={step:g} exceeds the stable {step * LIMIT / courant:.3g} {where} (Courant number "
-                                 f"{courant:.3g}, limit {LIMIT:g}); give a shorter step")
+            raise StabilityError(f"ShallowWaterSolver: step={step:g} exceeds the stable {step * LIMIT / courant:.3g} {where} (Courant "
+                                 f"number {courant:.3g}, limit {LIMIT:g}); give a shorter step")
 
 
 def _part(x: Tensor, axis: int, start: int, stop: int | None) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Any
 from hyperion.autograd import Tensor
 from hyperion.autograd import functions as hp
 from hyperion.autograd.random import Generator, gamma_probability
-from hyperion.probability.distribution import Distribution, is_finite, is_positive, parameters, require, times_log
+from hyperion.probability.distribution import Distribution, drawing, is_finite, is_positive, parameters, require, times_log
 
 __all__ = ["Beta", "Exponential", "Gamma", "HalfNormal", "Laplace", "LogNormal", "Normal", "StudentT", "Uniform"]
 
@@ -35,7 +35,7 @@ class Normal(Distribution):
     variance = property(lambda self: hp.square(self.scale), doc="The variance.")
 
     def sample(self, generator: Generator, shape: Any = ()) -> Tensor:
-        return generator.normal(self._draw_shape(shape), self._mean, self.scale)
+        return drawing(generator).normal(self._draw_shape(shape), self._mean, self.scale)
 
     def log_prob(self, value: Any) -> Tensor:
         z = (self._value(value) - self._mean) / self.scale
@@ -107,7 +107,7 @@ class HalfNormal(Distribution):
     variance = property(lambda self: hp.square(self.scale) * (1.0 - 2.0 / math.pi), doc="The variance.")
 
     def sample(self, generator: Generator, shape: Any = ()) -> Tensor:
-        return hp.abs(generator.normal(self._draw_shape(shape), dtype=self.dtype, device=self.device)) * self.scale
+        return hp.abs(drawing(generator).normal(self._draw_shape(shape), dtype=self.dtype, device=self.device)) * self.scale
 
     def log_prob(self, value: Any) -> Tensor:
         x = self._value(value)
@@ -142,7 +142,7 @@ class Uniform(Distribution):
     variance = property(lambda self: hp.square(self.width) / 12.0, doc="The variance.")
 
     def sample(self, generator: Generator, shape: Any = ()) -> Tensor:
-        return generator.uniform(self._draw_shape(shape), self.low, self.high)
+        return drawing(generator).uniform(self._draw_shape(shape), self.low, self.high)
 
     def log_prob(self, value: Any) -> Tensor:
         x = self._value(value)
@@ -174,7 +174,7 @@ class Laplace(Distribution):
     variance = property(lambda self: 2.0 * hp.square(self.scale), doc="The variance.")
 
     def sample(self, generator: Generator, shape: Any = ()) -> Tensor:
-        return generator.laplace(self._draw_shape(shape), self._mean, self.scale)
+        return drawing(generator).laplace(self._draw_shape(shape), self._mean, self.scale)
 
     def log_prob(self, value: Any) -> Tensor:
         return -hp.abs(self._value(value) - self._mean) / self.scale - hp.log(2.0 * self.scale)
@@ -217,7 +217,7 @@ class StudentT(Distribution):
 
     def sample(self, generator: Generator, shape: Any = ()) -> Tensor:
         whole, half = self._draw_shape(shape), 0.5 * self.freedom
-        z = generator.normal(whole, dtype=self.dtype, device=self.device)
+        z = drawing(generator).normal(whole, dtype=self.dtype, device=self.device)
         # z / sqrt(chi^2 / freedom), through logarithms: chi^2 underflows for few degrees of freedom
         log_ratio = 0.5 * (hp.log(half) - generator.log_gamma(whole, half))
         return self.location + self.scale * z * hp.exp(log_ratio)
@@ -254,7 +254,7 @@ class Exponential(Distribution):
     variance = property(lambda self: hp.square(1.0 / self.rate), doc="The variance.")
 
     def sample(self, generator: Generator, shape: Any = ()) -> Tensor:
-        return generator.exponential(self._draw_shape(shape), 1.0 / self.rate)
+        return drawing(generator).exponential(self._draw_shape(shape), 1.0 / self.rate)
 
     def log_prob(self, value: Any) -> Tensor:
         x = self._value(value)
@@ -285,7 +285,7 @@ class Gamma(Distribution):
     variance = property(lambda self: self.concentration / hp.square(self.rate), doc="The variance.")
 
     def sample(self, generator: Generator, shape: Any = ()) -> Tensor:
-        return generator.gamma(self._draw_shape(shape), self.concentration, 1.0 / self.rate)
+        return drawing(generator).gamma(self._draw_shape(shape), self.concentration, 1.0 / self.rate)
 
     def log_prob(self, value: Any) -> Tensor:
         x, a = self._value(value), self.concentration
@@ -324,7 +324,7 @@ class Beta(Distribution):
         return self.a * self.b / (total * total * (total + 1.0))
 
     def sample(self, generator: Generator, shape: Any = ()) -> Tensor:
-        return generator.beta(self._draw_shape(shape), self.a, self.b)
+        return drawing(generator).beta(self._draw_shape(shape), self.a, self.b)
 
     def log_prob(self, value: Any) -> Tensor:
         x = self._value(value)

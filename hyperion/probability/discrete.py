@@ -7,7 +7,7 @@ from hyperion.autograd import Tensor, stop_gradient
 from hyperion.autograd import functions as hp
 from hyperion.autograd.random import Generator, gamma_probability
 from hyperion.errors import InputError, ShapeError
-from hyperion.probability.distribution import Distribution, log_of, parameters, require
+from hyperion.probability.distribution import Distribution, drawing, log_of, parameters, require
 
 __all__ = ["Bernoulli", "Categorical", "Poisson"]
 
@@ -41,7 +41,7 @@ class Bernoulli(Distribution):
     variance = property(lambda self: self.probability * (1.0 - self.probability), doc="The variance.")
 
     def sample(self, generator: Generator, shape: Any = ()) -> Tensor:
-        return generator.bernoulli(self._draw_shape(shape), self.probability.detach()).astype(self.dtype)
+        return drawing(generator).bernoulli(self._draw_shape(shape), self.probability.detach()).astype(self.dtype)
 
     def log_prob(self, value: Any) -> Tensor:
         x = self._value(value)
@@ -97,7 +97,7 @@ class Categorical(Distribution):
         return hp.arange(self.logits.shape[-1], dtype=self.dtype, device=self.device)
 
     def sample(self, generator: Generator, shape: Any = ()) -> Tensor:
-        return generator.categorical(self._draw_shape(shape), self.logits.detach())
+        return drawing(generator).categorical(self._draw_shape(shape), self.logits.detach())
 
     def log_prob(self, value: Any) -> Tensor:
         chosen = hp.expand_dims(self._value(value), -1) == self._numbers()
@@ -128,7 +128,7 @@ class Poisson(Distribution):
     variance = property(lambda self: self.rate, doc="The variance.")
 
     def sample(self, generator: Generator, shape: Any = ()) -> Tensor:
-        return generator.poisson(self._draw_shape(shape), self.rate.detach())
+        return drawing(generator).poisson(self._draw_shape(shape), self.rate.detach())
 
     def log_prob(self, value: Any) -> Tensor:
         k = self._value(value)

@@ -17,6 +17,13 @@ from hyperion.errors import DtypeError, InputError, ShapeError
 __all__ = ["Distribution"]
 
 
+def drawing(generator: Any) -> Generator:
+    """Return a generator, or refuse what is none: a seed, for example."""
+    if not isinstance(generator, Generator):
+        raise InputError(f"sample(generator, ...): generator is a {type(generator).__name__}; it must be a hyperion.random.Generator(seed)")
+    return generator
+
+
 class Distribution(ABC):
     """A probability distribution, or an array of independent ones.
 

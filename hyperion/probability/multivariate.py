@@ -11,7 +11,7 @@ from hyperion.autograd.dtypes import is_floating
 from hyperion.autograd.ops.linalg import cholesky, solve_triangular
 from hyperion.autograd.random import Generator
 from hyperion.errors import InputError, ShapeError
-from hyperion.probability.distribution import Distribution, is_finite, is_positive, parameters, require, times_log
+from hyperion.probability.distribution import Distribution, drawing, is_finite, is_positive, parameters, require, times_log
 
 __all__ = ["Dirichlet", "MultivariateNormal"]
 
@@ -87,7 +87,7 @@ class MultivariateNormal(Distribution):
 
     def sample(self, generator: Generator, shape: Any = ()) -> Tensor:
         whole = (*self._draw_shape(shape), *self.event_shape)
-        z = generator.normal((*whole, 1), dtype=self.dtype, device=self.device)
+        z = drawing(generator).normal((*whole, 1), dtype=self.dtype, device=self.device)
         return self._mean + (self.scale_tril @ z)[..., 0]
 
     def log_prob(self, value: Any) -> Tensor:
@@ -125,7 +125,7 @@ class Dirichlet(Distribution):
     variance = property(lambda self: self.mean * (1.0 - self.mean) / (self.total + 1.0), doc="The variance of each part, (..., n).")
 
     def sample(self, generator: Generator, shape: Any = ()) -> Tensor:
-        return generator.dirichlet(self._draw_shape(shape), self.concentration)
+        return drawing(generator).dirichlet(self._draw_shape(shape), self.concentration)
 
     def log_norm(self) -> Tensor:
         """Return the logarithm of the integral of the density without its factor, shape batch_shape."""

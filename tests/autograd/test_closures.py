@@ -297,7 +297,8 @@ def test_the_output_of_one_checkpoint_in_the_closure_of_another():
 
 
 @pytest.mark.parametrize("use", [
-    lambda: hp.linear_solve(lambda x: 2 * x, np.arange(3)), lambda: hp.linear_solve(lambda x: x, f64([1.0]), "cg"), lambda: hp.CG(tolerance=-1.0),
+    lambda: hp.linear_solve(lambda x: 2 * x, np.arange(3)), lambda: hp.linear_solve(lambda x: x, f64([1.0]), "cg"),
+    lambda: hp.CG(tolerance=-1.0),
     lambda: hp.GMRES(restart=0), lambda: hp.Newton(iterations="a"), lambda: hp.root_solve(lambda x: x, 1),
 ])
 def test_wrong_arguments_of_the_solvers(use):

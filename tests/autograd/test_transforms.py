@@ -30,6 +30,7 @@ from hyperion.autograd import (
     vjp,
     where,
 )
+from hyperion.errors import InputError
 
 X = np.array(0.3)
 

@@ -239,6 +239,26 @@ def test_kernels_serve_what_they_are_meant_for(monkeypatch, small):
 
 
 @NATIVE
+def test_a_sweep_that_starts_at_an_operation_of_several_outputs_works_on_arrays(monkeypatch, small, random):
+    def refuse(*_, **__):
+        raise AssertionError("the rule on Tensors")
+
+    for norm in (hp.layer_norm, hp.rms_norm):
+        x = hp.asarray(random.normal(size=(4, 6)), requires_grad=True)
+        g = hp.asarray(random.normal(size=(4, 6)))
+        norm(x).backward(gradient=g, retain_graph=True)
+        plain = x.grad.numpy()
+        x.grad = None
+        y = norm(x)
+        with monkeypatch.context() as patch:
+            patch.setattr(y.node.op, "vjp", refuse)
+            y.backward(gradient=g)
+        np.testing.assert_array_equal(x.grad.numpy(), plain)
+        expected = hp.grad(lambda x, f=norm, g=g: hp.sum(f(x) * g))(x.detach()).numpy()
+        np.testing.assert_allclose(plain, expected, rtol=0, atol=1e-13)
+
+
+@NATIVE
 def test_second_derivatives_take_the_rules_on_tensors(monkeypatch, small):
     x = hp.asarray(np.linspace(-2.0, 2.0, 7))
 

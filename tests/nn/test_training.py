@@ -107,6 +107,8 @@ def test_nothing_to_resume(tmp_path):
         make().resume()
     with pytest.raises(InputError, match="without folder"):
         make().save()
+    with pytest.raises(InputError, match="without folder"):
+        make().history()
 
 
 @pytest.mark.parametrize("changed, message", [
@@ -356,7 +358,9 @@ def test_mean_loss_weighs_batches_and_leaves_the_model_as_it_was():
 
 
 def test_metrics_go_to_csv_and_json_lines(tmp_path):
-    rows = finish(linear_case(folder=tmp_path, evaluate=lambda model: {"validation loss": 0.5}, evaluate_every=2), 4)
+    trainer = linear_case(folder=tmp_path, evaluate=lambda model: {"validation loss": 0.5}, evaluate_every=2)
+    rows = finish(trainer, 4)
+    assert trainer.history() == rows
     assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == rows
     with open(tmp_path / "metrics.csv", newline="") as file:
         table = list(csv.DictReader(file))

@@ -12,18 +12,29 @@ from hyperion.autograd.ops.reductions import sum
 from hyperion.autograd.ops.shaping import broadcast_to, permute_dims, reshape, sum_to
 from hyperion.autograd.table import Primitive, general
 from hyperion.autograd.tensor import Tensor, as_tensor
+from hyperion.cpu.pool import ARRAYS
 from hyperion.errors import ShapeError
 
 __all__ = ["pointwise"]
+
+POOLED = 1 << 18        # bytes from which the memory of a result is used again
 
 
 def _forward(xp: Any, x: Any, weight: Any, *terms: Any) -> Any:
     half = is_half(x.dtype)
     first, second = (x.astype(np.float32), weight.astype(np.float32)) if half else (x, weight)
-    out = xp.matmul(second, first)
+    out = multiplied(xp, second, first)
     for term in terms:
         out += term         # in place: a new array of this size would cost more than the sum
     return out.astype(x.dtype, copy=False)
+
+
+def multiplied(xp: Any, x: Any, y: Any) -> Any:
+    """Return a matrix times stacked matrices, or two matrices; a large result in memory that is used again: fresh pages cost more."""
+    shape = (*y.shape[:-2], x.shape[-2], y.shape[-1])
+    if xp is not np or x.dtype != y.dtype or math.prod(shape) * x.dtype.itemsize < POOLED:
+        return xp.matmul(x, y)
+    return np.matmul(x, y, out=ARRAYS.empty(shape, x.dtype)[0])
 
 
 def _vjp(g: Tensor, out: Tensor, x: Tensor, weight: Tensor, *terms: Tensor) -> tuple[Tensor | None, ...]:

@@ -19,6 +19,7 @@ import numpy as np
 
 from hyperion import config
 from hyperion.autograd.dtypes import FLOAT, complex_dtype, is_complex, is_floating, real_dtype
+from hyperion.autograd.ops.channels import multiplied
 from hyperion.autograd.ops.shaping import astype, permute_dims
 from hyperion.autograd.table import Primitive, linear
 from hyperion.autograd.tensor import Tensor, as_tensor
@@ -74,7 +75,7 @@ def _modes(xp: Any, x: Any, kept: Sizes, inverse: bool) -> Any:
     for axis in reversed(range(rank)):
         n = space[axis]
         waves = _waves(n, counts[axis], inverse, axis == rank - 1, x.dtype, place)
-        part = waves @ part.reshape(-1, n).T                        # (2 k, everything before)
+        part = multiplied(xp, waves, part.reshape(-1, n).T)         # (2 k, everything before)
     size = math.prod(lead)
     part = part.reshape(*(n for k in counts for n in (2, k)), size)
     before = (slice(None),) * (2 * rank - 2)
@@ -130,7 +131,7 @@ def _from_modes(xp: Any, y: Any, kept: Sizes, space: Sizes, inverse: bool) -> An
     part = whole.reshape(-1, size)
     for axis, (n, count) in enumerate(zip(space, counts, strict=True)):
         waves = _waves(n, count, inverse, axis == rank - 1, dtype, place)
-        part = part.reshape(2 * count, -1).T @ waves                # (everything after, n)
+        part = multiplied(xp, part.reshape(2 * count, -1).T, waves)         # (everything after, n)
     return part.reshape(*lead, *space)
 
 

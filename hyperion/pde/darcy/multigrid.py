@@ -1,7 +1,7 @@
 """Conjugate gradients for -div(a grad u) = f, preconditioned by geometric multigrid; raw arrays with samples along axis 0.
 
-Unknowns sit at the nodes of a grid, u = 0 at its outer nodes. A face between two nodes has a conductance; the discrete equation balances the
-flow through the faces of a node's control volume. A coarse grid keeps every second node and, of an odd number of cells, the last one: its
+Unknowns sit at the nodes of a grid, u = 0 at its outer nodes. A face between two nodes has a conductance; the discrete equation balances
+the flow through the faces of a node's control volume. A coarse grid keeps every second node and, of an odd number of cells, the last one: its
 conductances are those of two faces in series, and of the rows between shared by their neighbours. So any number of cells will do.
 Source: Briggs, Henson and McCormick, A Multigrid Tutorial, 2nd ed. (2000), chapters 3 and 7; Tatebe (1993) for the combination with CG.
 """
@@ -113,7 +113,8 @@ def _prolong(coarse: Any, how: tuple[int, int, Any] | None, axis: int) -> Any:
     shape[axis] = nodes
     fine = devices.namespace(coarse).empty(shape, coarse.dtype)
     fine[_at(axis, slice(0, 2 * pairs + 1, 2))] = coarse[_at(axis, slice(0, pairs + 1))]
-    fine[_at(axis, slice(1, 2 * pairs, 2))] = left * coarse[_at(axis, slice(0, pairs))] + (1.0 - left) * coarse[_at(axis, slice(1, pairs + 1))]
+    lower, upper = coarse[_at(axis, slice(0, pairs))], coarse[_at(axis, slice(1, pairs + 1))]
+    fine[_at(axis, slice(1, 2 * pairs, 2))] = left * lower + (1.0 - left) * upper
     if nodes > 2 * pairs + 1:
         fine[_at(axis, slice(nodes - 1, nodes))] = coarse[_at(axis, slice(pairs + 1, pairs + 2))]
     return fine
@@ -169,7 +170,7 @@ def solve(cx: Any, cy: Any, b: Any, tolerance: float) -> tuple[Any, int]:
     Raises: ConvergenceError with the sample and what it reached.
     """
     xp = devices.namespace(b)
-    samples, ny, nx = b.shape
+    _, ny, nx = b.shape
     level = Level(cx, cy, list(range(nx)), list(range(ny)))
     goal = tolerance * _norms(xp, b)
     u, r = xp.zeros_like(b), b.copy()
@@ -192,8 +193,8 @@ def solve(cx: Any, cy: Any, b: Any, tolerance: float) -> tuple[Any, int]:
         p += z
     worst = int(xp.argmax(_norms(xp, r) - goal))
     reached = float(_norms(xp, r)[worst] / max(float(goal[worst]) / tolerance, 1e-300))
-    raise ConvergenceError(f"DarcySolver: |b - A u| / |b| = {reached:.3g} of sample {worst} after {MOST} iterations, wanted {tolerance:.3g}; the "
-                           "permeability may span too many orders of magnitude: give a larger tolerance")
+    raise ConvergenceError(f"DarcySolver: |b - A u| / |b| = {reached:.3g} of sample {worst} after {MOST} iterations, wanted {tolerance:.3g}; "
+                           "the permeability may span too many orders of magnitude: give a larger tolerance")
 
 
 def _dots(xp: Any, x: Any, y: Any) -> Any:

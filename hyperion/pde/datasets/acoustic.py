@@ -23,7 +23,8 @@ def _survey(o: Options) -> Survey:
     along = np.linspace(0.0, (n - 1) * h, o["shots"] + 2)[1:-1]
     sources = np.stack([np.full_like(along, h), along], axis=-1)[:, None]
     receivers = np.stack([np.full(n, h), np.arange(n) * h], axis=-1)
-    return Survey(sources, np.broadcast_to(receivers, (o["shots"], *receivers.shape)).copy(), ricker(o["frequency"], o["duration"], o["step"]))
+    receivers = np.broadcast_to(receivers, (o["shots"], *receivers.shape)).copy()
+    return Survey(sources, receivers, ricker(o["frequency"], o["duration"], o["step"]))
 
 
 def _speeds(o: Options, generators: Sequence[Generator]) -> np.ndarray:

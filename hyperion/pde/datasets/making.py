@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from hyperion.autograd.random import Generator
+from hyperion.cpu.allocation import keep_pages
 from hyperion.errors import InputError, NonFiniteError, nearest
 from hyperion.io import Axis
 from hyperion.io.datasets import DatasetParts, Stored
@@ -32,8 +33,8 @@ def make_dataset(
     Batches are kept beside the file, in `path` + ".parts", and joined at the end; `resume` goes on from those that a run left behind, and
     returns at once if the file is there and was made with the same arguments. The file is the same bytes whatever the number of workers
     and interruptions.
-    Raises: InputError for unknown kinds and options, or a resumed run with other ones; FileError for a path that cannot be written or exists;
-    what the solvers raise, with the number of the first sample of the batch.
+    Raises: InputError for unknown kinds and options, or a resumed run with other ones; FileError for a path that exists or cannot be
+    written; what the solvers raise, NonFiniteError with the samples of the batch.
 
     >>> import tempfile
     >>> from hyperion.io import read_dataset
@@ -91,8 +92,9 @@ def _run(kind: str, options: dict[str, Any], seed: int, work: list[tuple[int, ra
 
 
 def _begin() -> None:
-    """Set a worker up: one thread in native kernels and transforms, and an end when the process that started it ends, however it ends."""
+    """Set a worker up: one thread, memory that is kept, and an end when the process that started it ends, however it ends."""
     os.environ["HYPERION_THREADS"] = "1"
+    keep_pages()
     signal.signal(signal.SIGINT, signal.SIG_IGN)                  # Ctrl-C is the parent's: it cancels what has not begun
     above = multiprocessing.parent_process()
 

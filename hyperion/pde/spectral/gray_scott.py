@@ -40,7 +40,8 @@ class GrayScottSolver:
 
         start: (..., 2, *torus.shape), float32 or float64. diffusion: of u and v [length^2 / time]. feed, kill: F and k [1 / time].
         Each is a number, or one for each sample. Differentiable in all of them in every mode.
-        Raises: NonFiniteError that names the step if the solution blows up; ShapeError, DtypeError, InputError for arguments that do not fit.
+        Raises: NonFiniteError that names the step if the solution blows up; ShapeError, DtypeError, InputError for arguments that do not
+        fit.
         """
         name, shape, axes = "GrayScottSolver", self.torus.shape, self.torus.axes
         x = initial_state(name, "start", start, (2, *shape))

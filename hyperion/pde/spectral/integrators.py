@@ -43,7 +43,7 @@ class ETDRK4(Stepping):
     """Exponential time differencing, Runge-Kutta of order 4: L is stepped exactly, however stiff.
 
     step: the longest step. The coefficients (e^z - 1) / z ... are means over a circle around each z, so that no digits cancel.
-    Source: Cox and Matthews, J. Comput. Phys. 176 (2002), 430, eq. 26-29; Kassam and Trefethen, SIAM J. Sci. Comput. 26 (2005), 1214, eq. 2.5.
+    Source: Cox and Matthews, J. Comput. Phys. 176 (2002), 430, eq. 26-29; Kassam and Trefethen, SIAM J. Sci. Comput. 26 (2005), 1214.
 
     >>> ETDRK4(step=1e-3)
     ETDRK4(step=0.001)

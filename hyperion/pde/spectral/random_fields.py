@@ -19,7 +19,7 @@ class GaussianField:
 
     shape: points per axis, 1 or 2 axes. lengths: of the box, or one for all. Periodic: point j lies at j L / n; otherwise the normal
     derivative vanishes at the walls and the points, j L / (n - 1), include both.
-    tau: inverse correlation length [radians per length]. alpha: smoothness, above half the number of axes; samples then have alpha - axes / 2
+    tau: inverse correlation length [radians per length]. alpha: smoothness, above half the number of axes; samples have alpha - axes / 2
     derivatives. scale: factor of the field. mean_free: leave the constant mode out, as the operator-learning papers do.
     modes: largest number of modes per axis that is drawn; None: all the points resolve. With it given, the same generator draws the same
     function on every grid that resolves it.
@@ -50,7 +50,7 @@ class GaussianField:
         if not is_positive(scale):
             raise InputError(f"GaussianField(scale={scale!r}): give a positive number")
         if modes is not None and (not is_whole(modes, 4) or modes > min(points) or (periodic and modes % 2)):
-            raise InputError(f"GaussianField(modes={modes!r}): give an even number from 4 to the points of the shortest axis, {min(points)}")
+            raise InputError(f"GaussianField(modes={modes!r}): give an even number from 4 to {min(points)}, the points of the shortest axis")
         self.shape: tuple[int, ...] = tuple(int(n) for n in points)
         self.lengths: tuple[float, ...] = tuple(float(side) for side in sides)
         self.tau, self.alpha, self.scale = float(tau), float(alpha), float(scale)

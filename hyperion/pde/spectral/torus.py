@@ -24,7 +24,7 @@ class Torus:
     def __init__(self, shape: Sequence[int] | int, lengths: Sequence[float] | float = 1.0):
         points = tuple(shape) if np.iterable(shape) else (shape,)
         if not 1 <= len(points) <= 3 or not all(is_whole(n, 4) and n % 2 == 0 for n in points):
-            raise ShapeError(f"Torus(shape={shape!r}): give 1 to 3 axes of an even number of points, at least 4 (a power of two is fastest)")
+            raise ShapeError(f"Torus(shape={shape!r}): give 1 to 3 axes of an even number of points, at least 4; powers of two are fastest")
         sides = tuple(lengths) if np.iterable(lengths) else (lengths,) * len(points)
         if len(sides) != len(points) or not all(is_positive(side) for side in sides):
             raise InputError(f"Torus(shape={shape!r}, lengths={lengths!r}): give one positive length per axis, or one for all")
