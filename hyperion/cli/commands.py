@@ -1,5 +1,6 @@
 """The commands: what each line of `hyperion ...` does, and the exit codes 0, 2 (refused input) and 130 (interrupted)."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -10,7 +11,6 @@ from typing import Any
 
 from hyperion import config
 from hyperion.cli.info import info_text
-from hyperion.cli.make_data import make_data_command
 from hyperion.cli.run import Run, is_run
 from hyperion.cli.scenarios import Scenario, checked, find_scenario, merge, parse, scenario_names
 from hyperion.errors import FileError, HyperionError, InputError, nearest
@@ -196,6 +196,11 @@ def bench_command(words: list[str]) -> int:
     if not words or words[0] not in cases:
         raise InputError(f"bench {words[0] if words else ''!r}: unknown case; {nearest(words[0] if words else '', cases)}")
     return subprocess.run([sys.executable, str(folder / f"{words[0]}.py"), *words[1:]], check=False).returncode
+
+
+def make_data_command(words: list[str]) -> int:
+    """`hyperion make-data KIND ...`; the solvers are imported for it alone."""
+    return importlib.import_module("hyperion.cli.make_data").make_data_command(words)
 
 
 def refuse_environment() -> None:

@@ -11,8 +11,8 @@ LARGEST = 32 << 20                                  # [bytes] the most that glib
 def keep_pages() -> bool:
     """Ask the C library to keep freed memory up to 1 GiB, and to serve arrays up to 32 MiB from it; tell whether it does (glibc).
 
-    For this process and for good: meant for processes that step a field for long. The first touch of a fresh page costs more than an addition
-    on it: a step of the shallow-water solver on 4 x 3 x 128 x 128 numbers took 46 ms without and 9 ms with (Zen 5, one core).
+    For this process and for good: meant for processes that step a field for long. The first touch of a fresh page costs more than an
+    addition on it: a rate of the shallow-water solver on 4 x 3 x 128 x 128 numbers took 46 ms without and 9 ms with (AMD EPYC, one core).
 
     >>> keep_pages() in (True, False)
     True

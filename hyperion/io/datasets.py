@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
-import scipy.io
 
 from hyperion.errors import FileError, InputError
 from hyperion.io.files import hdf5_image, open_hdf5, sync_folder
@@ -128,7 +127,7 @@ def _load_matlab(path: Path, argument: str) -> dict[str, np.ndarray]:
         with open_hdf5(path, argument) as file:
             return {name: np.asarray(file[name]).T for name in file if isinstance(file[name], h5py.Dataset)}
     try:
-        return {name: value for name, value in scipy.io.loadmat(path).items() if not name.startswith("_")}
+        return {name: value for name, value in importlib.import_module("scipy.io").loadmat(path).items() if not name.startswith("_")}
     except FileNotFoundError as error:
         raise FileError(f"{argument}={str(path)!r}: no such file; give the path of a .mat file") from error
     except Exception as error:                                    # scipy raises classes of its own and plain ones
@@ -235,8 +234,8 @@ class DatasetParts:
         parts = [self.folder / f"{i:08d}.h5" for i in range(batches)]
         needed, free = sum(part.stat().st_size for part in parts), shutil.disk_usage(self.folder).free
         if free < 1.05 * needed + 2**20:                          # beforehand: the HDF5 library crashes on a disk that fills up
-            raise FileError(f"out={str(self.path)!r}: joining the batches takes {needed / 2**20:.0f} MiB, {free / 2**20:.0f} are free; free "
-                            "some space and add --resume: the samples are kept")
+            raise FileError(f"out={str(self.path)!r}: joining the batches takes {needed / 2**20:.0f} MiB, {free / 2**20:.0f} are free; "
+                            "free some space and add --resume: the samples are kept")
         whole = self.folder / "joined.h5.part"
         with h5py.File(whole, "w") as new:
             new.attrs.update({"format": FORMAT} | self.described)

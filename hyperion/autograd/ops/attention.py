@@ -28,7 +28,7 @@ from hyperion.autograd.ops.products import matmul, matrix_transpose
 from hyperion.autograd.ops.reductions import as_floating, sum
 from hyperion.autograd.ops.shaping import astype, broadcast_to, reshape, sum_to
 from hyperion.autograd.random import Generator
-from hyperion.autograd.random.bits import words
+from hyperion.autograd.random.bits import words, words_at
 from hyperion.autograd.table import Primitive, general
 from hyperion.autograd.tensor import Tensor, as_tensor
 from hyperion.errors import DtypeError, InputError, ShapeError
@@ -120,6 +120,14 @@ def _kept(xp: Any, dropout: Dropout, heads: int, tile: Tile, dtype: Any) -> Any:
     """Return 0 or 1 / (1 - rate) for each score of a tile."""
     rate, key, rows = dropout
     limit = xp.uint64(min(int(rate * 2.0**64), 2**64 - 1))
+    if xp is not np:        # one launch for the tile: the words are those below
+        b, h = xp.arange(*tile.batch, dtype=xp.uint64) % xp.uint64(rows), xp.arange(*tile.heads, dtype=xp.uint64)
+        i, j = xp.arange(*tile.rows, dtype=xp.uint64), xp.arange(*tile.keys, dtype=xp.uint64)
+        row = (b[:, None, None] * xp.uint64(heads) + h[:, None]) * xp.uint64(tile.whole_rows) + i
+        drawn = words_at(xp, key, 0, 0, row[..., None] * xp.uint64(tile.whole_keys) + j)
+        kept = (drawn >= limit).astype(dtype)
+        kept *= 1.0 / (1.0 - rate)
+        return kept
     out = xp.empty(tile.shape, dtype=dtype)
     count = (tile.rows[1] - tile.rows[0]) * tile.whole_keys
     for b in range(*tile.batch):

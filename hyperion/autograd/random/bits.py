@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from hyperion.gpu import philox as on_gpu
+
 __all__ = ["child_key", "philox", "seed_key", "words", "words_at"]
 
 Key = tuple[int, int]
@@ -61,7 +63,9 @@ def words(xp: Any, key: Key, draw: int, attempt: int, start: int, count: int) ->
 
 
 def words_at(xp: Any, key: Key, draw: int, attempt: int, index: Any) -> Any:
-    """Return the words of given numbers of a draw; index: array of uint64 with one axis."""
+    """Return the words of given numbers of a draw; index: array of uint64 with at least one axis."""
+    if xp.__name__ == "cupy":
+        return on_gpu.words_at(index, key, draw, attempt, DRAW)
     block, lane = index >> xp.uint64(2), index & xp.uint64(3)
     zero = xp.zeros_like(block)
     lanes = philox(xp, (block, zero + xp.uint64(attempt), zero + xp.uint64(draw), zero + xp.uint64(DRAW)), key)

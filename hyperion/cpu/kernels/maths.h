@@ -32,6 +32,7 @@ typedef REAL real;
 
 #ifdef WIDE
 typedef int64_t whole;
+#define LARGEST INT64_MAX
 enum { BITS = 52, BIAS = 1023 };
 #define ROUNDER 0x1.8p52
 #define LOWEST ((real)-708.4)          /* where exp is flushed to 0 */
@@ -55,6 +56,7 @@ enum { BITS = 52, BIAS = 1023 };
     -0.00048842017113303866 + (u) * TAIL_HIGH(u)))
 #else
 typedef int32_t whole;
+#define LARGEST INT32_MAX
 enum { BITS = 23, BIAS = 127 };
 #define ROUNDER 0x1.8p23f
 #define LOWEST (-87.3f)

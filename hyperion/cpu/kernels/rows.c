@@ -33,11 +33,19 @@ static void start(Job job, long threads) {
 
 /* Softmax. The row maximum is subtracted before exp, which otherwise overflows float32 above 88; one that is infinite is left: then NaN
    comes out where it must. */
+INLINE whole in_order(whole bits) { return bits ^ ((bits >> (8 * sizeof(whole) - 1)) & LARGEST); }
+
 INLINE real top_of(const real *restrict x, long n) {
-  real top = -(real)INFINITY;
-#pragma omp simd reduction(max : top)
-  for (long j = 0; j < n; j++) top = x[j] > top ? x[j] : top;
-  return isfinite(top) ? top : 0;
+  const union { real value; whole bits; } lowest = {-(real)INFINITY};
+  whole highest = in_order(lowest.bits);                 /* bits of numbers, as integers in the same order: their maximum becomes vector */
+#pragma omp simd reduction(max : highest)                /* code with every compiler, which that of numbers that may be NaN does not */
+  for (long j = 0; j < n; j++) {
+    const union { real value; whole bits; } number = {x[j]};
+    const whole key = in_order(number.bits);
+    highest = key > highest ? key : highest;
+  }
+  const union { whole bits; real value; } top = {in_order(highest)};
+  return isfinite(top.value) ? top.value : 0;
 }
 
 INLINE real sum_of_exp(const real *restrict x, long n, real top) {

@@ -1,7 +1,7 @@
 """Conjugate gradients for -div(a grad u) = f, preconditioned by geometric multigrid; raw arrays with samples along axis 0.
 
 Unknowns sit at the nodes of a grid, u = 0 at its outer nodes. A face between two nodes has a conductance; the discrete equation balances
-the flow through the faces of a node's control volume. A coarse grid keeps every second node and, of an odd number of cells, the last one: its
+the flow through the faces of a node's control volume. A coarse grid keeps every second node and, of an odd number of cells, the last: its
 conductances are those of two faces in series, and of the rows between shared by their neighbours. So any number of cells will do.
 Source: Briggs, Henson and McCormick, A Multigrid Tutorial, 2nd ed. (2000), chapters 3 and 7; Tatebe (1993) for the combination with CG.
 """
@@ -193,8 +193,8 @@ def solve(cx: Any, cy: Any, b: Any, tolerance: float) -> tuple[Any, int]:
         p += z
     worst = int(xp.argmax(_norms(xp, r) - goal))
     reached = float(_norms(xp, r)[worst] / max(float(goal[worst]) / tolerance, 1e-300))
-    raise ConvergenceError(f"DarcySolver: |b - A u| / |b| = {reached:.3g} of sample {worst} after {MOST} iterations, wanted {tolerance:.3g}; "
-                           "the permeability may span too many orders of magnitude: give a larger tolerance")
+    raise ConvergenceError(f"DarcySolver: |b - A u| / |b| = {reached:.3g} of sample {worst} after {MOST} iterations, wanted "
+                           f"{tolerance:.3g}; the permeability may span too many orders of magnitude: give a larger tolerance")
 
 
 def _dots(xp: Any, x: Any, y: Any) -> Any:

@@ -163,7 +163,8 @@ def _field_axes(o: Options) -> tuple[Axis, ...]:
 RANDOM_FIELD = Recipe(
     "random-field", "Gaussian random fields", {
         "resolution": (128, "points per axis"), "axes": (2, "1 or 2"), "length": (1.0, "of a side"),
-        "tau": (3.0, "inverse correlation length"), "alpha": (2.0, "smoothness"), "scale": (1.0, "factor"), "periodic": (True, "false: walls that insulate"),
+        "tau": (3.0, "inverse correlation length"), "alpha": (2.0, "smoothness"), "scale": (1.0, "factor"),
+        "periodic": (True, "false: walls that insulate"),
         "mean_free": (True, "without the constant mode"),
     },
     lambda o: {"field": Array("inputs", "", _field_axes(o))}, _random_field)

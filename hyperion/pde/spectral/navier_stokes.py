@@ -56,7 +56,7 @@ class VorticitySolver:
         inverse = mask / squared
         inverse[0, 0] = 0.0
         # The highest mode of an even number of points has no derivative of its own phase.
-        ky, kx = (np.where(2 * np.abs(self.torus.modes(k)) == n, 0.0, q) for k, n, q in zip((0, 1), self.torus.shape, (ky, kx), strict=True))
+        ky, kx = (np.where(2 * abs(self.torus.modes(k)) == n, 0.0, q) for k, n, q in zip((0, 1), self.torus.shape, (ky, kx), strict=True))
         return 1j * ky * inverse, -1j * kx * inverse
 
     def solve(self, w0: Any, duration: float, *, viscosity: Any, forcing: Any = None, saves: int = 1) -> Tensor:

@@ -50,7 +50,7 @@ class GaussianField:
         if not is_positive(scale):
             raise InputError(f"GaussianField(scale={scale!r}): give a positive number")
         if modes is not None and (not is_whole(modes, 4) or modes > min(points) or (periodic and modes % 2)):
-            raise InputError(f"GaussianField(modes={modes!r}): give an even number from 4 to {min(points)}, the points of the shortest axis")
+            raise InputError(f"GaussianField(modes={modes!r}): give an even number from 4 to {min(points)}, the shortest axis' points")
         self.shape: tuple[int, ...] = tuple(int(n) for n in points)
         self.lengths: tuple[float, ...] = tuple(float(side) for side in sides)
         self.tau, self.alpha, self.scale = float(tau), float(alpha), float(scale)
