@@ -114,7 +114,7 @@ def _pair(arrays: Mapping[str, Any], pairs: tuple[tuple[str, str], ...], path: P
 
 def _load_npz(path: Path, argument: str) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except FileNotFoundError as error:
         raise FileError(f"{argument}={str(path)!r}: no such file; give the path of an .npz file") from error
@@ -123,13 +123,15 @@ def _load_npz(path: Path, argument: str) -> dict[str, np.ndarray]:
 
 
 def _load_matlab(path: Path, argument: str) -> dict[str, np.ndarray]:
-    if path.is_file() and h5py.is_hdf5(path):                     # MATLAB 7.3: HDF5 with the axes reversed
+    if not path.is_file():
+        raise FileError(f"{argument}={str(path)!r}: no such file; give the path of a .mat file")
+    if h5py.is_hdf5(path):                     # MATLAB 7.3: HDF5 with the axes reversed
         with open_hdf5(path, argument) as file:
             return {name: np.asarray(file[name]).T for name in file if isinstance(file[name], h5py.Dataset)}
     try:
-        return {name: value for name, value in importlib.import_module("scipy.io").loadmat(path).items() if not name.startswith("_")}
-    except FileNotFoundError as error:
-        raise FileError(f"{argument}={str(path)!r}: no such file; give the path of a .mat file") from error
+        with open(path, "rb") as raw:
+            found = importlib.import_module("scipy.io").loadmat(raw)
+        return {name: value for name, value in found.items() if not name.startswith("_")}
     except Exception as error:                                    # scipy raises classes of its own and plain ones
         raise FileError(f"{argument}={str(path)!r}: cannot be read as MATLAB ({error}); copy or make it again") from error
 
@@ -160,7 +162,11 @@ class DatasetParts:
             raise InputError("--resume and --overwrite exclude each other: one goes on with the file, the other replaces it; give one")
         if not path.parent.is_dir():
             raise FileError(f"out={str(path)!r}: there is no folder {path.parent}; make it first")
-        self._settle(resume, overwrite)
+        try:
+            self._settle(resume, overwrite)
+        except BaseException:
+            self._unlock()
+            raise
 
     def _settle(self, resume: bool, overwrite: bool) -> None:
         out = f"out={str(self.path)!r}"
@@ -195,7 +201,8 @@ class DatasetParts:
                 file.attrs.update(self.described)
 
     def _refuse_other(self, before: dict[str, Any]) -> None:
-        differ = [f"{key} was {before.get(key)!r}, now {value!r}" for key, value in self.described.items() if before.get(key) != value]
+        plain = {key: value.item() if isinstance(value, np.generic) else value for key, value in before.items()}
+        differ = [f"{key} was {plain.get(key)!r}, now {value!r}" for key, value in self.described.items() if plain.get(key) != value]
         if differ:
             raise InputError(f"--resume: {self.path} was begun with other options: {'; '.join(differ)}; give the same, or --overwrite")
 
@@ -206,14 +213,15 @@ class DatasetParts:
                 fcntl = importlib.import_module("fcntl")
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            self._lock.close()
-            self._lock = None
             raise InputError(f"out={str(self.path)!r}: another process is making it; wait for it to end, or give another --out") from None
 
     def __enter__(self) -> "DatasetParts":
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._unlock()
+
+    def _unlock(self) -> None:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -253,9 +261,7 @@ class DatasetParts:
             os.fsync(file.fileno())
         os.replace(whole, self.path)
         sync_folder(self.path.parent)
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        self._unlock()
         shutil.rmtree(self.folder)
 
     def _create(self, new: h5py.File, place: str, stored: Stored, batch: Any, samples: int) -> None:

@@ -39,7 +39,7 @@ def test_burgers_against_cole_hopf():
 
 
 def test_burgers_is_of_order_four_in_time():
-    found = orders([burgers_error(128, step) for step in (0.08, 0.04, 0.02, 0.01)])
+    found = orders([burgers_error(128, step) for step in (0.04, 0.02, 0.01, 0.005)])
     assert np.all((found > 3.8) & (found < 4.2)), found
 
 
@@ -156,12 +156,14 @@ def test_navier_stokes_is_of_order_four_and_conserves():
     field = pde.GaussianField((64, 64), tau=7.0, alpha=2.5, scale=7.0 ** 1.5)
     w = field.sample(hp.random.Generator(0), dtype="float64").numpy() + 0.25
     torus = pde.Torus((64, 64))
-    states = {step: pde.VorticitySolver(torus, pde.ETDRK4(step)).solve(w, 1.0, viscosity=1e-3).numpy()[0] for step in (0.1, 0.05, 0.025, 0.00625)}
+    states = {step: pde.VorticitySolver(torus, pde.ETDRK4(step)).solve(w, 1.0, viscosity=1e-3).numpy()[0]
+              for step in (0.1, 0.05, 0.025, 0.00625)}
     found = orders([np.linalg.norm(states[step] - states[0.00625]) for step in (0.1, 0.05, 0.025)])
     assert np.all((found > 3.7) & (found < 4.3)), found
     assert abs(states[0.025].mean() - w.mean()) < 1e-15
     # Without viscosity to speak of, energy and enstrophy are conserved by the truncated equations (the state is smooth, the time short).
-    smooth = pde.GaussianField((64, 64), tau=7.0, alpha=6.0, scale=7.0 ** 5, modes=16).sample(hp.random.Generator(3), dtype="float64").numpy()
+    field = pde.GaussianField((64, 64), tau=7.0, alpha=6.0, scale=7.0 ** 5, modes=16)
+    smooth = field.sample(hp.random.Generator(3), dtype="float64").numpy()
     solver = pde.VorticitySolver(torus, pde.ETDRK4(0.01))
     later = solver.solve(smooth, 0.5, viscosity=1e-14).numpy()[0]
     energy = [sum(float((part.numpy() ** 2).mean()) for part in solver.velocity(state)) for state in (smooth, later)]
@@ -215,7 +217,8 @@ def test_derivatives_of_burgers_and_gray_scott(random):
     dot_test(lambda u, nu: burgers.solve(u, 0.1, viscosity=nu), (random.standard_normal((2, 32)), np.array([0.05, 0.1])))
     scott = pde.GrayScottSolver(pde.Torus((8, 8)), pde.ETDRK4(0.5))
     start = random.uniform(0.1, 0.9, (2, 8, 8))
-    dot_test(lambda s, d, f, k: scott.solve(s, 3.0, diffusion=(d, 1e-3), feed=f, kill=k), (start, np.array(2e-3), np.array(0.04), np.array(0.06)))
+    rates = (np.array(2e-3), np.array(0.04), np.array(0.06))
+    dot_test(lambda s, d, f, k: scott.solve(s, 3.0, diffusion=(d, 1e-3), feed=f, kill=k), (start, *rates))
 
 
 def test_vmap_over_initial_states(random):
@@ -245,7 +248,7 @@ def test_a_gradient_keeps_stretches_not_steps(random):
 
     peak(0.4)
     # 16 times as many steps need about 4 times the memory, not 16.
-    assert peak(51.2) < 7.0 * peak(3.2)
+    assert peak(12.8) < 7.0 * peak(0.8)
 
 
 def test_wrong_input():

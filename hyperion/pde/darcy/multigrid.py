@@ -3,7 +3,8 @@
 Unknowns sit at the nodes of a grid, u = 0 at its outer nodes. A face between two nodes has a conductance; the discrete equation balances
 the flow through the faces of a node's control volume. A coarse grid keeps every second node and, of an odd number of cells, the last: its
 conductances are those of two faces in series, and of the rows between shared by their neighbours. So any number of cells will do.
-Source: Briggs, Henson and McCormick, A Multigrid Tutorial, 2nd ed. (2000), chapters 3 and 7; Tatebe (1993) for the combination with CG.
+Source: Alcouffe, Brandt, Dendy and Painter, SIAM J. Sci. Stat. Comput. 2 (1981), 430, for interpolation by conductances; Briggs, Henson
+and McCormick, A Multigrid Tutorial, 2nd ed. (2000), chapters 3 and 7; Tatebe (1993) for the combination with CG.
 """
 from typing import Any
 
@@ -33,23 +34,27 @@ def multiply(cx: Any, cy: Any, u: Any) -> Any:
 
 
 class Level:
-    """One grid of the hierarchy: conductances, and linear interpolation from the next coarser one (None on the coarsest)."""
+    """One grid of the hierarchy: conductances, and interpolation from the next coarser one (None on the coarsest).
 
-    def __init__(self, cx: Any, cy: Any, x: Any, y: Any):
+    A node that goes takes the values of its two neighbours along an axis, weighted by the conductances: the flow through it is continuous.
+    """
+
+    def __init__(self, cx: Any, cy: Any):
         xp = self.xp = devices.namespace(cx)
         self.cx, self.cy = cx, cy
         diagonal = cx[:, 1:-1, 1:] + cx[:, 1:-1, :-1] + cy[:, 1:, 1:-1] + cy[:, :-1, 1:-1]
         self.damped = DAMPING / diagonal
-        ny, nx = len(y), len(x)
+        ny, nx = cx.shape[1], cy.shape[2]
         self.coarser: Level | None = None
         if (ny - 2) * (nx - 2) <= DENSE:
             self.inverse = self._dense_inverse()
             return
-        self.keep_x, self.keep_y = _kept(nx), _kept(ny)
-        self.from_x, self.from_y = _interpolation(xp, x, self.keep_x), _interpolation(xp, y, self.keep_y)
-        coarse_cx = _series(_shared(cx, 1, self.keep_y), 2, self.keep_x)
-        coarse_cy = _series(_shared(cy, 2, self.keep_x), 1, self.keep_y)
-        self.coarser = Level(coarse_cx, coarse_cy, [x[i] for i in self.keep_x], [y[i] for i in self.keep_y])
+        keep_x, keep_y = _kept(nx), _kept(ny)
+        self.from_x = _interpolation(cx, 2, keep_x)
+        self.from_y = _interpolation(xp.take(cy, xp.asarray(keep_x), axis=2), 1, keep_y)
+        coarse_cx = _series(_shared(cx, 1, keep_y), 2, keep_x)
+        coarse_cy = _series(_shared(cy, 2, keep_x), 1, keep_y)
+        self.coarser = Level(coarse_cx, coarse_cy)
 
     def _dense_inverse(self) -> Any:
         xp, (samples, ny, nx) = self.xp, (self.cx.shape[0], self.cx.shape[1], self.cy.shape[2])
@@ -73,7 +78,7 @@ class Level:
         for _ in range(SWEEPS - 1):
             self._smooth(u, b)
         rest = b - multiply(self.cx, self.cy, u)
-        coarse = self.coarser.cycle(_restrict(_restrict(rest, self.from_y, 1), self.from_x, 2))
+        coarse = self.coarser.cycle(_restrict(_restrict(rest, self.from_x, 2), self.from_y, 1))
         u += _prolong(_prolong(coarse, self.from_y, 1), self.from_x, 2)
         for _ in range(SWEEPS):
             self._smooth(u, b)
@@ -91,12 +96,14 @@ def _kept(nodes: int) -> list[int]:
     return [*range(0, nodes - 1, 2), nodes - 1]
 
 
-def _interpolation(xp: Any, at: Any, keep: list[int]) -> tuple[int, int, Any] | None:
-    """Return (fine nodes, pairs of coarse neighbours with a node between, the weights of the left ones); None if nothing is coarsened."""
-    if len(keep) == len(at):
+def _interpolation(c: Any, axis: int, keep: list[int]) -> tuple[int, int, Any] | None:
+    """Return (fine nodes, pairs of kept neighbours with a node between, weights of the lower ones); None if nothing is coarsened."""
+    nodes = c.shape[axis] + 1
+    if len(keep) == nodes:
         return None
-    pairs = (len(at) - 1) // 2
-    return len(at), pairs, xp.asarray([(at[2 * i + 2] - at[2 * i + 1]) / (at[2 * i + 2] - at[2 * i]) for i in range(pairs)])
+    pairs = (nodes - 1) // 2
+    lower, upper = c[_at(axis, slice(0, 2 * pairs, 2))], c[_at(axis, slice(1, 2 * pairs, 2))]
+    return nodes, pairs, lower / (lower + upper)
 
 
 def _at(axis: int, which: slice) -> tuple[slice, ...]:
@@ -104,11 +111,10 @@ def _at(axis: int, which: slice) -> tuple[slice, ...]:
 
 
 def _prolong(coarse: Any, how: tuple[int, int, Any] | None, axis: int) -> Any:
-    """Return coarse values at the fine nodes of an axis, linear between."""
+    """Return coarse values at the fine nodes of an axis."""
     if how is None:
         return coarse
     nodes, pairs, left = how
-    left = left.reshape([-1 if k == axis else 1 for k in range(3)])
     shape = list(coarse.shape)
     shape[axis] = nodes
     fine = devices.namespace(coarse).empty(shape, coarse.dtype)
@@ -125,7 +131,6 @@ def _restrict(fine: Any, how: tuple[int, int, Any] | None, axis: int) -> Any:
     if how is None:
         return fine
     nodes, pairs, left = how
-    left = left.reshape([-1 if k == axis else 1 for k in range(3)])
     between = fine[_at(axis, slice(1, 2 * pairs, 2))]
     shape = list(fine.shape)
     shape[axis] = pairs + 1 + (nodes > 2 * pairs + 1)
@@ -170,8 +175,7 @@ def solve(cx: Any, cy: Any, b: Any, tolerance: float) -> tuple[Any, int]:
     Raises: ConvergenceError with the sample and what it reached.
     """
     xp = devices.namespace(b)
-    _, ny, nx = b.shape
-    level = Level(cx, cy, list(range(nx)), list(range(ny)))
+    level = Level(cx, cy)
     goal = tolerance * _norms(xp, b)
     u, r = xp.zeros_like(b), b.copy()
     z = level.cycle(r)

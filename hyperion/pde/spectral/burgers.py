@@ -70,6 +70,7 @@ def check_courant(name: str, stepping: Stepping, step: float, fastest: Any, wave
     each = wavenumber * stepping.damped(least * squared, step)
     worst = speed * step * float(each.max())
     if worst > stepping.limit:
+        stable = 0.99 * stepping.limit / (speed * float(wavenumber.max()))        # without the help of diffusion
         raise StabilityError(
-            f"{name}: step={step:g} exceeds about {step * stepping.limit / worst:.2g}, the stable one for the initial state's speed "
+            f"{name}: step={step:g} exceeds about {stable:.3g}, the stable one for the initial state's speed "
             f"{speed:.3g} (Courant number {worst:.3g}, limit {stepping.limit:g}); use a shorter step in {type(stepping).__name__}")

@@ -1,0 +1,33 @@
+"""Hyperion's worker for the Fourier neural operators."""
+
+from collections.abc import Callable
+
+import numpy as np
+from fno_cases import Case
+
+import hyperion
+from hyperion import nn, operators, optim
+
+
+def version() -> str:
+    return hyperion.__version__
+
+
+def note(case: Case) -> str:
+    return "operators.FNO, nn.relative_l2, optim.Adam"
+
+
+def prepare(case: Case, threads: int) -> Callable[[], np.ndarray]:
+    model = operators.FNO(case.modes, case.width, case.layers)
+    model.load_state_dict(case.weights())
+    x, y = (hyperion.asarray(a) for a in case.data())
+    optimiser = optim.Adam(model.parameters(), lr=1e-3)
+
+    def step() -> np.ndarray:
+        optimiser.zero_grad()
+        out = model(x)
+        nn.relative_l2(out, y).backward()
+        optimiser.step()
+        return out.detach().numpy()
+
+    return step
