@@ -26,7 +26,7 @@ SYSTEMS = ("hyperion", "torch", "neuraloperator")
 def compare(case: fno_cases.Case, systems: list[str], cases: str, index: int, threads: int, repeats: int) -> list[dict[str, Any]]:
     """Time systems on one case in turn; return a record for each: `runner.KEYS`, every time, and the difference.
 
-    The first turn of each is not counted. The difference is that of the first forward pass from the first system's, in the relative L2 norm.
+    The first turn of each is not counted. The difference is that of the first forward pass from the first system's, relative, in L2.
     """
     workers: dict[str, runner.Worker] = {}
     with tempfile.TemporaryDirectory() as folder:

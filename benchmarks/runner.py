@@ -158,8 +158,9 @@ def environment(threads: int) -> dict[str, Any]:
         model = names[0] if names else model
     describe = ["git", "-C", str(FOLDER), "describe", "--always", "--dirty", "--abbrev=12"]
     commit = subprocess.run(describe, capture_output=True, text=True, check=False).stdout.strip()
+    interpreter = [Path(sys.executable).name] if sys.argv[0].endswith(".py") else []
     return {
-        "command": shlex.join([*((Path(sys.executable).name,) if sys.argv[0].endswith(".py") else ()), Path(sys.argv[0]).name, *sys.argv[1:]]), "commit": commit or None,
+        "command": shlex.join([*interpreter, Path(sys.argv[0]).name, *sys.argv[1:]]), "commit": commit or None,
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "processor": model, "processors": os.cpu_count(),
         "threads": threads, "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "python": platform.python_version(), "numpy": np.__version__, "system": platform.platform(),

@@ -45,8 +45,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CG", "GMRES", "Newton", "Picard", "Tensor", "__version__", "checkpoint", "custom", "debug", "fixed_point", "grad", "graph",
-    "hessian", "hvp", "jacobian", "jet", "jvp", "linear_solve", "linearize", "no_grad", "root_solve", "stop_gradient", "tree_map", "value_and_grad",
-    "vjp", "vmap",
+    "hessian", "hvp", "jacobian", "jet", "jvp", "linear_solve", "linearize", "no_grad", "root_solve", "stop_gradient", "tree_map",
+    "value_and_grad", "vjp", "vmap",
 ]
 __all__ += functions.__all__
 

@@ -67,7 +67,7 @@ from hyperion.autograd.ops.statistics import *
 from hyperion.autograd.ops.stencils import *
 from hyperion.autograd.ops.windows import *
 
-__all__: list[str] = ["from_dlpack"]
+__all__: list[str] = ["attention", "from_dlpack"]
 __all__ += creation.__all__
 __all__ += arithmetic.__all__
 __all__ += comparison.__all__
@@ -98,5 +98,4 @@ __all__ += windows.__all__
 __all__ += normalization.__all__
 __all__ += layers.__all__
 __all__ += cross_entropy.__all__
-__all__ += ["attention"]        # its module has the same name
 __all__ += heads.__all__

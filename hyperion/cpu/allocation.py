@@ -13,9 +13,6 @@ def keep_pages() -> bool:
 
     For this process and for good: meant for processes that step a field for long. The first touch of a fresh page costs more than an
     addition on it: a rate of the shallow-water solver on 4 x 3 x 128 x 128 numbers took 46 ms without and 9 ms with (AMD EPYC, one core).
-
-    >>> keep_pages() in (True, False)
-    True
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

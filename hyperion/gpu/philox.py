@@ -1,4 +1,4 @@
-"""Random bits on the GPU: Philox 4x64 with 10 rounds, a word for each index, in one launch. The reference is autograd.random.bits.philox."""
+"""Random bits on the GPU: Philox 4x64 with 10 rounds, a word for each index, in one launch. Reference: autograd.random.bits.philox."""
 
 import importlib
 from functools import cache

@@ -180,8 +180,7 @@ class DatasetParts:
                 return
         if self.folder.exists() and not self.folder.is_dir():
             raise FileError(f"{out}: {self.folder} is in the way; move it")
-        started = self.folder.is_dir() and any(self.folder.glob("*.h5"))
-        if started and not (resume or overwrite):
+        if self._begun() and not (resume or overwrite):
             raise FileError(f"{out}: a run was interrupted and left {self.folder}; add --resume to go on with it, or --overwrite to start "
                             "again")
         try:
@@ -189,7 +188,7 @@ class DatasetParts:
         except OSError as error:
             raise FileError(f"{out}: {self.folder} cannot be made ({error.strerror}); give another --out") from error
         self._take_lock()
-        if overwrite:
+        if overwrite or not self._begun():
             for file in self.folder.glob("*.h5*"):
                 file.unlink()
         about = self.folder / "about.h5"
@@ -219,7 +218,13 @@ class DatasetParts:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        if self._lock is not None and not self._begun():          # nothing was made: leave nothing behind
+            shutil.rmtree(self.folder)
         self._unlock()
+
+    def _begun(self) -> bool:
+        """Tell whether a batch is there."""
+        return any(self.folder.glob("[0-9]*.h5"))
 
     def _unlock(self) -> None:
         if self._lock is not None:

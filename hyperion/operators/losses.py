@@ -33,7 +33,8 @@ def relative_h1_spectral(prediction: Any, target: Any, lengths: Any = 1.0) -> Te
     x, y = as_tensor(prediction), as_tensor(target)
     if x.shape != y.shape or x.ndim < 3 or not x.size:
         raise ShapeError(
-            f"relative_h1_spectral: prediction has shape {x.shape}, target {y.shape}; they must have one shape, (examples, channels, *space)"
+            f"relative_h1_spectral: prediction has shape {x.shape}, target {y.shape}; they must have one shape, (examples, channels, "
+            "*space)"
         )
     space = x.shape[2:]
     given = tuple(lengths) if isinstance(lengths, tuple | list) else (lengths,) * len(space)

@@ -55,7 +55,7 @@ def fields(x: Any, channels: int, rank: int, name: str) -> Tensor:
     if is_complex(x.dtype):
         raise DtypeError(f"{name}: x is {x.dtype}; it must be real: give its real and imaginary parts as channels")
     if x.ndim != rank + 2:
-        raise ShapeError(f"{name}: x has shape {x.shape}; it must be (batch, channels, *space) with {rank} axes of space, {rank + 2} in all")
+        raise ShapeError(f"{name}: x has shape {x.shape}; it must be (batch, channels, *space) with {rank} axes of space")
     if x.shape[1] != channels:
         raise ShapeError(f"{name}: x, shape {x.shape}, has {x.shape[1]} channels; it must have {channels}")
     if 0 in x.shape[2:]:
@@ -101,8 +101,8 @@ class SpectralConv(Module):
         space = x.shape[2:]
         if any(m > n for m, n in zip(self.modes, space, strict=True)):
             raise ShapeError(
-                f"SpectralConv(modes={self.modes}): x has shape {x.shape}; each axis of space must have as many samples as there are modes: "
-                "use a finer grid, or fewer modes"
+                f"SpectralConv(modes={self.modes}): x has shape {x.shape}; each axis of space must have as many samples as there are modes:"
+                " use a finer grid, or fewer modes"
             )
         weight = self.weight() if isinstance(self.weight, Module) else self.weight
         out = hp.from_fourier_modes(hp.fourier_modes(x, self.modes) @ weight, space)         # (*kept, batch, channels) between
@@ -148,7 +148,7 @@ class Tucker(Module):
                 raise InputError(f"Tucker(rank): rank={rank!r} must be {len(shape)} numbers from 1 to {shape}, the lengths of the axes")
             return tuple(rank)
         if isinstance(rank, bool) or not isinstance(rank, int | float) or not 0.0 < rank <= 1.0:
-            raise InputError(f"Tucker(rank): rank={rank!r} must be a fraction of the parameters, above 0 and at most 1, or a tuple of ranks")
+            raise InputError(f"Tucker(rank): rank={rank!r} must be a fraction of the parameters, above 0 to 1, or a tuple of ranks")
         # All axes shrink by one factor t: t^d prod(n) + t sum(n^2) is the number of parameters.
         low, high, whole, squares = 0.0, 1.0, math.prod(shape), sum(n * n for n in shape)
         for _ in range(60):

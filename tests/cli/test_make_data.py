@@ -1,8 +1,10 @@
 """`hyperion make-data`: the same file however it is made, what it says of itself, and refused input."""
 import dataclasses
+import re
 import shutil
 import signal
 import time
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -11,9 +13,11 @@ import pytest
 import hyperion as hp
 from hyperion import io, pde
 from hyperion.cli.commands import main
+from hyperion.cli.make_data import read_words
 from hyperion.errors import FileError, InputError, NonFiniteError
 from hyperion.pde.datasets import RECIPES, making
 
+ROOT = Path(__file__).resolve().parents[2]
 SMALL = {
     "acoustic": {"resolution": 24, "shots": 2, "duration": 0.2, "step": 2e-3, "snapshots": 3, "boundary_width": 8},
     "burgers": {"resolution": 32, "refine": 2, "step": 0.01, "saves": 2},
@@ -23,6 +27,12 @@ SMALL = {
     "random-field": {"resolution": 16, "axes": 1, "periodic": False},
     "shallow-water": {"resolution": 48, "step": 0.01, "duration": 0.1, "saves": 2},
 }
+
+
+@pytest.fixture(autouse=True)
+def leave_the_allocator(monkeypatch):
+    """The command sets up its own process; in-process calls must not set up that of the tests."""
+    monkeypatch.setattr("hyperion.cli.make_data.keep_pages", lambda: True)
 
 
 @pytest.mark.parametrize("kind", sorted(RECIPES))
@@ -152,7 +162,14 @@ def test_refused_lines(words, message, tmp_path, monkeypatch, capsys):
     assert main(["make-data", *words]) == 2
     shown = capsys.readouterr()
     assert message in shown.out + shown.err and "Traceback" not in shown.err
-    assert not (tmp_path / "x.h5").exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_documented_lines_are_accepted():
+    lines = re.findall(r"^hyperion make-data (.+?)(?: {2,}#.*)?$", (ROOT / "docs/data.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert lines
+    for kind, *words in map(str.split, lines):
+        RECIPES[kind].settled(read_words(words, RECIPES[kind])[1])
 
 
 def test_files_in_the_way(tmp_path):

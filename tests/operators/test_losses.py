@@ -68,7 +68,8 @@ def test_physics_loss_adds_its_parts():
 
 
 def test_normaliser_fits_inverts_and_is_saved(tmp_path):
-    data = np.random.default_rng(0).standard_normal((50, 2, 6, 5)) * np.array([3.0, 0.1])[:, None, None] + np.array([1.0, -2.0])[:, None, None]
+    scale, offset = np.array([3.0, 0.1])[:, None, None], np.array([1.0, -2.0])[:, None, None]
+    data = np.random.default_rng(0).standard_normal((50, 2, 6, 5)) * scale + offset
     normal = operators.UnitGaussian((2,), dtype="float64").fit(data)
     out = normal(data).numpy()
     np.testing.assert_allclose(out.mean((0, 2, 3)), 0.0, atol=1e-12)
@@ -82,7 +83,8 @@ def test_normaliser_fits_inverts_and_is_saved(tmp_path):
     each = operators.UnitGaussian((2, 6, 5), dtype="float64").fit(data)
     np.testing.assert_allclose(each(data).numpy().mean(0), 0.0, atol=1e-12)
     gradient = hp.grad(lambda x: hp.sum(normal(x)))(hp.asarray(data[:1])).numpy()
-    np.testing.assert_allclose(gradient, np.broadcast_to((1.0 / (normal.std.numpy() + normal.eps))[:, None, None], (1, 2, 6, 5)), rtol=1e-12)
+    slopes = (1.0 / (normal.std.numpy() + normal.eps))[:, None, None]
+    np.testing.assert_allclose(gradient, np.broadcast_to(slopes, (1, 2, 6, 5)), rtol=1e-12)
 
 
 def test_what_cannot_be():

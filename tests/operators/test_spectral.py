@@ -158,7 +158,7 @@ def test_what_cannot_be():
     layer = operators.SpectralConv(3, 2, (4, 4))
     with pytest.raises(ShapeError, match="as many samples as there are modes"):
         layer(np.ones((1, 3, 8, 3)))
-    with pytest.raises(ShapeError, match="3 axes of space, 5 in all|2 axes of space, 4 in all"):
+    with pytest.raises(ShapeError, match="2 axes of space"):
         layer(np.ones((1, 3, 8)))
     with pytest.raises(ShapeError, match="has 2 channels; it must have 3"):
         layer(np.ones((1, 2, 8, 8)))

@@ -234,6 +234,20 @@ def test_vmap_over_initial_states(random):
     np.testing.assert_allclose(hp.vmap(hp.grad(energy))(states).numpy()[2], hp.grad(energy)(states[2]).numpy(), rtol=0, atol=1e-13)
 
 
+def test_single_steps_are_those_of_solve(random):
+    solver, w, forcing = small(random)
+    step = solver.stepper(0.05, viscosity=0.01, forcing=forcing, dtype="float64")
+    burgers, u = pde.BurgersSolver(pde.Torus(32), pde.ETDRK4(0.01)), random.standard_normal(32)
+    other = burgers.stepper(0.01, viscosity=0.1, dtype="float64")
+    # Rounding of one more transform there and back between the steps.
+    np.testing.assert_allclose(step(step(w)).numpy(), solver.solve(w, 0.1, viscosity=0.01, forcing=forcing).numpy()[0], rtol=0, atol=1e-13)
+    np.testing.assert_allclose(other(other(u)).numpy(), burgers.solve(u, 0.02, viscosity=0.1).numpy()[0], rtol=0, atol=1e-13)
+    with pytest.raises(InputError, match="stepper"):
+        solver.stepper(0.0, viscosity=0.01)
+    with pytest.raises(InputError, match="viscosity"):
+        burgers.stepper(0.01, viscosity=-1.0)
+
+
 def test_a_gradient_keeps_stretches_not_steps(random):
     import tracemalloc
 

@@ -97,9 +97,12 @@ def pointwise(x: Any, weight: Any, *, bias: Any = None, added: Any = None) -> Te
     """
     x, weight = as_tensor(x), as_tensor(weight)
     if x.ndim < 2 or weight.ndim != 2 or x.shape[1] != weight.shape[1]:
-        raise ShapeError(f"pointwise: x has shape {x.shape}, weight {weight.shape}; they must be (batch, inputs, *space), (outputs, inputs)")
+        raise ShapeError(
+            f"pointwise: x has shape {x.shape}, weight {weight.shape}; they must be (batch, inputs, *space) and (outputs, inputs)"
+        )
     batch, outputs, space = x.shape[0], weight.shape[0], x.shape[2:]
-    points, terms = math.prod(space), []
+    points = math.prod(space)
+    terms: list[Tensor] = []
     if bias is not None:
         bias = as_tensor(bias)
         if bias.size != outputs:

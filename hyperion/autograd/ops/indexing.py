@@ -124,7 +124,7 @@ def _split(index: Any, place: str) -> tuple[Pattern, list[Tensor]]:
     """Return an index as a pattern and its arrays, on the device `place`."""
     parts: list[Any] = []
     arrays: list[Tensor] = []
-    given: tuple[Any, ...] = index if isinstance(index, tuple) else (index,)
+    given: Any = index if type(index) is tuple else (index,)
     for item in given:
         part: Any = item
         if isinstance(part, list | Tensor) or device.is_array(part) or isinstance(part, bool):

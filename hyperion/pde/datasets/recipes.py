@@ -86,7 +86,8 @@ NAVIER_STOKES = Recipe(
         "duration": (50.0, "time of the last state"), "saves": (50, SAVES), "step": (0.02, "longest time step"),
         "crank_nicolson": (False, "step as in the paper on the Fourier neural operator (then step = 1e-4), not by ETDRK4"),
         "forcing": (0.1, "factor of sin + cos of 2 pi (x + y) / length"),
-        "tau": (7.0, "initial states are Gaussian fields scale^2 (-Laplace + tau^2)^-alpha"), "alpha": (2.5, ""), "scale": (7.0 ** 1.5, ""),
+        "tau": (7.0, "initial states are Gaussian fields scale^2 (-Laplace + tau^2)^-alpha"), "alpha": (2.5, ""),
+        "scale": (7.0 ** 1.5, "as the code of the paper on the Fourier neural operator has it; its first version drew sqrt(2) times that"),
     },
     lambda o: {"initial": Array("inputs", "", _space(o, "y", "x")), "vorticity": Array("outputs", "", (_time(o), *_space(o, "y", "x")))},
     _navier_stokes)

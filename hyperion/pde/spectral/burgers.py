@@ -1,4 +1,5 @@
 """Burgers' equation on the circle."""
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -48,17 +49,34 @@ class BurgersSolver:
         duration, saves = check_times(name, duration, saves)
         nu = coefficient(name, "viscosity", viscosity, 1, u.device)
         count, step = steps_between(duration, saves, self.stepping.step)
-        n, squared, kept = self.torus.shape[0], self.torus.squared(), self.torus.kept()
-        check_courant(name, self.stepping, step, abs(raw(u)).max(), self.torus.wavenumber(0) * kept, raw(nu), squared)
-        flux = constant(-0.5j * self.torus.wavenumber(0) * kept, u.dtype, u.device)
-        mask = constant(kept, u.dtype, u.device)
+        n, advected = self.torus.shape[0], self.torus.wavenumber(0) * self.torus.kept()
+        check_courant(name, self.stepping, step, abs(raw(u)).max(), advected, raw(nu), self.torus.squared())
+        advance = self._advance(step, nu, u.dtype, u.device)
+        return stack([irfft(v, n=n) for v in march(name, advance, rfft(u), saves, count, duration)], axis=-2)
+
+    def stepper(self, step: float, *, viscosity: Any, dtype: Any = "float32", device: str = "cpu") -> Callable[[Any], Tensor]:
+        """Return a function of u (..., n) that takes one step and checks nothing: for loops of your own, with a network between the steps.
+
+        >>> from hyperion.pde import ETDRK4
+        >>> step = BurgersSolver(Torus(16), ETDRK4(step=0.01)).stepper(0.01, viscosity=0.1)
+        >>> step(np.zeros((3, 16), np.float32)).shape
+        (3, 16)
+        """
+        duration, _ = check_times("BurgersSolver.stepper", step, 1)
+        advance = self._advance(duration, coefficient("BurgersSolver", "viscosity", viscosity, 1, device), np.dtype(dtype), device)
+        return lambda u: irfft(advance(rfft(u)), n=self.torus.shape[0])
+
+    def _advance(self, step: float, viscosity: Tensor, dtype: Any, device: str) -> Callable[[Tensor], Tensor]:
+        """Return one step of the spectrum."""
+        n, kept = self.torus.shape[0], self.torus.kept()
+        flux = constant(-0.5j * self.torus.wavenumber(0) * kept, dtype, device)
+        mask = constant(kept, dtype, device)
 
         def nonlinear(v: Tensor) -> Tensor:
             field = irfft(mask * v, n=n)
             return flux * rfft(field * field)
 
-        advance = self.stepping.advance(-nu * constant(squared, np.float64, u.device), nonlinear, step, u.dtype)
-        return stack([irfft(v, n=n) for v in march(name, advance, rfft(u), saves, count, duration)], axis=-2)
+        return self.stepping.advance(-viscosity * constant(self.torus.squared(), np.float64, device), nonlinear, step, dtype)
 
 
 def check_courant(name: str, stepping: Stepping, step: float, fastest: Any, wavenumber: Any, viscosity: Any, squared: Any) -> None:

@@ -1,4 +1,5 @@
 """The incompressible Navier-Stokes equations on the torus, in vorticity form."""
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -72,16 +73,39 @@ class VorticitySolver:
         duration, saves = check_times(name, duration, saves)
         nu = coefficient(name, "viscosity", viscosity, 2, w.device)
         count, step = steps_between(duration, saves, self.stepping.step)
-        kept, squared, ky, kx = self.torus.kept(), self.torus.squared(), self.torus.wavenumber(0), self.torus.wavenumber(1)
         self._check_courant(w, step, nu)
-        to_u, to_v = (constant(f, w.dtype, w.device) for f in self._velocity_factors(kept))
-        product, difference = (constant(kept * f, w.dtype, w.device) for f in (kx ** 2 - ky ** 2, kx * ky))
+        advance = self._advance(step, nu, forcing, w.dtype, w.device)
+        states = march(name, advance, rfft2(w), saves, count, duration)
+        return stack([irfft2(v, s=shape) for v in states], axis=-3)
+
+    def stepper(
+        self, step: float, *, viscosity: Any, forcing: Any = None, dtype: Any = "float32", device: str = "cpu",
+    ) -> Callable[[Any], Tensor]:
+        """Return a function of w (..., ny, nx) that takes one step and checks nothing: for loops of your own, with a network between.
+
+        >>> from hyperion.pde import ETDRK4
+        >>> step = VorticitySolver(Torus((8, 8)), ETDRK4(step=0.01)).stepper(0.01, viscosity=0.1)
+        >>> step(np.zeros((3, 8, 8), np.float32)).shape
+        (3, 8, 8)
+        """
+        duration, _ = check_times("VorticitySolver.stepper", step, 1)
+        nu = coefficient("VorticitySolver", "viscosity", viscosity, 2, device)
+        advance = self._advance(duration, nu, forcing, np.dtype(dtype), device)
+        return lambda w: irfft2(advance(rfft2(w)), s=self.torus.shape)
+
+    def _advance(self, step: float, viscosity: Tensor, forcing: Any, dtype: Any, device: str) -> Callable[[Tensor], Tensor]:
+        """Return one step of the spectrum."""
+        shape, kept, ky, kx = self.torus.shape, self.torus.kept(), self.torus.wavenumber(0), self.torus.wavenumber(1)
+        to_u, to_v = (constant(f, dtype, device) for f in self._velocity_factors(kept))
+        product, difference = (constant(kept * f, dtype, device) for f in (kx ** 2 - ky ** 2, kx * ky))
         force = None
         if forcing is not None:
             given = as_tensor(forcing)
-            if given.dtype != w.dtype:
-                given = given.astype(w.dtype)
-            force = rfft2(initial_state(name, "forcing", given, shape))
+            if given.dtype != dtype:
+                given = given.astype(dtype)
+            if given.device != device:
+                given = given.to(device)
+            force = rfft2(initial_state("VorticitySolver", "forcing", given, shape))
 
         def nonlinear(spectrum: Tensor) -> Tensor:
             u, v = irfft2(to_u * spectrum, s=shape), irfft2(to_v * spectrum, s=shape)
@@ -89,9 +113,7 @@ class VorticitySolver:
             out = product * rfft2(u * v) + difference * rfft2((v - u) * (v + u))
             return out if force is None else out + force
 
-        advance = self.stepping.advance(-nu * constant(squared, np.float64, w.device), nonlinear, step, w.dtype)
-        states = march(name, advance, rfft2(w), saves, count, duration)
-        return stack([irfft2(v, s=shape) for v in states], axis=-3)
+        return self.stepping.advance(-viscosity * constant(self.torus.squared(), np.float64, device), nonlinear, step, dtype)
 
     def _check_courant(self, w: Tensor, step: float, viscosity: Tensor) -> None:
         values = devices.to_numpy(raw(w))
