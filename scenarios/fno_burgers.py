@@ -87,7 +87,7 @@ def main(run, config):
         run.facts[f"relative L2 error at {x.shape[2]} points"] = float(each.mean())
         run.log(f"{x.shape[2]} points: relative L2 error {each.mean():.5f}, worst {each.max():.5f}")
         shown = x, y, out
-    rows = trainer.metrics.rows()
+    rows = trainer.history()
     run.facts["parameters"] = sum(p.size for p in model.parameters())
     run.facts["seconds a step"] = float(np.median([row["seconds"] for row in rows]))
     run.results.write("training/loss", [row["loss"] for row in rows], "", (io.Axis("step"),))

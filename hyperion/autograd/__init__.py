@@ -2,8 +2,8 @@
 
 # isort: off
 from hyperion.autograd.tensor import Tensor, as_tensor     # first: the table and its operations are written on Tensors
-import hyperion.autograd.functions as functions
 # isort: on
+import hyperion.autograd.functions as functions
 from hyperion.autograd.checkpointing import checkpoint
 from hyperion.autograd.custom import custom
 from hyperion.autograd.functions import *
@@ -15,7 +15,6 @@ from hyperion.autograd.table import PRIMITIVES, Primitive, bilinear, elementwise
 from hyperion.autograd.transforms import grad, hvp, jvp, linearize, stop_gradient, value_and_grad, vjp
 from hyperion.autograd.trees import flatten, tree_map, unflatten
 from hyperion.autograd.vectorize import hessian, jacobian, vmap
-
 
 __all__ = [
     "CG",

@@ -1,12 +1,14 @@
 """The namespace of functions of Tensors, which `hyperion` shows as its own. Each family of operations says what it adds."""
 
-from hyperion.autograd import creation, inspection
+import hyperion.autograd.creation as creation
+import hyperion.autograd.inspection as inspection
 from hyperion.autograd.creation import *
 from hyperion.autograd.exchange import from_dlpack
 from hyperion.autograd.inspection import *
 from hyperion.autograd.ops import (
     activations,
     arithmetic,
+    attending,
     bitwise,
     channels,
     comparison,
@@ -38,7 +40,7 @@ from hyperion.autograd.ops import (
 from hyperion.autograd.ops import linalg as linalg  # a namespace of its own, hyperion.linalg; its rows belong to the table
 from hyperion.autograd.ops.activations import *
 from hyperion.autograd.ops.arithmetic import *
-from hyperion.autograd.ops.attention import attention
+from hyperion.autograd.ops.attending import *
 from hyperion.autograd.ops.bitwise import *
 from hyperion.autograd.ops.channels import *
 from hyperion.autograd.ops.comparison import *
@@ -67,7 +69,7 @@ from hyperion.autograd.ops.statistics import *
 from hyperion.autograd.ops.stencils import *
 from hyperion.autograd.ops.windows import *
 
-__all__: list[str] = ["attention", "from_dlpack"]
+__all__: list[str] = ["from_dlpack"]
 __all__ += creation.__all__
 __all__ += arithmetic.__all__
 __all__ += comparison.__all__
@@ -98,4 +100,5 @@ __all__ += windows.__all__
 __all__ += normalization.__all__
 __all__ += layers.__all__
 __all__ += cross_entropy.__all__
+__all__ += attending.__all__
 __all__ += heads.__all__

@@ -178,7 +178,7 @@ class Causal(Mask):
 
     offset: the place of the first query; None: the last query stands at the last key. 0 counts from the first key whatever the lengths.
 
-    >>> from hyperion.autograd.ops.attention import table_of
+    >>> from hyperion.autograd.ops.attending import table_of
     >>> table_of(Causal(), 2, 3).astype(int)
     array([[1, 1, 0],
            [1, 1, 1]])
@@ -211,7 +211,7 @@ class SlidingWindow(Mask):
     left, right: None: no limit on that side. right=0 is causal.  offset: as in `Causal`.
     Source: Child et al. 2019, arXiv:1904.10509 (local attention); Beltagy et al. 2020, arXiv:2004.05150.
 
-    >>> from hyperion.autograd.ops.attention import table_of
+    >>> from hyperion.autograd.ops.attending import table_of
     >>> table_of(SlidingWindow(1, 0), 3, 3).astype(int)
     array([[1, 0, 0],
            [1, 1, 0],
@@ -262,7 +262,7 @@ class Document(Mask):
     ids: integers (keys,) or (batch, keys), the document of each token; below 0 is padding, which sees nothing and is not seen.
     queries: those of the queries, if they are other tokens; None: the queries are the last ones of the keys.
 
-    >>> from hyperion.autograd.ops.attention import table_of
+    >>> from hyperion.autograd.ops.attending import table_of
     >>> table_of(Document([0, 0, 1]), 3, 3).astype(int)
     array([[1, 1, 0],
            [1, 1, 0],
@@ -311,7 +311,7 @@ class PrefixLM(Mask):
     length: a number, or integers (batch,).  offset: as in `Causal`.
     Source: Raffel et al. 2020, arXiv:1910.10683, section 3.2.1.
 
-    >>> from hyperion.autograd.ops.attention import table_of
+    >>> from hyperion.autograd.ops.attending import table_of
     >>> table_of(PrefixLM(2), 3, 3).astype(int)
     array([[1, 1, 0],
            [1, 1, 0],
@@ -362,7 +362,7 @@ class BlockSparse(Mask):
     layout: bool (blocks, blocks) or (heads, blocks, blocks): whether the queries of a block see the keys of a block.
     block: tokens of a block. Queries are counted as in `Causal`. Combine it with Causal() to hide what is later inside a block.
 
-    >>> from hyperion.autograd.ops.attention import table_of
+    >>> from hyperion.autograd.ops.attending import table_of
     >>> table_of(BlockSparse([[True, False], [True, True]], 2), 4, 4).astype(int)
     array([[1, 1, 0, 0],
            [1, 1, 0, 0],

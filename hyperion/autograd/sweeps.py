@@ -133,7 +133,7 @@ def sweep_backward(nodes: list[Node], cotangents: dict[Node, Any], leaves: set[N
     """
     _refuse_changed(nodes)
     active = {*nodes, *leaves}
-    if not (state.recording or changes.debugging or changes.hooked) and _are_plain(cotangents.values()):
+    if not (state.recording or changes.debugging) and _are_plain(cotangents.values()):
         return _sweep_arrays(nodes, cotangents, active, free)
     while nodes:
         node = nodes.pop()
@@ -163,13 +163,13 @@ def _are_plain(cotangents: Iterable[Any]) -> bool:
 
 def _sweep_arrays(nodes: list[Node], cotangents: dict[Node, Any], active: set[Node], free: bool) -> dict[Node, Any]:
     """Do a sweep that nobody records on raw arrays: operations with a `pull` make no Tensors, others are handed Tensors."""
-    found: dict[Node, Any] = {
-        node: g.data if isinstance(g, Tensor) else [None if part is None else part.data for part in g] for node, g in cotangents.items()
-    }
+    found: dict[Node, Any] = {node: _raw(g) for node, g in cotangents.items()}
     cotangents.clear()
     while nodes:
         node = nodes.pop()
         g = found.pop(node, None)
+        if g is not None and changes.hooked and hasattr(node, "hooks"):
+            g = _raw(through_hooks(node, _tensors(g)))
         if g is not None:
             op: Any = node.op
             inputs: Any = node.inputs
@@ -177,9 +177,7 @@ def _sweep_arrays(nodes: list[Node], cotangents: dict[Node, Any], active: set[No
             if op.pull is not None and type(g) in PULLED:
                 results = op.pull(g, node.output, inputs, node.params)
             if results is None:
-                several = op.outputs != 1
-                seed: Any = [None if part is None else Tensor(part) for part in g] if several else Tensor(g)
-                given = (op.vjp or op.need("vjp"))(seed, outputs_at(node), *inputs, **node.params)
+                given = (op.vjp or op.need("vjp"))(_tensors(g), outputs_at(node), *inputs, **node.params)
                 results = [None if c is None else c.data for c in checked(op, inputs, given)]
             for x, c in zip(inputs, results):       # noqa: B905, as long as each other by now
                 source = x.node
@@ -195,9 +193,18 @@ def _sweep_arrays(nodes: list[Node], cotangents: dict[Node, Any], active: set[No
         if free:
             node.free()
     for node, g in found.items():
-        several = isinstance(g, list)
-        cotangents[node] = [None if part is None else Tensor(part) for part in g] if several else Tensor(g)
+        cotangents[node] = _tensors(g)
     return cotangents
+
+
+def _raw(g: Any) -> Any:
+    """Return the arrays of a cotangent: of one Tensor, or of a list for a node of several outputs."""
+    return g.data if isinstance(g, Tensor) else [None if part is None else part.data for part in g]
+
+
+def _tensors(g: Any) -> Any:
+    """Return the Tensors of a cotangent; the reverse of `_raw`."""
+    return [None if part is None else Tensor(part) for part in g] if isinstance(g, list) else Tensor(g)
 
 
 def _array(x: Any) -> Any:

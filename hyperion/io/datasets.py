@@ -127,7 +127,7 @@ def _load_matlab(path: Path, argument: str) -> dict[str, np.ndarray]:
         raise FileError(f"{argument}={str(path)!r}: no such file; give the path of a .mat file")
     if h5py.is_hdf5(path):                     # MATLAB 7.3: HDF5 with the axes reversed
         with open_hdf5(path, argument) as file:
-            return {name: np.asarray(file[name]).T for name in file if isinstance(file[name], h5py.Dataset)}
+            return {str(name): np.asarray(file[name]).T for name in file if isinstance(file[name], h5py.Dataset)}
     try:
         with open(path, "rb") as raw:
             found = importlib.import_module("scipy.io").loadmat(raw)

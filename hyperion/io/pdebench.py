@@ -53,7 +53,7 @@ def read_pdebench(path: str | Path, samples: slice = slice(None), argument: str 
             data = _series(file, np.stack(fields, axis=2), True, attributes)
         elif "velocity" in file:
             data = _incompressible(file, samples, attributes)
-        elif groups := sorted(name for name in file if isinstance(file[name], h5py.Group) and "data" in file[name]):
+        elif groups := sorted(str(name) for name, part in file.items() if isinstance(part, h5py.Group) and "data" in part):
             data = _groups(file, groups[samples], attributes)
         else:
             raise FileError(f"{argument}={str(path)!r}: holds {', '.join(sorted(file)[:8]) or 'nothing'}; expected a layout of PDEBench: "

@@ -178,6 +178,8 @@ class MultiHeadAttention(Module):
                 "MultiHeadAttention: it was made with memory=, so forward(x, memory) needs one" if self.crosses
                 else "MultiHeadAttention: it was made without memory=, so forward takes none"
             )
+        if self.crosses and cache is not None:
+            raise InputError("MultiHeadAttention: a cache is of the tokens before, and memory is given whole every time; leave cache= out")
         q, k, v = self._heads(x, memory)
         if self.rope is not None:
             q, k, cache = self._turned(q, k, v, positions, cache)

@@ -11,7 +11,7 @@ import numpy as np
 
 from hyperion.autograd import as_tensor, no_grad
 from hyperion.autograd.random import Generator
-from hyperion.errors import DtypeError, InputError, ShapeError
+from hyperion.errors import DtypeError, InputError, NonFiniteError, ShapeError
 from hyperion.gpu import device as devices
 from hyperion.nn.arguments import as_count, as_fraction
 from hyperion.nn.initializers import default_generator
@@ -81,8 +81,9 @@ def choose(
 
 
 def _refuse_settings(temperature: float, top_k: int | None, top_p: float | None, vocabulary: int) -> None:
-    if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not 0.0 <= temperature < np.inf:
-        raise InputError(f"generate(temperature): temperature={temperature!r} must be a number, 0 (greedy) or more")
+    if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not (
+            temperature == 0.0 or 1e-6 <= temperature < np.inf):
+        raise InputError(f"generate(temperature): temperature={temperature!r} must be 0 (greedy) or a number from 1e-6")
     if top_k is not None and as_count(top_k, "generate(top_k): top_k") > vocabulary:
         raise InputError(f"generate(top_k): top_k={top_k} exceeds the vocabulary of {vocabulary}; use at most that, or None")
     if top_p is not None and as_fraction(top_p, "generate(top_p): top_p") == 0.0:
@@ -120,7 +121,10 @@ def stream(
             f"generate(prompts, count={count}): a prompt of {longest} tokens and {count} more exceed the context of {model.longest}; use "
             f"count={max(model.longest - longest, 0)}, a shorter prompt, or slide=True, which forgets the first tokens"
         )
-    ends = np.atleast_1d(np.asarray(stop, np.int64))
+    given = np.atleast_1d(np.asarray(stop))
+    if given.size and given.dtype.kind not in "iu":
+        raise InputError(f"generate(stop): stop={stop!r} must be a token, or several: whole numbers")
+    ends = given.astype(np.int64)
     return _steps(model, rows, total, (temperature, top_k, top_p, generator), ends, cache)
 
 
@@ -154,7 +158,10 @@ def _steps(
         finally:
             for module, mode in modes:
                 module.training = mode
-        picked = choose(scores.data[:, -1], *choice)
+        last = scores.data[:, -1]
+        if not bool(devices.namespace(last).isfinite(last).all()):
+            raise NonFiniteError("generate: the model's scores hold NaN or Inf; its weights may: look with hyperion.debug(nan=True)")
+        picked = choose(last, *choice)
         yield np.where(ended, -1, picked)
         ended |= np.isin(picked, ends)
         if ended.all():

@@ -29,8 +29,8 @@ def parameter(value: Any, dtype: Any = None, device: str | None = None) -> Tenso
 class Module:
     """Base of networks and their parts. Write `__init__`, which sets attributes, and `forward`; call the object.
 
-    Attributes that are Tensors with requires_grad are parameters; other floating Tensors are buffers (running statistics); Modules, and
-    lists, tuples and dicts that hold Modules or parameters, are parts. Names are paths: "blocks.0.attention.query.weight".
+    Attributes that are Tensors with requires_grad are parameters; other Tensors are buffers (running statistics); Modules, and lists,
+    tuples and dicts that hold Modules or Tensors, are parts. Names are paths: "blocks.0.attention.query.weight".
     A Module is a tree of its parameters: `hp.grad(loss)(model, x)` gives a Module of gradients, `hp.tree_map` works, and
     `loss.backward(); optimizer.step()` works on `model.parameters()`.
     Every public function of a part is a method here; subclasses add only `__init__` and `forward`.
@@ -64,10 +64,10 @@ class Module:
         return out
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(value, Tensor):
-            kinds = self.__dict__.setdefault("_kinds", {})
-            if kinds.get(name) != "parameter":
-                kinds[name] = "parameter" if value.requires_grad else "buffer"
+        kinds = self.__dict__.setdefault("_kinds", {})
+        for path, tensor in _tensors(name, value):
+            if kinds.get(path) != "parameter":
+                kinds[path] = "parameter" if tensor.requires_grad else "buffer"
         object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
@@ -77,44 +77,54 @@ class Module:
     # Parts by name
 
     def __tree__(self) -> dict[str, Any]:
-        """Return parameters and Modules among the attributes, by path; see hyperion.autograd.trees."""
-        parts: dict[str, Any] = {}
-        for name, value in self.__dict__.items():
-            if isinstance(value, Tensor):
-                if self.__dict__["_kinds"][name] == "parameter":
-                    parts[name] = value
-            elif not name.startswith("_"):
-                parts.update(_parts(name, value))
-        return parts
+        """Return all parameters by path, each once; see hyperion.autograd.trees."""
+        return dict(self.named_parameters())
 
     def __with_tree__(self, parts: dict[str, Any]) -> "Module":
-        """Return a copy with other parts; everything else is shared."""
-        made = copy.copy(self)
-        fresh: dict[int, Any] = {}
-        for path, part in parts.items():
-            _place(made, path.split("."), part, fresh)
-        return made
+        """Return a copy with other parameters, each in all the places where the old one stood; everything else is shared."""
+        own = self.named_parameters()
+        return _rebuilt(self, {id(own[path]): part for path, part in parts.items()}, {})
+
+    def _own(self) -> Iterator[tuple[str, Tensor, str]]:
+        """Yield path, Tensor and kind of the Tensors that are not in a Module below: "parameter", "frozen" or "buffer"."""
+        kinds = self.__dict__.get("_kinds", {})
+        for name, value in self.__dict__.items():
+            for path, tensor in _tensors(name, value):
+                if path not in kinds:       # put into a list after it was set
+                    kinds[path] = "parameter" if tensor.requires_grad else "buffer"
+                yield path, tensor, kinds[path]
 
     def children(self) -> dict[str, "Module"]:
         """Return the Modules it is made of, by path."""
-        return {name: part for name, part in self.__tree__().items() if isinstance(part, Module)}
+        return {path: part for name, value in self.__dict__.items() for path, part in _modules(name, value)}
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
-        """Yield itself and all Modules below, with their paths."""
-        yield prefix, self
-        for name, child in self.children().items():
-            yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
+        """Yield itself and all Modules below, each once, with their first paths."""
+        seen = {id(self)}
+        stack = [(prefix, self)]
+        while stack:
+            path, module = stack.pop()
+            yield path, module
+            inner: list[tuple[str, Module]] = []
+            for name, child in module.children().items():
+                if id(child) not in seen:
+                    seen.add(id(child))
+                    inner.append((f"{path}.{name}" if path else name, child))
+            stack += reversed(inner)
 
-    def named_parameters(self) -> dict[str, Tensor]:
-        """Return all parameters by path; one that is used in two places comes once, by its first path."""
+    def _named(self, *wanted: str) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}
         seen: set[int] = set()
         for prefix, module in self.named_modules():
-            for name, part in module.__tree__().items():
-                if isinstance(part, Tensor) and id(part) not in seen:
-                    seen.add(id(part))
-                    found[f"{prefix}.{name}" if prefix else name] = part
+            for path, tensor, kind in module._own():
+                if kind in wanted and id(tensor) not in seen:
+                    seen.add(id(tensor))
+                    found[f"{prefix}.{path}" if prefix else path] = tensor
         return found
+
+    def named_parameters(self) -> dict[str, Tensor]:
+        """Return all parameters by path; one that is used in two places comes once, by its first path."""
+        return self._named("parameter")
 
     def parameters(self) -> list[Tensor]:
         """Return all parameters, each once."""
@@ -122,12 +132,7 @@ class Module:
 
     def named_buffers(self) -> dict[str, Tensor]:
         """Return all buffers and frozen parameters by path: Tensors that are part of the state but not trained."""
-        found: dict[str, Tensor] = {}
-        for prefix, module in self.named_modules():
-            for name, kind in module.__dict__.get("_kinds", {}).items():
-                if kind != "parameter" and isinstance(module.__dict__.get(name), Tensor):
-                    found[f"{prefix}.{name}" if prefix else name] = module.__dict__[name]
-        return found
+        return self._named("buffer", "frozen")
 
     # State
 
@@ -150,18 +155,27 @@ class Module:
         problems += [
             f"wrong shape: {name} is {x.shape}, must be {own[name].shape}" for name, x in given.items() if x.shape != own[name].shape
         ]
+        fresh: dict[str, Any] = {}
+        for path, x in given.items():
+            if x.shape == own[path].shape:
+                fresh[path] = _converted(x, own[path], path, problems)
         if problems:
             raise FileError(f"{type(self).__name__}.load_state_dict: the state does not fit:\n  " + "\n  ".join(problems))
-        for prefix, module in self.named_modules():
-            for name, kind in list(module.__dict__.get("_kinds", {}).items()):
-                path = f"{prefix}.{name}" if prefix else name
-                if path in given and kind != "parameter":
-                    object.__setattr__(module, name, given[path].detach().astype(own[path].dtype).to(own[path].device))
         parameters = self.named_parameters()
-        for path, value in given.items():
+        changed: dict[int, Tensor] = {}
+        for path, array in fresh.items():
             if path in parameters:
-                fresh = np.array(devices.to_numpy(value.data)).astype(own[path].dtype, copy=False)
-                parameters[path].assign(devices.to_device(fresh, own[path].device))
+                parameters[path].assign(array)
+            else:
+                changed[id(own[path])] = Tensor(array)
+        self._replace(changed)
+
+    def _replace(self, changed: dict[int, Tensor]) -> None:
+        """Put other Tensors in the places of those with given ids, in place."""
+        for _, module in self.named_modules():
+            for name, value in list(module.__dict__.items()):
+                if not name.startswith("_"):
+                    module.__dict__[name] = _swapped(value, changed)
 
     # What it is set to
 
@@ -178,26 +192,25 @@ class Module:
     def to(self: Self, device: str | None = None, dtype: Any = None) -> Self:
         """Move all floating Tensors to a device or dtype, in place; make optimisers afterwards. Return it."""
         kind = None if dtype is None else as_dtype(dtype)
-        done: dict[int, Tensor] = {}
-        for _, module in self.named_modules():
-            for name, value in _tensors(module):
-                if id(value) not in done:
-                    moved = value.detach()
-                    moved = moved if kind is None or not is_inexact(moved.dtype) else moved.astype(kind)
-                    moved = moved if device is None else moved.to(device)
-                    done[id(value)] = parameter(moved) if value.requires_grad else moved
-                _place(module, name.split("."), done[id(value)], None)
+        changed: dict[int, Tensor] = {}
+        for value in {**self.named_parameters(), **self.named_buffers()}.values():
+            moved = value.detach()
+            moved = moved if kind is None or not is_inexact(moved.dtype) else moved.astype(kind)
+            moved = moved if device is None else moved.to(device)
+            changed[id(value)] = parameter(moved) if value.requires_grad else moved
+        self._replace(changed)
         return self
 
     def freeze(self: Self, frozen: bool = True) -> Self:
         """Make its parameters constants (or parameters again), in place; they stay part of the state. Return it."""
+        before, after = ("parameter", "frozen") if frozen else ("frozen", "parameter")
+        changed = {id(x): x.detach() if frozen else parameter(x.detach()) for x in self._named(before).values()}
         for _, module in self.named_modules():
             kinds = module.__dict__.get("_kinds", {})
-            for name, kind in kinds.items():
-                if kind == ("parameter" if frozen else "frozen"):
-                    value = module.__dict__[name].detach()
-                    object.__setattr__(module, name, value if frozen else parameter(value))
-                    kinds[name] = "frozen" if frozen else "parameter"
+            for path, tensor, kind in list(module._own()):
+                if kind == before and id(tensor) in changed:
+                    kinds[path] = after
+        self._replace(changed)
         return self
 
     # Looking inside
@@ -218,49 +231,72 @@ class Module:
         return value
 
 
-def _parts(name: str, value: Any) -> dict[str, Any]:
-    """Return the Modules and parameters in an attribute, by path."""
+def _items(value: Any) -> Any:
+    """Return the keys and values of a list, tuple or dict."""
+    return value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+
+
+def _modules(name: str, value: Any) -> Iterator[tuple[str, Module]]:
+    """Yield the Modules in an attribute, by path."""
+    if name.startswith("_"):
+        return
     if isinstance(value, Module):
-        return {name: value}
+        yield name, value
+    for key, item in _items(value):
+        yield from _modules(f"{name}.{key}", item)
+
+
+def _tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
+    """Yield the Tensors in an attribute, by path."""
+    if name.startswith("_"):
+        return
     if isinstance(value, Tensor):
-        return {name: value} if value.requires_grad else {}
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
-    return {path: part for key, item in items for path, part in _parts(f"{name}.{key}", item).items()}
+        yield name, value
+    for key, item in _items(value):
+        yield from _tensors(f"{name}.{key}", item)
 
 
-def _place(owner: Any, path: list[str], part: Any, fresh: dict[int, Any] | None) -> Any:
-    """Put a part at a path below a Module; containers on the way are copied (once: `fresh`) unless fresh is None."""
-    key, *rest = path
-    if isinstance(owner, Module):
-        value = part if not rest else _place(_copied(owner.__dict__[key], fresh), rest, part, fresh)
-        object.__setattr__(owner, key, value)
-        return owner
-    if isinstance(owner, dict):
-        found = next(k for k in owner if str(k) == key)
-        owner[found] = part if not rest else _place(_copied(owner[found], fresh), rest, part, fresh)
-        return owner
-    items = list(owner)
-    items[int(key)] = part if not rest else _place(_copied(items[int(key)], fresh), rest, part, fresh)
-    if isinstance(owner, list):
-        owner[:] = items
-        return owner
-    return type(owner)(items)
+def _swapped(value: Any, changed: dict[int, Any], rebuild: Callable[[Module], Module] | None = None) -> Any:
+    """Return a value with other Tensors in the places of those with given ids; itself if nothing in it changes.
+
+    rebuild: what to do with Modules in it; None: leave them.
+    """
+    if isinstance(value, Tensor):
+        return changed.get(id(value), value)
+    if isinstance(value, Module):
+        return value if rebuild is None else rebuild(value)
+    new = {key: _swapped(item, changed, rebuild) for key, item in _items(value)}
+    if all(new[key] is item for key, item in _items(value)):
+        return value
+    if isinstance(value, dict):
+        return type(value)(new)
+    items = list(new.values())
+    return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
 
 
-def _copied(container: Any, fresh: dict[int, Any] | None) -> Any:
-    if fresh is None or id(container) in fresh or isinstance(container, tuple):
-        return container
-    made = copy.copy(container)
-    fresh[id(made)] = made
+def _rebuilt(module: Module, changed: dict[int, Any], done: dict[int, Module]) -> Module:
+    """Return a copy of a Module and of those below with other Tensors."""
+    if id(module) in done:
+        return done[id(module)]
+    made = done[id(module)] = copy.copy(module)
+    for name, value in module.__dict__.items():
+        if not name.startswith("_"):
+            made.__dict__[name] = _swapped(value, changed, lambda part: _rebuilt(part, changed, done))
     return made
 
 
-def _tensors(module: Module) -> list[tuple[str, Tensor]]:
-    """Return the parameters and buffers of one Module, without those of its parts."""
-    own = [(name, part) for name, part in module.__tree__().items() if isinstance(part, Tensor)]
-    kinds = module.__dict__.get("_kinds", {})
-    return own + [(name, module.__dict__[name]) for name, kind in kinds.items() if kind != "parameter"
-                  and isinstance(module.__dict__.get(name), Tensor)]
+def _converted(value: Tensor, own: Tensor, path: str, problems: list[str]) -> Any:
+    """Return a value of a state in the dtype and device of the Tensor it is for, or note why it cannot be."""
+    array = np.array(devices.to_numpy(value.detach().data))
+    if array.dtype.kind == "c" and own.dtype.kind != "c":
+        problems.append(f"wrong dtype: {path} is {array.dtype}, must be {own.dtype}")
+        return None
+    with np.errstate(over="ignore"):
+        fresh = array.astype(own.dtype, copy=False)
+    if is_inexact(own.dtype) and is_inexact(array.dtype) and bool((np.isfinite(array) & ~np.isfinite(fresh)).any()):
+        problems.append(f"too large: {path} has values that {own.dtype} does not hold")
+        return None
+    return devices.to_device(fresh, own.device)
 
 
 @contextmanager

@@ -114,6 +114,14 @@ class Trainer:
         patience: int | None = None, average: Any = None, folder: str | Path | None = None, checkpoint_every: float | None = 60.0,
         progress: bool = False,
     ):
+        if not model.parameters():
+            raise InputError(f"Trainer(model): {type(model).__name__} has no parameters; there is nothing to train")
+        if not hasattr(optimizer, "step") or not hasattr(optimizer, "zero_grad"):
+            raise InputError(f"Trainer(optimizer): got a {type(optimizer).__name__}; give an optimiser of hyperion.optim")
+        if not hasattr(batches, "__next__"):
+            raise InputError(f"Trainer(batches): a {type(batches).__name__} is no iterator; give nn.Batches(...), or another endless one")
+        if checkpoint_every is not None and not isinstance(checkpoint_every, float | int):
+            raise InputError(f"Trainer(checkpoint_every={checkpoint_every!r}): must be seconds, or None")
         self.model, self.optimizer, self.loss, self.batches = model, optimizer, loss, batches
         self.precision = as_dtype(precision)
         if self.precision not in (FLOAT, HALF, BFLOAT16):
@@ -122,7 +130,7 @@ class Trainer:
             raise InputError(f"Trainer(loss_scale=..., precision={self.precision}): only float16 needs a loss scale; leave it out")
         self.loss_scale = loss_scale or (LossScale() if self.precision == HALF else None)
         self.accumulate = as_count(accumulate, "Trainer(accumulate)")
-        if clip is not None and not clip > 0.0:
+        if clip is not None and not (isinstance(clip, float | int) and clip > 0.0):
             raise InputError(f"Trainer(clip={clip!r}): must be above 0, or None")
         self.clip = clip
         self.recompute = (recompute,) if isinstance(recompute, str) else tuple(recompute)
@@ -145,8 +153,6 @@ class Trainer:
             f"optimizer.groups[{i}].{name}": repr(value.state_dict() if hasattr(value, "state_dict") else value)
             for i, group in enumerate(getattr(optimizer, "groups", [])) for name, value in group.rule.options().items()
         }
-        if not self._parameters:
-            raise InputError(f"Trainer(model): {type(model).__name__} has no parameters; there is nothing to train")
 
     def __repr__(self) -> str:
         return f"Trainer of {self.model!r}, {self.precision}, at step {self.steps}"
@@ -187,8 +193,14 @@ class Trainer:
         self.optimizer.zero_grad()
         scale = 1.0 if self.loss_scale is None else self.loss_scale.value
         total = 0.0
-        for _ in range(self.accumulate):
-            total += self._backward(next(self.batches), number, scale / self.accumulate) / self.accumulate
+        before = {id(buffer): (buffer, buffer.data) for buffer in self.model.named_buffers().values()}
+        try:
+            for _ in range(self.accumulate):
+                total += self._backward(self._batch(), number, scale / self.accumulate) / self.accumulate
+        except NonFiniteError:
+            for buffer, data in before.values():
+                buffer.data = data
+            raise
         row: dict[str, Any] = {"step": number, "loss": total, "lr": float(getattr(self.optimizer, "lr", math.nan))}
         row["gradient_norm"] = norm = self._scaled_gradients(scale)
         overflowed = not math.isfinite(norm)
@@ -209,6 +221,15 @@ class Trainer:
         self.steps = number
         row["seconds"] = time.perf_counter() - began
         return row
+
+    def _batch(self) -> Sequence[Any]:
+        try:
+            batch = next(self.batches)
+        except StopIteration:
+            raise InputError(f"Trainer(batches): it ended before step {self.steps + 1}; give an endless one: nn.Batches") from None
+        if not isinstance(batch, tuple | list):
+            raise InputError(f"Trainer(batches): it gave a {type(batch).__name__}; each batch must be a tuple of what the loss takes")
+        return batch
 
     def _backward(self, batch: Sequence[Any], number: int, factor: float) -> float:
         """Add the gradient of a batch's loss times a factor to the parameters; return the loss."""
@@ -272,7 +293,10 @@ class Trainer:
         """Return the evaluation at this step, and note whether it is the best so far."""
         self.model.eval()
         with hp.no_grad(), contextlib.nullcontext() if self.average is None else self.average.applied():
-            found = {name: float(value) for name, value in evaluate(self.model).items()}
+            given: Any = evaluate(self.model)
+            if not isinstance(given, Mapping):
+                raise InputError(f"Trainer(evaluate): the function returned a {type(given).__name__}; it must return a dict of numbers")
+            found = {name: float(value) for name, value in given.items()}
             if not found:
                 raise InputError("Trainer(evaluate): the function returned no number; it must return a dict of at least one")
             name, value = next(iter(found.items()))
@@ -311,6 +335,7 @@ class Trainer:
             **self._options,
             "precision": str(self.precision), "accumulate": self.accumulate, "clip": self.clip,
             "average": type(self.average).__name__ if self.average is not None else None,
+            **_settings(self.model),
             **{f"batches.{name}": value for name, value in batches.items() if name != "position"},
         }
 
@@ -421,3 +446,13 @@ def _arrays(state: Mapping[str, Any]) -> dict[str, Any]:
     """Return a state as NumPy arrays that a checkpoint holds; bfloat16 becomes float32, which holds all its values."""
     arrays = {name: devices.to_numpy(array) for name, array in state.items()}
     return {name: array.astype(np.float32) if array.dtype == BFLOAT16 else array for name, array in arrays.items()}
+
+
+def _settings(model: Module) -> dict[str, Any]:
+    """Return the numbers, texts and switches that Modules were made with, by path: what a state does not hold."""
+    found: dict[str, Any] = {}
+    for path, module in model.named_modules():
+        for name, value in module.__dict__.items():
+            if not name.startswith("_") and name != "training" and isinstance(value, int | float | str):
+                found[f"model.{path}.{name}" if path else f"model.{name}"] = value
+    return found

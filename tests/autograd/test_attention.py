@@ -7,8 +7,8 @@ import pytest
 
 import hyperion as hp
 from hyperion import nn
-from hyperion.autograd.ops import attention as module
-from hyperion.autograd.ops.attention import table_of
+from hyperion.autograd.ops import attending as module
+from hyperion.autograd.ops.attending import table_of
 from hyperion.errors import DtypeError, InputError, ShapeError
 
 rng = np.random.default_rng(0)

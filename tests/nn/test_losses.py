@@ -137,6 +137,7 @@ def test_every_function_of_the_twins_is_compared() -> None:
     kin = {         # those of other ranks, compared through their layers or as operations; one_hot: below
         "avg_pool1d", "avg_pool3d", "max_pool1d", "max_pool3d", "lp_pool2d", "lp_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool3d",
         "adaptive_max_pool2d", "adaptive_max_pool3d", "pixel_unshuffle", "one_hot",
+        "scaled_dot_product_attention",         # in test_attention.py
     }
     assert {name for name in F.__all__ if aliases.get(name, name) not in CALLS.keys() | kin} == set()
 

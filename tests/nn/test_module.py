@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import hyperion as hp
-from hyperion import nn
+from hyperion import nn, optim
 from hyperion.errors import FileError, InputError
 
 
@@ -135,3 +135,68 @@ def test_hooks_and_captures():
 def test_a_module_without_forward_says_so():
     with pytest.raises(NotImplementedError, match="Module has no forward"):
         nn.Module()(1.0)
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        self.a = Affine(3, 3, 1)
+        self.b = Affine(3, 3, 2)
+        self.b.weight = self.a.weight
+        self.scales = [nn.parameter(np.ones(3)), hp.asarray(np.full(3, 2.0))]
+        self.again = self.a
+
+    def forward(self, x):
+        return self.again(self.b(self.a(x))) * self.scales[0] + self.scales[1]
+
+
+def test_what_is_in_lists_is_frozen_saved_and_trained_like_the_rest():
+    model = Tied()
+    assert "scales.0" in model.named_parameters() and "scales.1" in model.named_buffers()
+    model.freeze()
+    assert not model.parameters() and not model.scales[0].requires_grad
+    assert "scales.0" in model.state_dict()
+    model.freeze(False)
+    assert "scales.0" in model.named_parameters()
+
+
+def test_ties_survive_everything():
+    model, x = Tied(), hp.asarray(np.arange(3.0))
+    names = set(model.named_parameters())
+    for changed in (model.freeze().freeze(False), model.to(dtype="float64"), hp.tree_map(lambda p: p * 2.0, model)):
+        assert set(changed.named_parameters()) == names
+        assert changed.a.weight is changed.b.weight and changed.again is changed.a
+    gradient = hp.grad(lambda m: hp.sum(m(x)))(model)
+    model(x).sum().backward()
+    np.testing.assert_allclose(gradient.a.weight.data, model.a.weight.grad.data, rtol=1e-12)
+    assert gradient.b.weight is gradient.a.weight
+
+
+def test_the_functional_habit_trains_tied_and_listed_parameters():
+    rule = optim.AdamW.rule(lr=0.05)
+    model, x = Tied(), hp.asarray(np.arange(3.0))
+    state = rule.init(model)
+    first = None
+    for _ in range(30):
+        value, gradient = hp.value_and_grad(lambda m: hp.sum(m(x) ** 2))(model)
+        first = float(value) if first is None else first
+        model, state = rule.update(gradient, state, model)
+    assert float(value) < 0.5 * first
+    assert model.a.weight is model.b.weight and len(model.parameters()) == 4
+
+
+def test_values_that_would_be_damaged_are_refused():
+    model = Affine(2, 2)
+    state = {"weight": np.ones((2, 2)) + 1j, "bias": np.ones(2)}
+    with pytest.raises(FileError, match="wrong dtype: weight is complex128"):
+        model.load_state_dict(state)
+    model.to(dtype="float16")
+    with pytest.raises(FileError, match="too large: bias"):
+        model.load_state_dict({"weight": np.ones((2, 2)), "bias": np.full(2, 1e6)})
+
+
+def test_names_with_dots_and_modules_that_know_their_parent():
+    model = Affine(2, 2)
+    model.parts = {"a.b": Affine(2, 2, 5)}
+    model.parts["a.b"].parent = model
+    gradient = hp.grad(lambda m: hp.sum(m.parts["a.b"](hp.asarray([1.0, 2.0]))))(model)
+    assert gradient.parts["a.b"].weight.shape == (2, 2) and len(model.parameters()) == 4

@@ -426,3 +426,41 @@ def test_what_else_is_refused(tmp_path):
         finish(linear_case(folder=tmp_path / "file" / "below"), 1)
     with pytest.raises(InputError, match="LossScale"):
         nn.LossScale(backoff=1.0)
+
+
+def test_a_step_that_fails_leaves_running_statistics_as_they_were():
+    nn.seed(0)
+    model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm(3), nn.Linear(3, 1))
+    good, bad = np.ones((4, 2), np.float32) * np.arange(4)[:, None].astype(np.float32), np.full((4, 2), np.nan, np.float32)
+    batches = iter([(hp.asarray(good),), (hp.asarray(bad),)])
+    trainer = nn.Trainer(model, optim.SGD(model.parameters(), lr=0.1), lambda m, x: hp.mean(m(x) ** 2), batches)
+    trainer.step()
+    before = {name: np.array(x.data) for name, x in model.named_buffers().items()}
+    with pytest.raises(NonFiniteError):
+        trainer.step()
+    for name, x in model.named_buffers().items():
+        np.testing.assert_array_equal(x.data, before[name])
+
+
+def test_another_rate_of_dropout_is_another_configuration():
+    def trainer(rate):
+        nn.seed(0)
+        model = nn.Sequential(nn.Linear(2, 3), nn.Dropout(rate), nn.Linear(3, 1))
+        batches = nn.Batches(nn.Arrays(np.ones((8, 2), np.float32)), size=4)
+        return nn.Trainer(model, optim.SGD(model.parameters(), lr=0.1), lambda m, x: hp.mean(m(x) ** 2), batches)
+
+    state = trainer(0.2).state_dict()
+    with pytest.raises(InputError, match="probability"):
+        trainer(0.5).load_state_dict(state)
+    trainer(0.2).load_state_dict(state)
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"batches": [1]}, "is no iterator"), ({"batches": iter([])}, "ended before step 1"), ({"batches": iter([np.ones(2)])}, "must be a tuple"),
+    ({"clip": "a"}, "clip"), ({"checkpoint_every": "a"}, "checkpoint_every"), ({"optimizer": None}, "optimiser of hyperion.optim"),
+])
+def test_what_a_trainer_refuses(changes, message):
+    model = nn.Linear(1, 1)
+    options = {"optimizer": optim.SGD(model.parameters(), lr=0.1), "batches": iter([(np.ones((1, 1), np.float32),)])} | changes
+    with pytest.raises(InputError, match=message):
+        nn.Trainer(model, options.pop("optimizer"), lambda m, x: hp.mean(m(x)), options.pop("batches"), **options).step()

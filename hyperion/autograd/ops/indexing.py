@@ -124,9 +124,10 @@ def _split(index: Any, place: str) -> tuple[Pattern, list[Tensor]]:
     """Return an index as a pattern and its arrays, on the device `place`."""
     parts: list[Any] = []
     arrays: list[Tensor] = []
-    given: Any = index if type(index) is tuple else (index,)
-    for item in given:
-        part: Any = item
+    parted: tuple[Any, ...] = (index,)
+    if isinstance(index, tuple):
+        parted = index
+    for part in parted:
         if isinstance(part, list | Tensor) or device.is_array(part) or isinstance(part, bool):
             array = as_tensor(part)
             if not array.size and array.dtype.kind == "f":
