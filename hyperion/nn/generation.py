@@ -40,6 +40,8 @@ def as_rows(prompts: Any) -> list[list[int]]:
     >>> as_rows([[1, 2], [3]])
     [[1, 2], [3]]
     """
+    if not hasattr(prompts, "__iter__") or isinstance(prompts, str):
+        raise InputError(f"generate(prompts): prompts is a {type(prompts).__name__}; give lists of tokens, or an array (batch, tokens)")
     if hasattr(prompts, "numpy"):
         prompts = prompts.detach().numpy() if hasattr(prompts, "detach") else prompts.numpy()
     given = [devices.to_numpy(row) if devices.is_array(row) else np.asarray(row) for row in prompts]

@@ -189,6 +189,8 @@ class LanguageModel(Module):
         Raises: FileError if a file is missing or truncated, or weights are missing, unknown or of a wrong shape (all are listed);
             InputError if config.json asks for what the model does not have.
         """
+        if not isinstance(path, str | Path):       # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InputError(f"{cls.__name__}.from_pretrained(path): path is a {type(path).__name__}; give a directory")
         return pretrained.load(cls, cls.layout, Path(path), dtype)
 
     def save_pretrained(self, path: str | Path, shard: int = 5_000_000_000) -> None:

@@ -101,7 +101,7 @@ class Module:
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
         """Yield itself and all Modules below, each once, with their first paths."""
         seen = {id(self)}
-        stack = [(prefix, self)]
+        stack: list[tuple[str, Module]] = [(prefix, self)]
         while stack:
             path, module = stack.pop()
             yield path, module
@@ -110,7 +110,7 @@ class Module:
                 if id(child) not in seen:
                     seen.add(id(child))
                     inner.append((f"{path}.{name}" if path else name, child))
-            stack += reversed(inner)
+            stack.extend(reversed(inner))
 
     def _named(self, *wanted: str) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from hyperion.autograd.dtypes import as_dtype
-from hyperion.errors import FileError, InputError
+from hyperion.errors import FileError, HyperionError, InputError
 from hyperion.gpu import device as devices
 from hyperion.io.files import write_bytes
 from hyperion.io.safetensors import SafeTensors, read_safetensors, write_safetensors
@@ -145,7 +145,12 @@ def load(kind: type[Any], layout: Layout, folder: Path, dtype: Any) -> Any:
     config = _json(folder / "config.json")
     if config.get("model_type") != layout.kind:
         raise InputError(f"{folder / 'config.json'}: model_type={config.get('model_type')!r}; {kind.__name__} reads {layout.kind!r}")
-    arguments = layout.arguments(config)
+    try:
+        arguments = layout.arguments(config)
+    except (TypeError, ValueError, KeyError) as error:
+        if isinstance(error, HyperionError):
+            raise
+        raise InputError(f"{folder / 'config.json'}: a setting is missing or of a wrong kind ({type(error).__name__}: {error})") from error
     weights = _Weights(folder)
     weights.with_prefix(layout.prefix)
     given = next((weights.files[name].dtype(weights.bare[name]) for name in weights.files if name.endswith(layout.rows[0].theirs[0])), None)

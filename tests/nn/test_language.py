@@ -8,7 +8,7 @@ import pytest
 
 import hyperion as hp
 from hyperion import nn
-from hyperion.errors import DtypeError, FileError, IndexingError, InputError, ShapeError
+from hyperion.errors import DtypeError, FileError, IndexingError, InputError, NonFiniteError, ShapeError
 from hyperion.io.safetensors import read_safetensors, write_safetensors
 from hyperion.nn.generation import choose
 from hyperion.random import Generator
@@ -338,3 +338,30 @@ def test_saving_again_leaves_no_old_parts(tmp_path: Any) -> None:
     model.save_pretrained(tmp_path, shard=3000)
     model.save_pretrained(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_what_generate_refuses() -> None:
+    model = gpt()
+    for prompts in (None, 5, "text"):
+        with pytest.raises(InputError, match="prompts"):
+            model.generate(prompts, 2)
+    for stop in ("a", 1.5):
+        with pytest.raises(InputError, match="stop"):
+            model.generate([[1]], 2, stop=stop)
+    with pytest.raises(InputError, match="temperature"):
+        model.generate([[1]], 2, temperature=1e-310)
+    weight = model.embedding.weight
+    weight.assign(np.full(weight.shape, np.nan, weight.dtype))
+    with pytest.raises(NonFiniteError, match="NaN"):
+        model.generate([[1]], 2)
+
+
+@pytest.mark.parametrize("change", [{"layer_norm_epsilon": "x"}, {"attn_pdrop": None}, {"activation_function": ["x"]}])
+def test_settings_of_a_wrong_kind_in_config_json(change: Any, tmp_path: Any) -> None:
+    gpt().save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(InputError, match=r"config.json|activation"):
+        nn.GPT.from_pretrained(tmp_path)
+    with pytest.raises(InputError, match="give a directory"):
+        nn.GPT.from_pretrained(None)  # pyright: ignore

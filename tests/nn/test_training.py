@@ -456,7 +456,8 @@ def test_another_rate_of_dropout_is_another_configuration():
 
 
 @pytest.mark.parametrize(("changes", "message"), [
-    ({"batches": [1]}, "is no iterator"), ({"batches": iter([])}, "ended before step 1"), ({"batches": iter([np.ones(2)])}, "must be a tuple"),
+    ({"batches": [1]}, "is no iterator"), ({"batches": iter([])}, "ended before step 1"),
+    ({"batches": iter([np.ones(2)])}, "must be a tuple"),
     ({"clip": "a"}, "clip"), ({"checkpoint_every": "a"}, "checkpoint_every"), ({"optimizer": None}, "optimiser of hyperion.optim"),
 ])
 def test_what_a_trainer_refuses(changes, message):

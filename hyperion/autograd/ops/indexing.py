@@ -120,14 +120,15 @@ _getitem = linear("getitem", _pick, _put_back, batch=_batched_getitem)
 _put = linear("scatter", _scatter, _pick_back, batch=_batched_scatter)
 
 
+def _as_tuple(index: Any) -> Any:
+    return index if isinstance(index, tuple) else (index,)
+
+
 def _split(index: Any, place: str) -> tuple[Pattern, list[Tensor]]:
     """Return an index as a pattern and its arrays, on the device `place`."""
     parts: list[Any] = []
     arrays: list[Tensor] = []
-    parted: tuple[Any, ...] = (index,)
-    if isinstance(index, tuple):
-        parted = index
-    for part in parted:
+    for part in _as_tuple(index):
         if isinstance(part, list | Tensor) or device.is_array(part) or isinstance(part, bool):
             array = as_tensor(part)
             if not array.size and array.dtype.kind == "f":
