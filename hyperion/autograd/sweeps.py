@@ -204,7 +204,7 @@ def _raw(g: Any) -> Any:
 
 def _tensors(g: Any) -> Any:
     """Return the Tensors of a cotangent; the reverse of `_raw`."""
-    return [None if part is None else Tensor(part) for part in g] if type(g) is list else Tensor(g)
+    return Tensor(g) if type(g) is not list else [None if part is None else Tensor(part) for part in g]      # pyright: ignore
 
 
 def _array(x: Any) -> Any:

@@ -25,6 +25,7 @@ from hyperion.autograd.random import Generator
 from hyperion.errors import FileError, InputError, NonFiniteError, ShapeError
 from hyperion.gpu import device as devices
 from hyperion.io.checkpoint import load_tree, save_tree
+from hyperion.io.tensorboard import EventFile
 from hyperion.nn.arguments import as_count
 from hyperion.nn.initializers import default_generator
 from hyperion.nn.metrics import MetricsFile, make_folder
@@ -90,6 +91,7 @@ class Trainer:
     patience: evaluations after which training ends if the first number has not become lower; None: never.
     average: an optim.EMA of the parameters, kept up with and used in evaluations.
     folder: where metrics.csv, metrics.jsonl, best.h5 (the parameters with the lowest first number of an evaluation) and checkpoint.h5 go.
+    tensorboard: write the metrics as event files into the folder too.
     checkpoint_every: seconds between checkpoints in the folder; None leaves them to the caller. progress: a bar on the terminal.
 
     Attributes: steps (made so far), best ({"step", "value"} of the lowest evaluation, or None), stopped (True after an early stop).
@@ -112,7 +114,7 @@ class Trainer:
         precision: Any = "float32", loss_scale: LossScale | None = None, accumulate: int = 1, clip: float | None = None,
         recompute: Sequence[str] = (), evaluate: Callable[[Module], Mapping[str, float]] | None = None, evaluate_every: int = 0,
         patience: int | None = None, average: Any = None, folder: str | Path | None = None, checkpoint_every: float | None = 60.0,
-        progress: bool = False,
+        progress: bool = False, tensorboard: bool = False,
     ):
         if not model.parameters():
             raise InputError(f"Trainer(model): {type(model).__name__} has no parameters; there is nothing to train")
@@ -145,6 +147,10 @@ class Trainer:
         self.average, self.progress, self.checkpoint_every = average, progress, checkpoint_every
         self.folder = None if folder is None else Path(folder)
         self.metrics = None if self.folder is None else MetricsFile(self.folder)
+        if tensorboard and self.folder is None:
+            raise InputError("Trainer(tensorboard=True): needs folder=, where the event files go")
+        self._tensorboard = tensorboard
+        self._events: EventFile | None = None
         self.steps, self.stopped = 0, False
         self.best: dict[str, Any] | None = None
         self._since = 0                            # evaluations since the best
@@ -171,6 +177,7 @@ class Trainer:
                     row |= self._evaluated(self.evaluate)
                 if self.metrics is not None:
                     self.metrics.write(row)
+                    self._show(row)
                     due = self.checkpoint_every is not None and time.monotonic() - written >= self.checkpoint_every
                     if due or (self.checkpoint_every is not None and (self.steps == steps or self.stopped)):
                         self.save()
@@ -179,6 +186,11 @@ class Trainer:
                     bar.set_postfix(loss=f"{row['loss']:.4g}", refresh=False)
                     bar.update()
                 yield row
+
+    def _show(self, row: Mapping[str, Any]) -> None:
+        if self._tensorboard and self.folder is not None:
+            self._events = self._events or EventFile(self.folder)
+            self._events.write(row["step"], {name: value for name, value in row.items() if name != "step" and value is not None})
 
     def history(self) -> list[dict[str, Any]]:
         """Return the metrics of all steps so far, those before a resume among them, from the folder."""

@@ -121,7 +121,7 @@ _put = linear("scatter", _scatter, _pick_back, batch=_batched_scatter)
 
 
 def _as_tuple(index: Any) -> Any:
-    return index if isinstance(index, tuple) else (index,)
+    return index if issubclass(type(index), tuple) else (index,)
 
 
 def _split(index: Any, place: str) -> tuple[Pattern, list[Tensor]]:
