@@ -165,7 +165,7 @@ class Module:
         changed: dict[int, Tensor] = {}
         for path, array in fresh.items():
             if path in parameters:
-                parameters[path].assign(array)
+                parameters[path].assign(Tensor(array))
             else:
                 changed[id(own[path])] = Tensor(array)
         self._replace(changed)

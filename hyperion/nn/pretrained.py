@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from hyperion.autograd import Tensor
 from hyperion.autograd.dtypes import as_dtype
 from hyperion.errors import FileError, HyperionError, InputError
 from hyperion.gpu import device as devices
@@ -175,7 +176,7 @@ def load(kind: type[Any], layout: Layout, folder: Path, dtype: Any) -> Any:
     for name, theirs, row in entries:
         arrays = [weights[full] for full in theirs]
         array = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-        own[name].assign(np.array(array.T if row.turned else array, dtype=own[name].dtype, order="C"))
+        own[name].assign(Tensor(np.array(array.T if row.turned else array, dtype=own[name].dtype, order="C")))
     return model.eval()
 
 

@@ -71,7 +71,7 @@ class EMA:
             yield
         finally:
             for leaf, array in zip(self._leaves, kept, strict=True):
-                leaf.assign(array)
+                leaf.assign(Tensor(array))
 
     def state_dict(self) -> dict[str, Any]:
         """Return count and averages as a tree of NumPy arrays and numbers."""

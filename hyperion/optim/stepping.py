@@ -207,7 +207,7 @@ class RuleOptimizer(Optimizer):
             if self._bounds:
                 new = self._bounds.clip(i, new)
             if self._values[i] is None:
-                self._leaves[i].assign(new)
+                self._leaves[i].assign(Tensor(new))
             else:
                 self._values[i] = new
         self.count += 1
