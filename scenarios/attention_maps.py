@@ -115,6 +115,7 @@ def maps(weights, before, induction):
             image = panel.imshow(weights[i, j], cmap="Blues", vmin=0.0, vmax=1.0)
             panel.set_title(f"layer {i}, head {j}\nprevious {before[i, j]:.2f}, induction {induction[i, j]:.2f}", fontsize=8)
             panel.set(xlabel="looks at" if i == layers - 1 else "", ylabel="token" if j == 0 else "")
+            panel.locator_params(integer=True)
     figure.colorbar(image, ax=figure.axes, label="attention", shrink=0.7)
     return figure
 
