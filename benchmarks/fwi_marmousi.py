@@ -70,8 +70,9 @@ def main() -> int:
     print(f"{setting['processor']}, {options.threads} threads, commit {setting['commit']}, load {setting['load']:.2f}")
     cases = "SMOKE" if options.smoke else "FULL"
     case = getattr(fwi_cases, cases)[0]
-    records = runner.compare(case, list(GRADIENT), GRADIENT, f"fwi_cases:{cases}", 0, options.threads, options.repeats)
-    print(runner.table(records), flush=True)
+    records = runner.compare(
+        case, list(GRADIENT), GRADIENT, f"fwi_cases:{cases}", 0, options.threads, options.repeats, **runner.of_waves(case))
+    print(runner.table(records, "s"), flush=True)
     if options.json:
         lines = [json.dumps({key: record[key] for key in runner.KEYS}) + "\n" for record in records]
         options.json.write_text("".join(lines), encoding="utf-8")

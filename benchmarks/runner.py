@@ -3,6 +3,7 @@
 What is timed is a user's whole call, parameter preparation included. Memory is the high-water mark of the worker's resident memory.
 """
 
+import argparse
 import datetime
 import json
 import os
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,46 +83,71 @@ class Worker:
             self.process.wait()
 
 
-def compare(
-    case: Any, systems: list[str], modules: dict[str, str], cases: str, index: int, threads: int, repeats: int,
-    say: Callable[[str], None] = print,
-) -> list[dict[str, Any]]:
-    """Time `systems` (names) on one case, interleaved; return a list of records: `KEYS` and more (every time, first call ...).
+def peers(systems: Sequence[str], kind: str) -> dict[str, str]:
+    """Return the worker module of each system for a kind of case."""
+    return {system: f"peers.{system.replace('-', '_')}_{kind}" for system in systems}
 
-    modules: {system: worker module}. The ratio is the system's median over Hyperion's: above 1, Hyperion is faster.
-    The difference is the relative L2 norm of the system's result against the first system's; gradients are compared away from the boundary.
+
+def relative_l2(result: np.ndarray, reference: np.ndarray) -> float:
+    """Return the L2 norm of a difference, relative to that of the reference."""
+    return float(np.linalg.norm(result.astype(float) - reference.astype(float)) / np.linalg.norm(reference.astype(float)))
+
+
+def relative_largest(result: np.ndarray, reference: np.ndarray) -> float:
+    """Return the largest element of a difference, relative to the largest of the reference."""
+    return float(np.max(np.abs(result - reference)) / np.max(np.abs(reference)))
+
+
+def compare(
+    case: Any, systems: Sequence[str], modules: dict[str, str], cases: str, index: int, threads: int, repeats: int, *,
+    work: float, unit: str, difference: Callable[[np.ndarray, np.ndarray], float],
+    loops: int = 1, warm: int = 1, pause: float = 0.0, budget: float = float("inf"),
+) -> list[dict[str, Any]]:
+    """Time systems (names) on one case, interleaved; return a list of records: `KEYS` and more (every time, first call ...).
+
+    modules: {system: worker module}.  work, unit: what a run does, for the throughput.  loops: how often a turn repeats the run.
+    difference(result, reference): of a system's result from the first system's.
+    warm: turns that are not counted.  pause: [s] after each turn.  budget: [s] after which only three turns more are made.
+    The ratio is the system's median over Hyperion's: above 1, Hyperion is faster.
     """
-    records, workers = [], {}
+    records: list[dict[str, Any]] = []
+    workers: dict[str, Worker] = {}
     with tempfile.TemporaryDirectory() as folder:
         try:
             for system in systems:
                 try:
                     workers[system] = Worker(system, modules[system], cases, index, threads, Path(folder) / f"{system}.npy")
                 except Unavailable as reason:
-                    say(f"  {case.name}: {system} left out: {reason}")
-            times = {system: [] for system in workers}
+                    print(f"  {case.name}: {system} left out: {reason}")
+            times: dict[str, list[float]] = {system: [] for system in workers}
             peaks = dict.fromkeys(workers, 0.0)
-            for _ in range(repeats):
+            spent = 0.0
+            for turn in range(repeats + warm):
+                if spent > budget and turn > 3:
+                    break
                 for system in list(workers):
                     try:
                         seconds, peaks[system] = workers[system].run()
-                        times[system].append(seconds)
                     except Unavailable as reason:
-                        say(f"  {case.name}: {system} left out: {reason}")
+                        print(f"  {case.name}: {system} left out: {reason}")
                         workers.pop(system).stop()
-                    time.sleep(1.0)  # the last system's threads go to sleep, and the gigabytes it still frees are gone
+                        continue
+                    spent += seconds
+                    if turn >= warm:
+                        times[system].append(seconds / loops)
+                    time.sleep(pause)
             reference = None
             own = statistics.median(times["hyperion"]) if "hyperion" in workers else None
             for system, worker in workers.items():
-                result = inside(case, np.load(worker.result))
+                result = np.load(worker.result)
                 reference = result if reference is None else reference
-                median, best = statistics.median(times[system]), min(times[system])
+                median = statistics.median(times[system])
                 records.append({
                     "case": case.name, "system": system, "version": worker.start["version"], "device": "cpu", "seconds": median,
-                    "throughput": case.cell_steps / median / 1e6, "unit": "Mcell/s", "peak_mb": round(peaks[system], 1),
-                    "ratio_to_hyperion": median / own if own else None, "note": worker.start["note"],
-                    "best": best, "times": times[system], "first_call": worker.start["first"], "base_mb": round(worker.start["base_mb"], 1),
-                    "difference": float(np.linalg.norm(result - reference) / np.linalg.norm(reference)),
+                    "throughput": work / median, "unit": unit, "peak_mb": round(peaks[system], 1),
+                    "ratio_to_hyperion": median / own if own else None, "note": worker.start["note"], "best": min(times[system]),
+                    "times": times[system], "first_call": worker.start["first"], "base_mb": round(worker.start["base_mb"], 1),
+                    "difference": difference(result, reference),
                 })
         finally:
             for worker in workers.values():
@@ -131,23 +157,82 @@ def compare(
 
 def inside(case: Any, result: np.ndarray) -> np.ndarray:
     """Return the part of a gradient that lies 5 cells or more from the boundary; gathers as they are."""
-    return result[(slice(5, -5),) * result.ndim].astype(float) if result.shape == case.shape else result.astype(float)
+    return result[(slice(5, -5),) * result.ndim] if result.shape == case.shape else result
 
 
-def table(records: list[dict[str, Any]]) -> str:
-    """Return the records of all cases as text, with what differs between the systems beside each figure."""
-    columns = (("median s", 10), ("best s", 9), ("Mcell/s", 9), ("peak MB", 9), ("/Hyperion", 11), ("first s", 9), ("differs by", 12))
-    head = f"{'system':<24}" + "".join(f"{name:>{width}}" for name, width in columns) + "  what differs"
-    lines = []
-    for name in dict.fromkeys(r["case"] for r in records):
-        lines += ["", name, head]
-        for r in (r for r in records if r["case"] == name):
-            ratio = f"{r['ratio_to_hyperion']:.2f}" if r["ratio_to_hyperion"] else "-"
-            lines.append(
-                f"{r['system'] + ' ' + r['version']:<24}{r['seconds']:>10.3f}{r['best']:>9.3f}{r['throughput']:>9.0f}{r['peak_mb']:>9.0f}"
-                f"{ratio:>11}{r['first_call']:>9.2f}{r['difference']:>12.1e}  {r['note']}"
-            )
+def of_waves(case: Any) -> dict[str, Any]:
+    """Return the options of `compare` for a wave equation; gradients are compared away from the boundary.
+
+    The worker's first call is not among the turns. The pause lets a system's threads go to sleep, and frees its gigabytes.
+    """
+    return {
+        "work": case.cell_steps / 1e6, "unit": "Mcell/s", "warm": 0, "pause": 1.0,
+        "difference": lambda result, reference: relative_l2(inside(case, result), inside(case, reference)),
+    }
+
+
+def table(records: Sequence[dict[str, Any]], scale: str = "ms") -> str:
+    """Return the records of one case as text, with what differs between the systems beside each figure.
+
+    scale: of times: "s", "ms" or "us".
+    """
+    if not records:
+        return ""
+    factor = {"s": 1.0, "ms": 1e3, "us": 1e6}[scale]
+    columns = ((f"median {scale}", 12), (f"best {scale}", 12), (records[0]["unit"], 14), ("peak MB", 9), ("/Hyperion", 11), ("first s", 9),
+               ("differs by", 12))
+    lines = ["", records[0]["case"], f"{'system':<24}" + "".join(f"{name:>{width}}" for name, width in columns) + "  what differs"]
+    for r in records:
+        ratio = f"{r['ratio_to_hyperion']:.2f}" if r["ratio_to_hyperion"] else "-"
+        lines.append(
+            f"{r['system'] + ' ' + r['version']:<24}{factor * r['seconds']:>12.3f}{factor * r['best']:>12.3f}{r['throughput']:>14.4g}"
+            f"{r['peak_mb']:>9.0f}{ratio:>11}{r['first_call']:>9.2f}{r['difference']:>12.1e}  {r['note']}"
+        )
     return "\n".join(lines)
+
+
+def arguments(command: str, doc: str | None, cases: Sequence[str], systems: Sequence[str], repeats: int, turns: str) -> argparse.Namespace:
+    """Return the options that all timing commands share, checked: cases, systems, repeats, threads, smoke, json, results.
+
+    turns: what a repeat is, for the help.
+    """
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog=f"hyperion bench {command}", description=doc, formatter_class=form)
+    parser.add_argument("--cases", nargs="+", choices=cases, default=list(cases), metavar="CASE", help=f"of {', '.join(cases)}")
+    parser.add_argument("--systems", nargs="+", choices=systems, default=list(systems), metavar="SYSTEM", help=f"of {', '.join(systems)}")
+    parser.add_argument("--repeats", type=int, default=repeats, help=f"{turns} (default {repeats})")
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    parser.add_argument("--threads", type=int, default=available, help=f"of each system (default {available})")
+    parser.add_argument("--smoke", action="store_true", help="small sizes, to see that everything runs; the figures mean nothing")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write one object a line: " + ", ".join(KEYS))
+    parser.add_argument("--results", type=Path, metavar="FILE", help="one JSON object: every time, hardware, versions, commit, command")
+    options = parser.parse_args()
+    for name, value in (("--repeats", options.repeats), ("--threads", options.threads)):
+        if value < 1:
+            parser.error(f"{name} {value}: it must be at least 1")
+    for name, path in (("--json", options.json), ("--results", options.results)):
+        if path is not None and path.exists():
+            parser.error(f"{name} {path}: it exists; remove it or name another file")
+        if path is not None and not path.parent.is_dir():
+            parser.error(f"{name} {path}: there is no folder {path.parent}; make it first")
+    return options
+
+
+def announce(options: argparse.Namespace, warning: str, load: float = 0.25) -> dict[str, Any]:
+    """Print where the run happens, with a warning above a load, and return it."""
+    setting = environment(options.threads)
+    print(f"{setting['processor']}, {options.threads} threads, commit {setting['commit']}, load {setting['load']:.2f}")
+    if setting["load"] > load:
+        print(f"  the machine is busy: {warning}")
+    return setting
+
+
+def write(options: argparse.Namespace, setting: dict[str, Any], records: Sequence[dict[str, Any]]) -> None:
+    """Write the files that the options ask for."""
+    if options.json:
+        options.json.write_text("".join(json.dumps({key: r[key] for key in KEYS}) + "\n" for r in records), encoding="utf-8")
+    if options.results:
+        options.results.write_text(json.dumps({**setting, "smoke": options.smoke, "records": records}, indent=1) + "\n", encoding="utf-8")
 
 
 def environment(threads: int) -> dict[str, Any]:

@@ -12,12 +12,16 @@ from hyperion.errors import InputError
 
 
 def markov(count, vocabulary, generator):
-    """Return tokens of which each has eight possible successors, the first of them most probable: (count,) integers."""
+    """Return tokens of which each has eight possible successors, the first of them most probable: (count,) integers.
+
+    They are at most 512 different ones, so that a text of a few thousand tokens shows each often enough to be learnt.
+    """
+    states = min(vocabulary, 512)
     choices = generator.geometric(0.5, count).clip(1, 8)
     tokens = np.empty(count, np.int64)
     token = 0
     for i, choice in enumerate(choices.tolist()):
-        token = (token * 31 + choice * choice * 7919 + 17) % vocabulary
+        token = (token * 31 + choice * choice * 7919 + 17) % states
         tokens[i] = token
     return tokens
 
