@@ -53,7 +53,8 @@ class _Builder:
                  design: Taylor | LeastSquares):
         self.design = design
         self.equation, self.ndim, self.order, self.ratios, self.boundary = equation, ndim, order, ratios, boundary
-        self.rates, self.point = equation.rates(ndim), here(ndim)
+        self.rates = {f: self._linear(f, rate) for f, rate in equation.rates(ndim).items()}
+        self.point = here(ndim)
         self.parameters: dict[tuple[Polynomial, int, int], str] = {}
         self.memory: dict[str, int] = {}
         self.profiles: dict[str, int] = {}
@@ -79,7 +80,7 @@ class _Builder:
     def _groups(self) -> list[list[str]]:
         """Return the fields in groups that step one after the other: a new one begins where a field reads, or is read by, the group."""
         groups: list[list[str]] = [[]]
-        reads = {f: {d.field for (_, d) in rate.terms if d is not None and d.order} for f, rate in self.rates.items()}
+        reads = {f: {d.field for d in rate if d.order} for f, rate in self.rates.items()}
         for f, field in self.equation.fields.items():
             if field.time_order not in (1, 2):
                 raise InputError(f"{type(self.equation).__name__}.fields[{f!r}]: time order {field.time_order}; "
@@ -97,12 +98,7 @@ class _Builder:
         time = self.equation.fields[f].time_order
         keep = Term(1.0, (), target, self.point)
         terms = [keep] if time == 1 else [Term(2.0, (), f, self.point), Term(-1.0, (), target, self.point)]
-        by: dict[Derivative | None, list[tuple[tuple[str, ...], float]]] = {}
-        for (parameters, d), w in self.rates[f].terms.items():
-            by.setdefault(d, []).append((parameters, w))
-        for d, polynomial in by.items():
-            if d is None:
-                raise InputError(f"{type(self.equation).__name__}.rate: the rate of {f} has a term without a field; use sources for that")
+        for d, polynomial in self.rates[f].items():
             k = self._parameter(tuple(sorted(polynomial)), time, d.order)
             if d.order == 0:
                 terms.append(Term(1.0, k, d.field, self.point))
@@ -113,7 +109,24 @@ class _Builder:
         terms += self._injection(f, injection, time)
         return Assign.of(target, terms)
 
+    def _linear(self, f: str, rate: Expression) -> dict[Derivative, list[tuple[tuple[str, ...], float]]]:
+        """Return {derivative: polynomial of parameters} of a rate. Raises: InputError for terms that leapfrog on stencils does not step."""
+        name = type(self.equation).__name__
+        by: dict[Derivative, list[tuple[tuple[str, ...], float]]] = {}
+        for (parameters, ds), w in rate.terms.items():
+            if not ds:
+                raise InputError(f"{name}.rate: the rate of {f} has a term without a field; use sources for that")
+            d, *others = ds
+            if others:
+                raise InputError(f"{name}.rate: {' times '.join(e.field for e in ds)} is nonlinear in the fields; Solver steps linear ones")
+            if d.order > 2 or (d.order and d.axis is None):
+                raise InputError(f"{name}.rate: the derivative of {d.field} of orders {d.orders} along the axes; Solver has stencils for "
+                                 "first and second derivatives along one axis")
+            by.setdefault(d, []).append((parameters, w))
+        return by
+
     def _derivative(self, f: str, d: Derivative, before: dict[str, Assign]) -> tuple[tuple[tuple[str, ...], str, Stencil], ...]:
+        assert d.axis is not None
         place = [d.axis - self.ndim in self.equation.fields[g].at for g in (f, d.field)]
         if d.order == 2 and place[0] != place[1]:
             raise InputError(f"{type(self.equation).__name__}.rate: the second derivative of {d.field} does not sit where {f} does")

@@ -1,8 +1,9 @@
 """What an equation declares: fields, parameters and rates, continuous in space and time.
 
-A rate is a sum of weight * parameters * (one derivative of a field, or the field itself). `Expression` is that sum; fields and parameters
-are handed to `rate` as expressions, so that it reads like the formula.
+A rate is a sum of weight * parameters * derivatives of fields. `Expression` is that sum; fields and parameters are handed to `rate` as
+expressions, so that it reads like the formula. Solvers and networks read the terms; neither is known here.
 """
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from hyperion.errors import InputError
 class Field:
     """A field of an equation.
 
-    unit: its unit, as text. time_order: order of the time derivative that `rate` gives (1 or 2).
+    unit: its unit, as text. time_order: order of the time derivative that `rate` gives (1 or 2); 0 in a steady equation: the rate is zero.
     at: axes, counted from the last (-1 is x), along which the field sits half a cell beyond the node (staggered grids).
     """
 
@@ -24,27 +25,58 @@ class Field:
     at: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Derivative:
-    """The order-th derivative of a field along an axis (order 0: the field itself)."""
+    """A derivative of a field in space: its order along each axis; all zeros: the field itself.
+
+    >>> Derivative("p", (0, 2)).order, Derivative("p", (0, 2)).axis, Derivative("p", (1, 1)).axis
+    (2, 1, None)
+    """
 
     field: str
-    axis: int
-    order: int
+    orders: tuple[int, ...]
+
+    @property
+    def order(self) -> int:
+        """Order in all."""
+        return sum(self.orders)
+
+    @property
+    def axis(self) -> int | None:
+        """The one axis it is taken along; None for mixed derivatives and the field itself."""
+        taken = [k for k, n in enumerate(self.orders) if n]
+        return taken[0] if len(taken) == 1 else None
+
+    def raised(self, axis: int, order: int) -> "Derivative":
+        """Return its derivative along an axis, counted from the first."""
+        return Derivative(self.field, tuple(n + order * (k == axis) for k, n in enumerate(self.orders)))
 
 
-Key = tuple[tuple[str, ...], Derivative | None]
+Key = tuple[tuple[str, ...], tuple[Derivative, ...]]
 
 
 class Expression:
-    """A sum of weight * product of parameters * (derivative of a field, or nothing)."""
+    """A sum of weight * product of parameters * product of derivatives of fields.
+
+    terms: {(parameters, derivatives): weight}; both sorted.
+    """
 
     def __init__(self, terms: Mapping[Key, float], ndim: int):
         self.terms: dict[Key, float] = {k: w for k, w in terms.items() if w != 0.0}
         self.ndim = ndim
 
+    @classmethod
+    def field(cls, name: str, ndim: int) -> "Expression":
+        """Return a field as an expression."""
+        return cls({((), (Derivative(name, (0,) * ndim),)): 1.0}, ndim)
+
+    @classmethod
+    def parameter(cls, name: str, ndim: int) -> "Expression":
+        """Return a parameter as an expression."""
+        return cls({((name,), ()): 1.0}, ndim)
+
     def _of(self, other: "Expression | float") -> "Expression":
-        return other if isinstance(other, Expression) else Expression({((), None): float(other)}, self.ndim)
+        return other if isinstance(other, Expression) else Expression({((), ()): float(other)}, self.ndim)
 
     def __add__(self, other: "Expression | float") -> "Expression":
         total = dict(self.terms)
@@ -56,15 +88,13 @@ class Expression:
         total: dict[Key, float] = {}
         for (p, d), w in self.terms.items():
             for (q, e), v in self._of(other).terms.items():
-                if d is not None and e is not None:
-                    raise InputError(f"rate: {d.field} times {e.field} is nonlinear in the fields; a rate must be linear in them")
-                key = (tuple(sorted(p + q)), d or e)
+                key = (tuple(sorted(p + q)), tuple(sorted(d + e)))
                 total[key] = total.get(key, 0.0) + w * v
         return Expression(total, self.ndim)
 
     def __pow__(self, n: int) -> "Expression":
         if int(n) != n or n < 1:
-            raise InputError(f"rate: power {n}; parameters may be raised to whole powers of at least 1")
+            raise InputError(f"rate: power {n}; fields and parameters may be raised to whole powers of at least 1")
         return self if n == 1 else self * self ** (n - 1)
 
     def __neg__(self) -> "Expression":
@@ -78,26 +108,31 @@ class Expression:
 
     __radd__, __rmul__ = __add__, __mul__
 
+    def derivatives(self) -> set[Derivative]:
+        """Return the derivatives of fields that occur, the fields themselves too."""
+        return {d for _, ds in self.terms for d in ds}
+
 
 def derivative(f: Expression, axis: int, order: int = 1) -> Expression:
-    """Return the first or second derivative of a field along an axis (counted from the last: -1 is x).
+    """Return a derivative of a field, or of a derivative of one, along an axis (counted from the last: -1 is x).
 
-    f: a field as `rate` receives it. order: 1 or 2. Units of the field per m^order.
-    Raises: InputError if f is not a plain field.
+    f: a field as `rate` receives it. order: 1 or more. Units of the field per m^order.
+    Raises: InputError if f is a product or a sum.
 
-    >>> p = Expression({((), Derivative("p", 0, 0)): 1.0}, ndim=2)
+    >>> p = Expression.field("p", ndim=2)
     >>> derivative(p, -1, order=2).terms
-    {((), Derivative(field='p', axis=1, order=2)): 1.0}
+    {((), (Derivative(field='p', orders=(0, 2)),)): 1.0}
     """
     keys = list(f.terms.items())
-    ((parameters, d), weight) = keys[0] if len(keys) == 1 else (((), None), 0.0)
-    if d is None or d.order or parameters or weight != 1.0:
-        raise InputError("derivative(f, ...): f must be a field of the equation itself, not a product or a sum")
-    if order not in (1, 2):
-        raise InputError(f"derivative(order={order}): first and second derivatives are available")
-    if not -f.ndim <= axis < 0:
+    ((parameters, ds), weight) = keys[0] if len(keys) == 1 else (((), ()), 0.0)
+    if len(ds) != 1 or parameters or weight != 1.0:
+        raise InputError("derivative(f, ...): f must be a field of the equation itself or a derivative of it, not a product or a sum; "
+                         "write out the product rule")
+    if not isinstance(order, int) or order < 1:
+        raise InputError(f"derivative(order={order!r}): give a whole number of at least 1")
+    if operator.index(axis) not in range(-f.ndim, 0):
         raise InputError(f"derivative(axis={axis}): axes are counted from the last, -1 to {-f.ndim}")
-    return Expression({((), Derivative(d.field, axis + f.ndim, order)): 1.0}, f.ndim)
+    return Expression({((), (ds[0].raised(axis + f.ndim, order),)): 1.0}, f.ndim)
 
 
 def laplace(f: Expression) -> Expression:
@@ -105,8 +140,8 @@ def laplace(f: Expression) -> Expression:
 
     f: a field as `rate` receives it.
 
-    >>> p = Expression({((), Derivative("p", 0, 0)): 1.0}, ndim=3)
-    >>> [d.axis for _, d in laplace(p).terms]
+    >>> p = Expression.field("p", ndim=3)
+    >>> [d.axis for _, (d,) in laplace(p).terms]
     [2, 0, 1]
     """
     return sum((derivative(f, axis, 2) for axis in range(-f.ndim, -1)), start=derivative(f, -1, 2))
@@ -115,11 +150,12 @@ def laplace(f: Expression) -> Expression:
 class Equation(ABC):
     """A partial differential equation, declared once.
 
-    fields: {name: Field}. parameters: {name: unit}.
+    fields: {name: Field}. parameters: {name: unit}. dimensions: the numbers of space dimensions in which `rate` has a meaning.
     """
 
     fields: ClassVar[dict[str, Field]]
     parameters: ClassVar[dict[str, str]]
+    dimensions: ClassVar[tuple[int, ...]] = (1, 2, 3)
 
     @property
     def positive(self) -> tuple[str, ...]:
@@ -134,13 +170,15 @@ class Equation(ABC):
         """Return what a unit source density is multiplied by in each field's rate; by default 1."""
         return dict.fromkeys(self.fields, 1.0)
 
-    @abstractmethod
     def fastest(self, **parameters: Any) -> Any:
-        """Return the local speed of the fastest wave [m/s] from parameter arrays, for the stability limit."""
+        """Return the local speed of the fastest wave [m/s] from parameter arrays, for the stability limit of a time step."""
+        raise InputError(f"{type(self).__name__} declares no fastest(...), the speed of its fastest wave: no stable time step is known")
 
     def rates(self, ndim: int) -> dict[str, Expression]:
         """Return {field: expression} in `ndim` dimensions, checked."""
-        result = self.rate(**{f: Expression({((), Derivative(f, 0, 0)): 1.0}, ndim) for f in self.fields}, **self._symbols(ndim))
+        if ndim not in self.dimensions:
+            raise InputError(f"{type(self).__name__} in {ndim} dimensions: its rate has a meaning in {self.dimensions} only")
+        result = self.rate(**{f: Expression.field(f, ndim) for f in self.fields}, **self._symbols(ndim))
         rates = result if isinstance(result, dict) else dict(zip(self.fields, (result,), strict=True))
         if set(rates) != set(self.fields):
             raise InputError(f"{type(self).__name__}.rate: gives rates of {sorted(rates)}, the declared fields are {sorted(self.fields)}")
@@ -148,8 +186,8 @@ class Equation(ABC):
 
     def injections(self, ndim: int) -> dict[str, Expression]:
         """Return {field: what multiplies its source} in `ndim` dimensions."""
-        one = Expression({((), None): 1.0}, ndim)
+        one = Expression({((), ()): 1.0}, ndim)
         return {f: one * e for f, e in self.injection(**self._symbols(ndim)).items()}
 
     def _symbols(self, ndim: int) -> dict[str, Expression]:
-        return {p: Expression({((p,), None): 1.0}, ndim) for p in self.parameters}
+        return {p: Expression.parameter(p, ndim) for p in self.parameters}

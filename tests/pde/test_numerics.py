@@ -366,7 +366,9 @@ def test_the_equation_refuses_what_leapfrog_cannot_step():
         (lambda p, c: p * c**0.5, "whole powers"),
         (lambda p, c: pde.derivative(2.0 * p, -1), "must be a field of the equation itself"),
         (lambda p, c: pde.derivative(p, -3), "counted from the last, -1 to -2"),
-        (lambda p, c: pde.derivative(p, -1, 3), "first and second derivatives"),
+        (lambda p, c: pde.derivative(p, -1, 3), "first and second derivatives along one axis"),
+        (lambda p, c: pde.derivative(pde.derivative(p, -1), -2), r"orders \(1, 1\) along the axes"),
+        (lambda p, c: pde.derivative(p, -1, 0), "a whole number of at least 1"),
         (lambda p, c: {"q": p}, r"gives rates of \['q'\], the declared fields are \['p'\]"),
     ):
         with pytest.raises(InputError, match=message):
