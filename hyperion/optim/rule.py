@@ -188,7 +188,7 @@ def apply_all(jobs: Sequence[Job]) -> list[Any]:
     for job in jobs:
         job.state["count"] += 1
         present = _present(job)
-        out = present if present is job.state.get("master") else job.out
+        out = present if present is job.state.get("master") else _pairs(job.out)
         rows.append(native.Row(job.rule, present, working(job.gradient, conjugate=True), job.state, out))
     done = native.apply(rows)
     out = []
@@ -196,8 +196,14 @@ def apply_all(jobs: Sequence[Job]) -> list[Any]:
         new = done[i] if i in done else job.rule.apply(device.namespace(row.parameter), row.parameter, row.gradient, job.state)
         if "master" in job.state:
             job.state["master"] = new
-        out.append(unworking(new, job.parameter))
+        in_place = i in done and "master" not in job.state and job.out is not None
+        out.append(job.out if in_place else unworking(new, job.parameter))      # the same object: references to it are counted
     return out
+
+
+def _pairs(array: Any) -> Any:
+    """Return the memory of a complex array as pairs of real numbers; others as they are."""
+    return array.view(array.real.dtype).reshape(*array.shape, 2) if array is not None and is_complex(array.dtype) else array
 
 
 def _present(job: Job) -> Any:
