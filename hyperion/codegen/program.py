@@ -79,7 +79,7 @@ class Program:
     assigns: in order of execution. parameters: names of full coefficient arrays. profiles: {name of a 1-D coefficient: its axis}.
     memory: {array that lives in slabs only: its axis}. rotate: {array now: array that becomes it}: the two swap after every step.
     sources: names that stand for point injections; they appear as arrays in terms but have no storage. temporary: arrays that only carry
-    sums from one sweep to the next.
+    sums from one sweep to the next. zeros: parameters that may be zero somewhere.
     """
 
     ndim: int
@@ -90,6 +90,7 @@ class Program:
     rotate: dict[str, str] = field(default_factory=lambda: {})
     sources: tuple[str, ...] = ()
     temporary: frozenset[str] = frozenset()
+    zeros: frozenset[str] = frozenset()
 
     def arrays(self) -> list[str]:
         """Names of all arrays with storage, in order of first appearance."""
@@ -163,7 +164,8 @@ def linearise(program: Program, prefix: str) -> Program:
         return (*names, *(prefix + n for n in names))
     return Program(program.ndim, tuple(assigns), both(program.parameters), program.profiles,
                    program.memory | {prefix + k: v for k, v in program.memory.items()},
-                   program.rotate | {prefix + k: prefix + v for k, v in program.rotate.items()}, both(program.sources))
+                   program.rotate | {prefix + k: prefix + v for k, v in program.rotate.items()}, both(program.sources),
+                   zeros=program.zeros | {prefix + k for k in program.parameters})
 
 
 def cofactors(program: Program) -> list[tuple[str, str, tuple[Term, ...]]]:
@@ -289,6 +291,8 @@ def _move_coefficients_out(program: Program, gathers: _Gathers) -> dict[str, tup
         if len(shared) != 1 or shared == {()}:
             continue
         (factor,) = shared
+        if program.zeros.intersection(factor):         # where it is zero, what it multiplied could not be told any more
+            continue
         scale.update(dict.fromkeys(group, factor))
         for x, reads in gathers:
             for i, r in enumerate(reads):

@@ -3,7 +3,18 @@ from .boundary import CPML, Boundary, Periodic
 from .darcy import DarcySolver
 from .datasets import RECIPES, Recipe, make_dataset
 from .equation import Derivative, Equation, Expression, Field, derivative, laplace
-from .equations import Acoustic, AdvectionDiffusion, AllenCahn, Burgers, Heat, KuramotoSivashinsky, Poisson, Schroedinger
+from .equations import (
+    Acoustic,
+    AcousticVariableDensity,
+    AdvectionDiffusion,
+    AllenCahn,
+    Burgers,
+    Elastic,
+    Heat,
+    KuramotoSivashinsky,
+    Poisson,
+    Schroedinger,
+)
 from .grid import Grid
 from .shallow_water import ShallowWaterSolver
 from .solver import Solver
@@ -14,9 +25,9 @@ from .storage import Checkpoints, EverySteps, Storage, Thinned
 from .survey import Survey, Wavelet, ricker
 
 __all__ = [
-    "CPML", "ETDRK4", "RECIPES", "Acoustic", "AdvectionDiffusion", "AllenCahn", "Boundary", "Burgers", "BurgersSolver", "Checkpoints",
-    "CrankNicolson", "DarcySolver", "Derivative", "Equation", "EverySteps", "Expression", "Field", "GaussianField", "GrayScottSolver",
-    "Grid", "Heat", "KuramotoSivashinsky", "Leapfrog", "LeastSquares", "Periodic", "Plan", "Poisson", "Recipe", "Schroedinger",
-    "ShallowWaterSolver", "Solver", "Storage", "Survey", "Taylor", "Thinned", "Torus", "VorticitySolver", "Wavelet", "derivative",
-    "laplace", "make_dataset", "ricker",
+    "CPML", "ETDRK4", "RECIPES", "Acoustic", "AcousticVariableDensity", "AdvectionDiffusion", "AllenCahn", "Boundary", "Burgers",
+    "BurgersSolver", "Checkpoints", "CrankNicolson", "DarcySolver", "Derivative", "Elastic", "Equation", "EverySteps", "Expression",
+    "Field", "GaussianField", "GrayScottSolver", "Grid", "Heat", "KuramotoSivashinsky", "Leapfrog", "LeastSquares", "Periodic", "Plan",
+    "Poisson", "Recipe", "Schroedinger", "ShallowWaterSolver", "Solver", "Storage", "Survey", "Taylor", "Thinned", "Torus",
+    "VorticitySolver", "Wavelet", "derivative", "laplace", "make_dataset", "ricker",
 ]

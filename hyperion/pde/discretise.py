@@ -15,18 +15,18 @@ Polynomial = tuple[tuple[tuple[str, ...], float], ...]  # ((parameters, weight),
 class Discretisation:
     """One leapfrog step.
 
-    program: assignments in units of the reference cell and of one step. kernel_parameters: {name: (polynomial of the equation's
-    parameters, power of the step, power of the reference cell)}. sources: {field: name of its source}.
+    program: assignments in units of the reference cell and of one step. kernel_parameters: {name: KernelParameter}. sources: {field: name
+    of its source}.
     """
 
     program: Program
-    kernel_parameters: dict[str, tuple[Polynomial, int, int]]
+    kernel_parameters: dict[str, "KernelParameter"]
     sources: dict[str, str]
 
     def factor(self, name: str, step: float, cell: float) -> float:
         """Return what the polynomial of a kernel parameter is multiplied by: step [s] and reference cell [m] to its powers."""
-        _, time, space = self.kernel_parameters[name]
-        return step ** time / cell ** space
+        k = self.kernel_parameters[name]
+        return step ** k.time / cell ** k.space
 
     def source_factor(self, equation: Equation, name: str, step: float, cell: float) -> float:
         """Return what the samples of a source are multiplied by, beside the coefficients of its term (which carry powers of the cell)."""
@@ -34,7 +34,20 @@ class Discretisation:
         ((_, _, term),) = (i for i in self.program.injections() if i[0] == self.sources[field])
         if not term.coefficients:
             return step ** equation.fields[field].time_order
-        return cell ** self.kernel_parameters[term.coefficients[0]][2]
+        return cell ** self.kernel_parameters[term.coefficients[0]].space
+
+
+@dataclass(frozen=True)
+class KernelParameter:
+    """What a kernel reads as one array: a polynomial of the equation's coefficients, times step^time / cell^space.
+
+    place: the axes along which it is wanted half a cell beyond the nodes.
+    """
+
+    polynomial: Polynomial
+    time: int
+    space: int
+    place: tuple[int, ...]
 
 
 def discretise(equation: Equation, ndim: int, order: int, ratios: tuple[float, ...], boundary: Boundary,
@@ -55,7 +68,7 @@ class _Builder:
         self.equation, self.ndim, self.order, self.ratios, self.boundary = equation, ndim, order, ratios, boundary
         self.rates = {f: self._linear(f, rate) for f, rate in equation.rates(ndim).items()}
         self.point = here(ndim)
-        self.parameters: dict[tuple[Polynomial, int, int], str] = {}
+        self.parameters: dict[KernelParameter, str] = {}
         self.memory: dict[str, int] = {}
         self.profiles: dict[str, int] = {}
 
@@ -74,7 +87,8 @@ class _Builder:
             assigns += [*sorted(before.values(), key=lambda a: reads_memory[a.target]), *updates]
         names = {v: key for key, v in self.parameters.items()}
         sources = {f: f"source.{f}" for f in self.equation.fields}
-        program = Program(self.ndim, tuple(assigns), tuple(names), self.profiles, self.memory, rotate, tuple(sources.values()))
+        zeros = frozenset(name for name, k in names.items() if not self._is_positive(k.polynomial))
+        program = Program(self.ndim, tuple(assigns), tuple(names), self.profiles, self.memory, rotate, tuple(sources.values()), zeros=zeros)
         return Discretisation(program, names, sources)
 
     def _groups(self) -> list[list[str]]:
@@ -99,8 +113,10 @@ class _Builder:
         keep = Term(1.0, (), target, self.point)
         terms = [keep] if time == 1 else [Term(2.0, (), f, self.point), Term(-1.0, (), target, self.point)]
         for d, polynomial in self.rates[f].items():
-            k = self._parameter(tuple(sorted(polynomial)), time, d.order)
+            k = self._parameter(f, tuple(sorted(polynomial)), time, d.order)
             if d.order == 0:
+                if set(self.equation.fields[f].at) != set(self.equation.fields[d.field].at):
+                    raise InputError(f"{type(self.equation).__name__}.rate: {d.field} does not sit where {f} does")
                 terms.append(Term(1.0, k, d.field, self.point))
                 continue
             for coefficients, array, stencil in self._derivative(f, d, before):
@@ -144,12 +160,20 @@ class _Builder:
         polynomial = tuple(sorted((parameters, w) for (parameters, _), w in injection.terms.items()))
         if polynomial == (((), 1.0),):
             return [Term(1.0, (), f"source.{f}", self.point)]
-        for (rate, t, space), name in self.parameters.items():
-            if t == time and rate == polynomial and space == 2:
-                return [Term(1.0, (name,), f"source.{f}", self.point)]
-        return [Term(1.0, self._parameter(polynomial, time, 0), f"source.{f}", self.point)]
+        same = KernelParameter(polynomial, time, 2, self._place(f))
+        k = (self.parameters[same],) if same in self.parameters else self._parameter(f, polynomial, time, 0)
+        return [Term(1.0, k, f"source.{f}", self.point)]
 
-    def _parameter(self, polynomial: Polynomial, time: int, space: int) -> tuple[str, ...]:
+    def _parameter(self, f: str, polynomial: Polynomial, time: int, space: int) -> tuple[str, ...]:
+        """Return the kernel parameter of a term in the rate of f, where f sits."""
         if polynomial == (((), 1.0),) and time == 0:
             return ()
-        return (self.parameters.setdefault((polynomial, time, space), f"k{len(self.parameters)}"),)
+        return (self.parameters.setdefault(KernelParameter(polynomial, time, space, self._place(f)), f"k{len(self.parameters)}"),)
+
+    def _place(self, f: str) -> tuple[int, ...]:
+        return tuple(sorted(axis + self.ndim for axis in self.equation.fields[f].at))
+
+    def _is_positive(self, polynomial: Polynomial) -> bool:
+        """Tell whether a polynomial is a product of what is positive everywhere, up to its sign."""
+        (names, _), *others = polynomial
+        return not others and set(names) <= set(self.equation.positive)

@@ -150,17 +150,26 @@ def laplace(f: Expression) -> Expression:
 class Equation(ABC):
     """A partial differential equation, declared once.
 
-    fields: {name: Field}. parameters: {name: unit}. dimensions: the numbers of space dimensions in which `rate` has a meaning.
+    fields: {name: Field}. parameters: {name: unit}, what users give. dimensions: the numbers of space dimensions in which `rate` has a
+    meaning. coefficients: {name: unit} of what `rate` receives beside the fields and `derive` makes of the parameters; by default the
+    parameters themselves. harmonic: the coefficients whose mean between nodes is harmonic (at fields that sit there); of others it is
+    arithmetic.
     """
 
     fields: ClassVar[dict[str, Field]]
     parameters: ClassVar[dict[str, str]]
+    coefficients: ClassVar[dict[str, str]] = {}
+    harmonic: ClassVar[tuple[str, ...]] = ()
     dimensions: ClassVar[tuple[int, ...]] = (1, 2, 3)
 
     @property
     def positive(self) -> tuple[str, ...]:
-        """Names of the parameters that must be positive; all, unless an equation says otherwise."""
+        """Names of the parameters that must be positive, and of coefficients that then are; by default all parameters."""
         return tuple(self.parameters)
+
+    def derive(self, **parameters: Any) -> dict[str, Any]:
+        """Return the coefficients at the nodes from the parameters there, in Tensor operations."""
+        return parameters
 
     @abstractmethod
     def rate(self, **symbols: Any) -> Expression | dict[str, Expression]:
@@ -171,7 +180,10 @@ class Equation(ABC):
         return dict.fromkeys(self.fields, 1.0)
 
     def fastest(self, **parameters: Any) -> Any:
-        """Return the local speed of the fastest wave [m/s] from parameter arrays, for the stability limit of a time step."""
+        """Return the local speed of the fastest wave [m/s] from parameter arrays, for the stability limit of a time step.
+
+        Raises: InputError if values, each of which is allowed, do not fit together.
+        """
         raise InputError(f"{type(self).__name__} declares no fastest(...), the speed of its fastest wave: no stable time step is known")
 
     def rates(self, ndim: int) -> dict[str, Expression]:
@@ -190,4 +202,4 @@ class Equation(ABC):
         return {f: one * e for f, e in self.injection(**self._symbols(ndim)).items()}
 
     def _symbols(self, ndim: int) -> dict[str, Expression]:
-        return {p: Expression.parameter(p, ndim) for p in self.parameters}
+        return {p: Expression.parameter(p, ndim) for p in self.coefficients or self.parameters}

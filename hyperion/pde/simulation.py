@@ -18,6 +18,7 @@ from hyperion.gpu import device as devices
 
 from . import dispersion, interpreter, native
 from .layout import Layout
+from .placing import Placed
 from .stepping import Plan
 from .storage import Checkpoints
 from .survey import Survey
@@ -48,15 +49,16 @@ class Call:
         """Return kernel parameters on the padded grid, then source samples at the internal step."""
         solver, discrete = self.solver, self.solver.discrete
         pad, out = solver.boundary.cells, list[Tensor]()
+        coefficients = Placed(solver.equation, solver.equation.derive(**self.tensors), solver.boundary.periodic)
         for name in discrete.program.parameters:
-            polynomial, _, _ = discrete.kernel_parameters[name]
+            k = discrete.kernel_parameters[name]
             factor = discrete.factor(name, self.plan.step, solver.cell)
             total: Tensor | None = None
-            for names, weight in polynomial:
+            for names, weight in k.polynomial:
                 constant = weight * factor
-                term = self.tensors[names[0]] * constant if names else self._filled(constant)
+                term = coefficients.at(names[0], k.place) * constant if names else self._filled(constant)
                 for n in names[1:]:
-                    term = term * self.tensors[n]
+                    term = term * coefficients.at(n, k.place)
                 total = term if total is None else total + term
             assert total is not None
             out.append(pad_edge(total, pad) if pad else total)

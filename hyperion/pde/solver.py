@@ -216,7 +216,7 @@ def _with_source(discrete: Discretisation, field: str) -> Program:
     """Return the program with the source of one field only."""
     p, source = discrete.program, discrete.sources[field]
     assigns = tuple(Assign(a.target, tuple(t for t in a.terms if t.array == source or t.array not in p.sources), a.axis) for a in p.assigns)
-    return Program(p.ndim, assigns, p.parameters, p.profiles, p.memory, p.rotate, (source,))
+    return Program(p.ndim, assigns, p.parameters, p.profiles, p.memory, p.rotate, (source,), zeros=p.zeros)
 
 
 def _threads() -> int:

@@ -99,8 +99,10 @@ class Case:
         places = [random.random((2, n, len(shape))) * grid.extent for n in (3, 4)]
         samples = random.standard_normal((2, 3, steps)).astype(dtype)
         self.survey = pde.Survey(*places, pde.Wavelet(samples, step), source_field=fields[0], receiver_field=fields[1])
-        scale = {"speed": 1500.0, "buoyancy": 1e-3, "bulk": 3e9, "decay": 20.0}
+        scale = {"speed": 1500.0, "buoyancy": 1e-3, "bulk": 3e9, "decay": 20.0, "density": 1e3, "p_speed": 1700.0, "s_speed": 700.0}
         values = [(scale[name] * (1.0 + 0.6 * random.random(shape))).astype(dtype) for name in equation.parameters]
+        if "s_speed" in equation.parameters:  # water above
+            values[list(equation.parameters).index("s_speed")][: shape[0] // 3] = 0.0
         self.args: tuple[np.ndarray, ...] = (samples, *values)
         self.random = random
 

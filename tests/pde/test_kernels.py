@@ -74,6 +74,13 @@ def test_a_staggered_system(boundary, sent, heard):
     check(PLANE, 4, boundary, np.float64, equation=PressureVelocity(), fields=(sent, heard))
 
 
+@pytest.mark.parametrize("boundary", [pde.CPML(width=5), pde.Periodic()], ids=repr)
+@pytest.mark.parametrize(("sent", "heard"), [("vz", "vx"), ("szx", "szz")])
+def test_elastic_waves_under_water(boundary, sent, heard):
+    # Where the shear modulus is zero its cofactors must not be divided by it.
+    check(PLANE, 4, boundary, np.float64, equation=pde.Elastic(), fields=(sent, heard))
+
+
 def test_a_staggered_system_in_three_dimensions():
     check(VOLUME, 4, pde.CPML(width=3), np.float32, equation=PressureVelocity3D(), fields=("p", "vy"))
 

@@ -3,9 +3,14 @@ from .acoustic import Acoustic
 from .advection import AdvectionDiffusion
 from .allen_cahn import AllenCahn
 from .burgers import Burgers
+from .elastic import Elastic
 from .heat import Heat
 from .kuramoto_sivashinsky import KuramotoSivashinsky
 from .poisson import Poisson
+from .pressure_velocity import AcousticVariableDensity
 from .schroedinger import Schroedinger
 
-__all__ = ["Acoustic", "AdvectionDiffusion", "AllenCahn", "Burgers", "Heat", "KuramotoSivashinsky", "Poisson", "Schroedinger"]
+__all__ = [
+    "Acoustic", "AcousticVariableDensity", "AdvectionDiffusion", "AllenCahn", "Burgers", "Elastic", "Heat", "KuramotoSivashinsky",
+    "Poisson", "Schroedinger",
+]

@@ -1,0 +1,44 @@
+"""Coefficients where the fields of a staggered grid sit: means over the nodes around."""
+from collections.abc import Mapping
+
+from hyperion.autograd import Tensor, pad_edge, shift, where
+
+from .equation import Equation
+
+
+class Placed:
+    """The coefficients of an equation at the nodes of a grid and, as means of neighbours, half a cell beyond them.
+
+    A mean is arithmetic, or harmonic for the equation's `harmonic` coefficients: so that what is wanted across a jump of the medium is the
+    stiffness of two layers in series; where one of them is zero, so is the harmonic mean. Beyond the last node the medium continues
+    unchanged, or with the first node (periodic). In Tensor operations: gradients with respect to the nodes follow.
+    Source: Moczo et al., Bull. Seism. Soc. Am. 92 (2002), 3042, eq. 18-20.
+    """
+
+    def __init__(self, equation: Equation, nodes: Mapping[str, Tensor], periodic: bool):
+        self.equation, self.nodes, self.periodic = equation, nodes, periodic
+        self.kept: dict[tuple[str, tuple[int, ...]], Tensor] = {}
+
+    def at(self, name: str, place: tuple[int, ...]) -> Tensor:
+        """Return a coefficient half a cell beyond the nodes along the axes of `place`; at the nodes if there are none."""
+        if (name, place) not in self.kept:
+            x = self.nodes[name]
+            self.kept[name, place] = self._harmonic(x, place) if name in self.equation.harmonic and place else self._mean(x, place)
+        return self.kept[name, place]
+
+    def _mean(self, x: Tensor, place: tuple[int, ...]) -> Tensor:
+        for axis in place:
+            x = 0.5 * (x + self._next(x, axis))
+        return x
+
+    def _next(self, x: Tensor, axis: int) -> Tensor:
+        """Return x at the next node along an axis."""
+        if self.periodic:
+            return shift(x, -1, axis, periodic=True)
+        padded = pad_edge(x, tuple((0, int(k == axis)) for k in range(x.ndim)))
+        return padded[tuple(slice(int(k == axis), None) for k in range(x.ndim))]
+
+    def _harmonic(self, x: Tensor, place: tuple[int, ...]) -> Tensor:
+        empty = x == 0.0
+        series = 1.0 / self._mean(1.0 / where(empty, 1.0, x), place)
+        return where(self._mean(empty.astype(x.dtype), place) > 0.0, 0.0, series)
