@@ -15,26 +15,28 @@ Polynomial = tuple[tuple[tuple[str, ...], float], ...]  # ((parameters, weight),
 class Discretisation:
     """One leapfrog step.
 
-    program: assignments in units of the reference cell and of one step. kernel_parameters: {name: KernelParameter}. sources: {field: name
-    of its source}.
+    program: assignments in units of the reference cell and of one step; `source.<name>` stands for each of the equation's sources.
+    kernel_parameters: {name: KernelParameter}.
     """
 
     program: Program
     kernel_parameters: dict[str, "KernelParameter"]
-    sources: dict[str, str]
 
     def factor(self, name: str, step: float, cell: float) -> float:
         """Return what the polynomial of a kernel parameter is multiplied by: step [s] and reference cell [m] to its powers."""
         k = self.kernel_parameters[name]
         return step ** k.time / cell ** k.space
 
-    def source_factor(self, equation: Equation, name: str, step: float, cell: float) -> float:
-        """Return what the samples of a source are multiplied by, beside the coefficients of its term (which carry powers of the cell)."""
-        field = next(f for f, source in self.sources.items() if name.endswith(source))
-        ((_, _, term),) = (i for i in self.program.injections() if i[0] == self.sources[field])
-        if not term.coefficients:
-            return step ** equation.fields[field].time_order
-        return cell ** self.kernel_parameters[term.coefficients[0]].space
+    def source_factors(self, equation: Equation, source: str, step: float, cell: float) -> dict[str, float]:
+        """Return {field: what the samples of a source are multiplied by there}, beside the coefficients of its term (which carry powers of
+        the step and the cell)."""
+        out: dict[str, float] = {}
+        for name, assign, term in self.program.injections():
+            if name == f"source.{source}":
+                field = self.program.owner(assign.target)
+                k = [self.kernel_parameters[c] for c in term.coefficients]
+                out[field] = cell ** k[0].space if k else step ** equation.fields[field].time_order
+        return out
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class _Builder:
         self.design = design
         self.equation, self.ndim, self.order, self.ratios, self.boundary = equation, ndim, order, ratios, boundary
         self.rates = {f: self._linear(f, rate) for f, rate in equation.rates(ndim).items()}
-        self.point = here(ndim)
+        self.injections, self.point = equation.injections(ndim), here(ndim)
         self.parameters: dict[KernelParameter, str] = {}
         self.memory: dict[str, int] = {}
         self.profiles: dict[str, int] = {}
@@ -86,10 +88,10 @@ class _Builder:
             reads_memory = {t: any(r.array in before and r.array != t for r in a.terms) for t, a in before.items()}
             assigns += [*sorted(before.values(), key=lambda a: reads_memory[a.target]), *updates]
         names = {v: key for key, v in self.parameters.items()}
-        sources = {f: f"source.{f}" for f in self.equation.fields}
+        sources = tuple(f"source.{name}" for name in self.injections)
         zeros = frozenset(name for name, k in names.items() if not self._is_positive(k.polynomial))
-        program = Program(self.ndim, tuple(assigns), tuple(names), self.profiles, self.memory, rotate, tuple(sources.values()), zeros=zeros)
-        return Discretisation(program, names, sources)
+        program = Program(self.ndim, tuple(assigns), tuple(names), self.profiles, self.memory, rotate, sources, zeros=zeros)
+        return Discretisation(program, names)
 
     def _groups(self) -> list[list[str]]:
         """Return the fields in groups that step one after the other: a new one begins where a field reads, or is read by, the group."""
@@ -121,8 +123,9 @@ class _Builder:
                 continue
             for coefficients, array, stencil in self._derivative(f, d, before):
                 terms.append(Term(1.0, k + coefficients, array, stencil))
-        injection = self.equation.injections(self.ndim)[f]
-        terms += self._injection(f, injection, time)
+        for name, fields in self.injections.items():
+            if f in fields:
+                terms.append(self._injection(f, f"source.{name}", fields[f], time))
         return Assign.of(target, terms)
 
     def _linear(self, f: str, rate: Expression) -> dict[Derivative, list[tuple[tuple[str, ...], float]]]:
@@ -155,14 +158,14 @@ class _Builder:
             self.profiles |= dict.fromkeys((c for t in update.terms for c in t.coefficients), d.axis)
         return rewritten.reads
 
-    def _injection(self, f: str, injection: Expression, time: int) -> list[Term]:
-        """Return the source's term; it shares the kernel parameter of the rate where the two are proportional."""
+    def _injection(self, f: str, source: str, injection: Expression, time: int) -> Term:
+        """Return the source's term; it shares the kernel parameter of the rate where the two are equal."""
         polynomial = tuple(sorted((parameters, w) for (parameters, _), w in injection.terms.items()))
-        if polynomial == (((), 1.0),):
-            return [Term(1.0, (), f"source.{f}", self.point)]
+        if not any(parameters for parameters, _ in polynomial):
+            return Term(sum(w for _, w in polynomial), (), source, self.point)
         same = KernelParameter(polynomial, time, 2, self._place(f))
         k = (self.parameters[same],) if same in self.parameters else self._parameter(f, polynomial, time, 0)
-        return [Term(1.0, k, f"source.{f}", self.point)]
+        return Term(1.0, k, source, self.point)
 
     def _parameter(self, f: str, polynomial: Polynomial, time: int, space: int) -> tuple[str, ...]:
         """Return the kernel parameter of a term in the rate of f, where f sits."""

@@ -175,9 +175,13 @@ class Equation(ABC):
     def rate(self, **symbols: Any) -> Expression | dict[str, Expression]:
         """Return the time derivative of each field, as {field: expression} or the one expression of a single field."""
 
-    def injection(self, **parameters: Any) -> dict[str, Expression | float]:
-        """Return what a unit source density is multiplied by in each field's rate; by default 1."""
-        return dict.fromkeys(self.fields, 1.0)
+    def sources(self, **symbols: Any) -> dict[str, dict[str, Expression | float]]:
+        """Return {name: {field: what a unit source density is multiplied by in its rate}}; by default each field by itself, times 1."""
+        return {f: {f: 1.0} for f in self.fields}
+
+    def receivers(self) -> dict[str, dict[str, float]]:
+        """Return {name: {field: weight}} of what can be recorded; by default each field. The fields of one name sit at one place."""
+        return {f: {f: 1.0} for f in self.fields}
 
     def fastest(self, **parameters: Any) -> Any:
         """Return the local speed of the fastest wave [m/s] from parameter arrays, for the stability limit of a time step.
@@ -196,10 +200,10 @@ class Equation(ABC):
             raise InputError(f"{type(self).__name__}.rate: gives rates of {sorted(rates)}, the declared fields are {sorted(self.fields)}")
         return rates
 
-    def injections(self, ndim: int) -> dict[str, Expression]:
-        """Return {field: what multiplies its source} in `ndim` dimensions."""
+    def injections(self, ndim: int) -> dict[str, dict[str, Expression]]:
+        """Return {name of a source: {field: what multiplies it there}} in `ndim` dimensions."""
         one = Expression({((), ()): 1.0}, ndim)
-        return {f: one * e for f, e in self.injection(**self._symbols(ndim)).items()}
+        return {name: {f: one * e for f, e in fields.items()} for name, fields in self.sources(**self._symbols(ndim)).items()}
 
     def _symbols(self, ndim: int) -> dict[str, Expression]:
         return {p: Expression.parameter(p, ndim) for p in self.coefficients or self.parameters}

@@ -9,7 +9,7 @@ from hyperion.errors import NonFiniteError
 from hyperion.gpu import device as devices
 
 from .layout import Taps
-from .native import Experiment
+from .native import Experiment, field_of
 
 
 def simulate(inputs: Sequence[Tensor], e: Experiment) -> Tensor:
@@ -32,14 +32,20 @@ def states(inputs: Sequence[Tensor], e: Experiment, every: int) -> Iterator[tupl
 
 def _shot(e: Experiment, values: dict[str, Tensor], shot: int) -> Tensor:
     """Return the gathers (receivers, steps) of one shot."""
-    size, receivers, samples = e.layout.size, e.receivers[shot], list[Tensor]()
-    gather = _like(_matrix(receivers, receivers.weights), e, values)
-    cells = tuple(receivers.cells[:, k] for k in range(len(size)))
+    heard = {x: e.receivers[field_of(e.engine.program, x)][shot] for x in e.observed}
+    gather = {x: _like(_matrix(points, e.observed[x] * points.weights), e, values) for x, points in heard.items()}
+    samples: list[Tensor] = []
     for n, state in enumerate(_steps(e, values, shot)):
-        samples.append(reshape(reshape(state[e.observed][cells], (1, -1)) @ gather, (-1,)))
+        parts = [reshape(state[x][_cells(points)], (1, -1)) @ gather[x] for x, points in heard.items()]
+        samples.append(reshape(sum(parts[1:], start=parts[0]), (-1,)))
         if e.progress:
             e.progress(shot * e.steps + n + 1, e.shots * e.steps)
     return stack(samples, axis=-1)
+
+
+def _cells(points: Taps) -> tuple[np.ndarray, ...]:
+    """Return the cells of taps as an index."""
+    return tuple(points.cells.T)
 
 
 def _like(array: np.ndarray, e: Experiment, values: dict[str, Tensor]) -> Tensor:
@@ -56,14 +62,14 @@ def _steps(e: Experiment, values: dict[str, Tensor], shot: int) -> Iterator[dict
         coefficients[name] = _like(line, e, values)
     state = {x: _like(np.zeros(size), e, values) for x in program.arrays()}
     # A point source stands for its weighted cells; a sample of it is one matrix product away from the cells.
-    sources = e.sources[shot]
-    spread = _like(_matrix(sources, sources.weights), e, values)
+    spread = {f: (points[shot], _like(_matrix(points[shot], e.factor[f] * points[shot].weights), e, values))
+              for f, points in e.sources.items()}
     order = [a for before, main in sweeps(program) for a in (*(x for group in before for x in group), *main)]
     yield state
     for n in range(e.steps - 1):
-        now_sent = {s: (values[s][shot][:, n], e.factor[s]) for s in program.sources}
+        now_sent = {s: values[s][shot][:, n] for s in program.sources}
         for a in order:
-            state[a.target] = x = _assign(a, state, coefficients, now_sent, spread, sources, size, e.periodic)
+            state[a.target] = x = _assign(a, state, coefficients, now_sent, spread.get(field_of(program, a.target)), size, e.periodic)
             if not devices.namespace(x.data).isfinite(x.data).all():
                 raise NonFiniteError(f"the forward wavefield of shot {shot} became NaN or infinite between steps {n} and {n + 1} "
                                      f"({n * e.step:.4g} to {(n + 1) * e.step:.4g} s); check the model and the wavelet for NaN, and the "
@@ -80,14 +86,14 @@ def _matrix(points: Taps, weights: np.ndarray) -> np.ndarray:
     return out
 
 
-def _assign(a: Assign, state: dict[str, Tensor], coefficients: dict[str, Tensor], sources: dict[str, tuple[Tensor, float]], spread: Tensor,
-            points: Taps, size: tuple[int, ...], periodic: bool) -> Tensor:
+def _assign(a: Assign, state: dict[str, Tensor], coefficients: dict[str, Tensor], sources: dict[str, Tensor],
+            spread: tuple[Taps, Tensor] | None, size: tuple[int, ...], periodic: bool) -> Tensor:
     total: Tensor | None = None
     for t in a.terms:
         if t.array in sources:
-            sample, factor = sources[t.array]
-            at_taps = reshape(spread @ reshape(sample, (-1, 1)), (-1,)) * factor
-            value = scatter(at_taps, tuple(points.cells[:, k] for k in range(len(size))), size)
+            assert spread is not None
+            points, matrix = spread
+            value = scatter(reshape(matrix @ reshape(sources[t.array], (-1, 1)), (-1,)), _cells(points), size)
         else:
             value = _read(state[t.array], t.stencil, periodic)
         for c in t.coefficients:

@@ -59,12 +59,17 @@ def stages(program: Program) -> dict[str, int]:
     return {a.target: s for s, (_, group) in reversed(list(enumerate(sweeps(program)))) for a in group}
 
 
+def field_of(program: Program, array: str) -> str:
+    """Return the equation's field that an array is a time level or a tangent of."""
+    return program.owner(array).rpartition(".")[2]
+
+
 @dataclass
 class Experiment:
     """Everything a native run needs, as raw arrays.
 
-    parameters: {kernel parameter: (size)}. samples: {source: (shots, sources, steps)}. factor: {source: factor of its samples}.
-    sources, receivers: Taps per shot. observed: the array receivers read. profiles: {name: (cells along its axis)}.
+    parameters: {kernel parameter: (size)}. samples: {source: (shots, sources, steps)}. factor: {field: factor of samples that enter it}.
+    sources, receivers: {field: Taps per shot}. observed: {array: weight} of what receivers hear. profiles: {name: (cells along its axis)}.
     """
 
     engine: Engine
@@ -72,9 +77,9 @@ class Experiment:
     parameters: dict[str, np.ndarray]
     samples: dict[str, np.ndarray]
     factor: dict[str, float]
-    sources: list[Taps]
-    receivers: list[Taps]
-    observed: str
+    sources: dict[str, list[Taps]]
+    receivers: dict[str, list[Taps]]
+    observed: dict[str, float]
     profiles: dict[str, np.ndarray]
     steps: int
     step: float
@@ -86,7 +91,11 @@ class Experiment:
     @property
     def shots(self) -> int:
         """Number of shots."""
-        return len(self.sources)
+        return len(next(iter(self.sources.values())))
+
+    def points(self, kind: str) -> int:
+        """Number of "sources" or "receivers" of a shot."""
+        return next(iter(getattr(self, kind).values()))[0].points
 
     def groups(self) -> list[tuple[list[int], int]]:
         """Return [(shots that run side by side, threads of each)]: small grids a thread each, large ones all threads on one."""
@@ -226,7 +235,7 @@ def _product(e: Experiment, names: Sequence[str], cells: np.ndarray) -> np.ndarr
 
 def forward(e: Experiment, tape: Tape | None = None) -> np.ndarray:
     """Run all shots; returns gathers (shots, receivers, steps). With a tape, keeps the history of every shot on it."""
-    gathers = np.zeros((e.shots, e.receivers[0].points, e.steps), e.layout.dtype)
+    gathers = np.zeros((e.shots, e.points("receivers"), e.steps), e.layout.dtype)
     parameters, done = parameter_arena(e), 0
     if tape is not None:
         tape.histories = []
@@ -238,7 +247,7 @@ def forward(e: Experiment, tape: Tape | None = None) -> np.ndarray:
             e.progress(done, e.shots * e.steps)
     for shots, threads in e.groups():
         run = _Run(e, "forward", shots, threads, parameters)
-        outs = [np.zeros((threads, e.steps, e.receivers[s].points), e.layout.dtype) for s in shots]
+        outs = [np.zeros((threads, e.steps, e.points("receivers")), e.layout.dtype) for _ in shots]
         for c, shot, out in zip(run.contexts, shots, outs, strict=True):
             _attach_forward(run, c, shot, out)
             if tape is not None:
@@ -274,10 +283,11 @@ def _stored_bytes(e: Experiment) -> int:
 def _attach_forward(run: _Run, c: Context, shot: int, out: np.ndarray | None) -> None:
     """Attach sources (and the histories they belong to) and receivers to a forward context."""
     e, items, seen = run.e, list[Points](), set[tuple[str, int]]()
-    points = e.sources[shot]
     for source, assign, term in e.engine.program.injections():
+        field = field_of(e.engine.program, assign.target)
+        points = e.sources[field][shot]
         data = np.ascontiguousarray(e.samples[source][shot].T, e.layout.dtype)
-        scale = points.weights * e.factor[source] * term.weight
+        scale = points.weights * e.factor[field] * term.weight
         kept = [(k, h) for k, target, h in e.engine.images
                 if target == assign.target and k in term.coefficients and (source, h) not in seen]
         histories = [(h, scale * _product(e, [x for x in term.coefficients if x != k], points.cells)) for k, h in kept]
@@ -286,8 +296,12 @@ def _attach_forward(run: _Run, c: Context, shot: int, out: np.ndarray | None) ->
         for i, (h, w) in enumerate(histories or [(-1, scale)]):
             items.append(run.points(points, weights * (i == 0), assign.target, 0, data, history=h, history_weights=w))
     run.attach(c, "injection", items)
-    target = e.engine.program.partner(e.observed)
-    run.attach(c, "receiver", [] if out is None else [run.points(e.receivers[shot], e.receivers[shot].weights, target, 1, out)])
+    heard: list[Points] = []
+    for array, weight in e.observed.items():
+        points = e.receivers[field_of(e.engine.program, array)][shot]
+        if out is not None:
+            heard.append(run.points(points, points.weights * weight, e.engine.program.partner(array), 1, out))
+    run.attach(c, "receiver", heard)
 
 
 @dataclass
@@ -305,7 +319,7 @@ def backward(e: Experiment, gathers: np.ndarray, storage: Storage, tape: Tape | 
     """
     lay, engine = e.layout, e.engine
     parameters = parameter_arena(e)
-    samples = {s: np.zeros((e.shots, e.sources[0].points, e.steps), lay.dtype) for s in e.samples}
+    samples = {s: np.zeros((e.shots, e.points("sources"), e.steps), lay.dtype) for s in e.samples}
     sums: list[dict[tuple[str, str], np.ndarray]] = []   # per place in a group: sums in a fixed order are the same on every run
     if images and not isinstance(storage, Checkpoints) and (tape is None or not tape.histories):
         tape = Tape()
@@ -337,19 +351,24 @@ def backward(e: Experiment, gathers: np.ndarray, storage: Storage, tape: Tape | 
 def _attach_adjoint(run: _Run, c: Context, shot: int, cotangent: np.ndarray, threads: int) -> list[tuple[str, np.ndarray]]:
     """Attach residuals as injections, and what sources read; returns [(source, (threads, steps, sources))] to be summed up."""
     e, transposed = run.e, run.e.engine.transposed
-    points = e.receivers[shot]
     # A gather's sample n + 1 is read after step n: the row of step n is the next one, and nothing follows the last step.
-    rows = np.zeros((e.steps + 1, points.points), e.layout.dtype)
+    rows = np.zeros((e.steps + 1, e.points("receivers")), e.layout.dtype)
     rows[:-1] = cotangent.T
-    weights = points.weights * _product(e, transposed.scale.get(e.observed, ()), points.cells)
-    run.attach(c, "injection", [run.points(points, weights, e.observed, -(e.observed in transposed.late), rows, first_row=1)])
-    points, results, items = e.sources[shot], list[tuple[str, np.ndarray]](), list[Points]()
+    sent: list[Points] = []
+    for array, weight in e.observed.items():
+        points = e.receivers[field_of(e.engine.program, array)][shot]
+        weights = weight * points.weights * _product(e, transposed.scale.get(array, ()), points.cells)
+        sent.append(run.points(points, weights, array, -(array in transposed.late), rows, first_row=1))
+    run.attach(c, "injection", sent)
+    results, items = list[tuple[str, np.ndarray]](), list[Points]()
     for source, terms in transposed.sources.items():
         for weight, coefficients, target in terms:
             array = e.engine.program.owner(target)
+            field = field_of(e.engine.program, target)
+            points = e.sources[field][shot]
             carried = transposed.scale.get(array, ())
             extra, missing = ([x for x in a if x not in b] for a, b in ((coefficients, carried), (carried, coefficients)))
-            w = weight * e.factor[source] * points.weights * _product(e, extra, points.cells) / _product(e, missing, points.cells)
+            w = weight * e.factor[field] * points.weights * _product(e, extra, points.cells) / _product(e, missing, points.cells)
             results.append((source, np.zeros((threads, e.steps, points.points), e.layout.dtype)))
             items.append(run.points(points, w, array, -(array in transposed.late), results[-1][1]))
     run.attach(c, "receiver", items)

@@ -34,16 +34,18 @@ class Call:
 
     def __init__(self, solver: "Solver", survey: Survey, tensors: dict[str, Tensor], plan: Plan, progress: Progress | None):
         self.solver, self.survey, self.tensors, self.plan, self.progress = solver, survey, tensors, plan, progress
-        first = next(iter(solver.equation.fields))
+        equation, first = solver.equation, next(iter(solver.equation.fields))
         self.source, self.receiver = survey.source_field or first, survey.receiver_field or first
-        for name in (self.source, self.receiver):
-            if name not in solver.equation.fields:
-                raise InputError(f"Survey(source_field or receiver_field={name!r}): {nearest(name, solver.equation.fields)}")
+        sent, heard = equation.injections(solver.grid.ndim), equation.receivers()
+        for argument, name, known in (("source_field", self.source, sent), ("receiver_field", self.receiver, heard)):
+            if name not in known:
+                raise InputError(f"Survey({argument}={name!r}): {nearest(name, known)}")
+        self.heard = heard[self.receiver]
         self.dtype = np.dtype(next(iter(tensors.values())).dtype)
         self.size = tuple(n + 2 * solver.boundary.cells for n in solver.grid.shape)
         self.layout = Layout(self.size, solver.boundary.cells, solver.engine(0, self.dtype, self.source).program.reach(), self.dtype)
-        self.sources = [solver.taps(p, self.source) for p in survey.sources]
-        self.receivers = [solver.taps(p, self.receiver) for p in survey.receivers]
+        self.sources = {f: [solver.taps(p, f) for p in survey.sources] for f in sent[self.source]}
+        self.receivers = {f: [solver.taps(p, f) for p in survey.receivers] for f in self.heard}
 
     def inputs(self) -> list[Tensor]:
         """Return kernel parameters on the padded grid, then source samples at the internal step."""
@@ -116,12 +118,13 @@ class Call:
             values = np.zeros(self.layout.cells[axis] + self.layout.vector, self.dtype)
             values[:self.size[axis]] = solver.boundary.profile(name, self.size[axis], solver.grid.spacing[axis], plan.step, plan.max_speed)
             profiles[name] = values
-        factor = discrete.source_factor(solver.equation, program.sources[0], plan.step, solver.cell) / math.prod(solver.grid.spacing)
+        factors = discrete.source_factors(solver.equation, self.source, plan.step, solver.cell)
+        prefix = "".join(f"d{k}." for k in range(level, 0, -1))
         return native.Experiment(
             engine, self.layout,
             dict(zip(program.parameters, arrays[:n], strict=True)), dict(zip(program.sources, arrays[n:], strict=True)),
-            dict.fromkeys(program.sources, factor), self.sources, self.receivers,
-            "".join(f"d{k}." for k in range(level, 0, -1)) + self.receiver, profiles, plan.steps, plan.step, solver.boundary.periodic,
+            {f: factor / math.prod(solver.grid.spacing) for f, factor in factors.items()}, self.sources, self.receivers,
+            {prefix + f: weight for f, weight in self.heard.items()}, profiles, plan.steps, plan.step, solver.boundary.periodic,
             solver.threads, plan.every, self.progress)
 
     def states(self, every: int) -> Iterator[tuple[int, dict[str, np.ndarray]]]:

@@ -190,7 +190,7 @@ class Solver:
         return 0.98 * 2.0 / (max_speed * math.sqrt(sum(norm / h ** 2 for h in self.grid.spacing)))
 
     def engine(self, level: int, dtype: np.dtype, source: str) -> native.Engine:
-        """Return the compiled program, linearised `level` times, with the source of one field."""
+        """Return the compiled program, linearised `level` times, with one of the equation's sources."""
         key = (level, f"{np.dtype(dtype).name} {source}", self.storage.bits == 16)
         if key not in self._engines:
             program = _with_source(self.discrete, source)
@@ -212,9 +212,9 @@ class Solver:
         return self._points[key]
 
 
-def _with_source(discrete: Discretisation, field: str) -> Program:
-    """Return the program with the source of one field only."""
-    p, source = discrete.program, discrete.sources[field]
+def _with_source(discrete: Discretisation, name: str) -> Program:
+    """Return the program with one of its sources only."""
+    p, source = discrete.program, f"source.{name}"
     assigns = tuple(Assign(a.target, tuple(t for t in a.terms if t.array == source or t.array not in p.sources), a.axis) for a in p.assigns)
     return Program(p.ndim, assigns, p.parameters, p.profiles, p.memory, p.rotate, (source,), zeros=p.zeros)
 

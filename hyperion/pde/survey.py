@@ -100,8 +100,8 @@ class Survey:
     """Many shots: where each one's sources and receivers are, and what the sources send.
 
     sources: (shots, sources per shot, ndim) [m]. receivers: (shots, receivers, ndim) [m], in the grid's axis order, anywhere in the grid.
-    wavelet: Wavelet; samples (steps,) or (shots, sources per shot, steps). source_field, receiver_field: the field that is driven and the
-    one that is recorded; default: the equation's first.
+    wavelet: Wavelet; samples (steps,) or (shots, sources per shot, steps). source_field, receiver_field: one of the equation's sources
+    and receivers, its fields among them; default: the equation's first field.
     Raises: ShapeError if the shapes disagree, InputError for positions that are not finite.
 
     >>> Survey(np.zeros((2, 1, 2)), np.zeros((2, 30, 2)), ricker(5.0, 1.0, 1e-3))

@@ -56,6 +56,7 @@ def test_the_adjoint_is_exact_for_every_exact_storage(storage):
         (PLANE, 4, pde.Periodic(), {"equation": pde.AcousticVariableDensity(), "fields": ("vx", "vz")}),
         (PLANE, 4, pde.CPML(width=5), {"equation": pde.Elastic(), "fields": ("vz", "vx")}),
         (PLANE, 2, pde.Periodic(), {"equation": pde.Elastic(), "fields": ("szz", "vz")}),
+        (PLANE, 4, pde.CPML(width=5), {"equation": pde.Elastic(), "fields": ("pressure", "pressure")}),
         (
             PLANE,
             4,

@@ -22,9 +22,9 @@ class Acoustic(Equation):
         """Return p_tt."""
         return speed ** 2 * laplace(p)
 
-    def injection(self, speed: Expression) -> dict[str, Expression | float]:
-        """Return c^2: a source enters as the Laplacian does."""
-        return {"p": speed ** 2}
+    def sources(self, speed: Expression) -> dict[str, dict[str, Expression | float]]:
+        """Return c^2 for p: a source enters as the Laplacian does."""
+        return {"p": {"p": speed ** 2}}
 
     def fastest(self, speed: Any) -> Any:
         """Return the speed itself."""

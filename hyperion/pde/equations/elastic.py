@@ -36,7 +36,8 @@ class Elastic(Equation):
 
     Normal stresses sit at the nodes, velocities half a cell beyond them along their own axis, shear stress along both. The shear modulus
     there is the harmonic mean of four nodes: zero where one of them is fluid, which keeps contacts of fluids and solids stable.
-    A source of a velocity is a force density [N/m^2 in two dimensions], of a stress a rate of stress.
+    A source of a velocity is a force density [N/m^2 in two dimensions], of a stress or of "pressure" its rate. Receivers hear a field, or
+    "pressure".
     Source: Virieux 1986, Geophysics 51, 889, eq. 1; Levander 1988, Geophysics 53, 1425; means: Moczo et al. 2002, BSSA 92, 3042.
 
     >>> sorted(Elastic().rates(2))
@@ -74,9 +75,16 @@ class Elastic(Equation):
             "szx": shear * (derivative(vz, -1) + derivative(vx, -2)),
         }
 
-    def injection(self, lame: Expression, shear: Expression, buoyancy: Expression) -> dict[str, Expression | float]:
-        """Return the buoyancy for forces, 1 for stresses."""
-        return {"vz": buoyancy, "vx": buoyancy, "szz": 1.0, "sxx": 1.0, "szx": 1.0}
+    def sources(self, lame: Expression, shear: Expression, buoyancy: Expression) -> dict[str, dict[str, Expression | float]]:
+        """Return the buoyancy for forces, 1 for stresses, -1 for pressure in both normal stresses."""
+        return {
+            "vz": {"vz": buoyancy}, "vx": {"vx": buoyancy}, "szz": {"szz": 1.0}, "sxx": {"sxx": 1.0}, "szx": {"szx": 1.0},
+            "pressure": {"szz": -1.0, "sxx": -1.0},
+        }
+
+    def receivers(self) -> dict[str, dict[str, float]]:
+        """Return the fields, and pressure: minus the mean of the normal stresses."""
+        return {f: {f: 1.0} for f in self.fields} | {"pressure": {"szz": -0.5, "sxx": -0.5}}
 
     def fastest(self, p_speed: Any, s_speed: Any, density: Any) -> Any:
         """Return the P speed."""
