@@ -32,7 +32,7 @@ class Context(ctypes.Structure):
     _fields_ = [*((n, _LONG * 3) for n in ("cells", "size", "low", "high")),
                 *((n, _LONG) for n in ("steps", "first", "last", "from_", "to", "tile", "block", "threads", "direction", "every", "base",
                                        "storing", "injections", "receivers", "images", "histories", "periodic", "history_size")),
-                ("history_stride", _LONG * 2), ("table", _POINTER * 2),
+                ("history_stride", _LONG * 2), ("mirror", _LONG * 6), ("half", _POINTER), ("table", _POINTER * 2),
                 *((n, _POINTER) for n in ("profile", "history", "injection", "receiver", "image")), ("arrived", _LONG), ("sense", _LONG)]
 
 

@@ -1,5 +1,5 @@
 """Physics: equations declared once, bound to grids, stencils, boundaries and time stepping, and run natively with exact derivatives."""
-from .boundary import CPML, Boundary, Periodic
+from .boundary import CPML, Boundary, FreeSurface, Periodic, Rigid, Sides
 from .darcy import DarcySolver
 from .datasets import RECIPES, Recipe, make_dataset
 from .equation import Derivative, Equation, Expression, Field, derivative, laplace
@@ -27,7 +27,7 @@ from .survey import Survey, Wavelet, ricker
 __all__ = [
     "CPML", "ETDRK4", "RECIPES", "Acoustic", "AcousticVariableDensity", "AdvectionDiffusion", "AllenCahn", "Boundary", "Burgers",
     "BurgersSolver", "Checkpoints", "CrankNicolson", "DarcySolver", "Derivative", "Elastic", "Equation", "EverySteps", "Expression",
-    "Field", "GaussianField", "GrayScottSolver", "Grid", "Heat", "KuramotoSivashinsky", "Leapfrog", "LeastSquares", "Periodic", "Plan",
-    "Poisson", "Recipe", "Schroedinger", "ShallowWaterSolver", "Solver", "Storage", "Survey", "Taylor", "Thinned", "Torus",
-    "VorticitySolver", "Wavelet", "derivative", "laplace", "make_dataset", "ricker",
+    "Field", "FreeSurface", "GaussianField", "GrayScottSolver", "Grid", "Heat", "KuramotoSivashinsky", "Leapfrog", "LeastSquares",
+    "Periodic", "Plan", "Poisson", "Recipe", "Rigid", "Schroedinger", "ShallowWaterSolver", "Sides", "Solver", "Storage", "Survey",
+    "Taylor", "Thinned", "Torus", "VorticitySolver", "Wavelet", "derivative", "laplace", "make_dataset", "ricker",
 ]

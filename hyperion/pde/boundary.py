@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hyperion.codegen import Assign, Stencil, Term, here
-from hyperion.errors import InputError
+from hyperion.errors import InputError, nearest
 
 from . import stencils
 from .checks import is_positive, is_whole
@@ -51,19 +51,32 @@ class Rewritten:
     memory: tuple[Assign, ...] = ()
 
 
-class Boundary(ABC):
-    """What happens at the edges: how many cells are added, how derivatives change, whether axes wrap around."""
+Pair = tuple[int, int]                                 # of the low and the high side of an axis
 
-    cells: int = 0
+
+class Boundary(ABC):
+    """What happens at the edges: how many cells are added, how derivatives change, whether axes wrap around or fields are mirrored."""
+
     periodic: bool = False
+
+    @abstractmethod
+    def pads(self, ndim: int) -> tuple[Pair, ...]:
+        """Return the cells added on both sides of each axis."""
+
+    def mirrors(self, ndim: int) -> tuple[Pair, ...]:
+        """Return, for both sides of each axis, 0, or the parity of fields on nodes about the outermost node: -1 odd, 1 even.
+
+        Fields half a cell beyond the nodes have the other parity.
+        """
+        return ((0, 0),) * ndim
 
     @abstractmethod
     def rewrite(self, request: Request) -> Rewritten:
         """Return the derivative as this boundary has it."""
 
     @abstractmethod
-    def profile(self, name: str, count: int, spacing: float, step: float, speed: float) -> np.ndarray:
-        """Return the 1-D coefficient `name` on `count` cells of an axis [spacing in m, step in s, fastest speed in m/s]."""
+    def profile(self, name: str, axis: int, size: tuple[int, ...], spacing: float, step: float, speed: float) -> np.ndarray:
+        """Return the 1-D coefficient `name` along an axis of `size` cells [spacing in m, step in s, fastest speed in m/s]."""
 
 
 class Periodic(Boundary):
@@ -75,11 +88,15 @@ class Periodic(Boundary):
 
     periodic = True
 
+    def pads(self, ndim: int) -> tuple[Pair, ...]:
+        """There are none."""
+        return ((0, 0),) * ndim
+
     def rewrite(self, request: Request) -> Rewritten:
         """Return the plain stencil: the wrapping is in the halos."""
         return Rewritten((((), request.array, request.stencil()),))
 
-    def profile(self, name: str, count: int, spacing: float, step: float, speed: float) -> np.ndarray:
+    def profile(self, name: str, axis: int, size: tuple[int, ...], spacing: float, step: float, speed: float) -> np.ndarray:
         """There is none."""
         raise InputError(f"Periodic has no profile {name}")
 
@@ -108,15 +125,19 @@ class CPML(Boundary):
             raise InputError(f"CPML(reflection={reflection!r}): give a number between 0 and 1, such as 1e-6")
         if frequency is not None and not is_positive(frequency):
             raise InputError(f"CPML(frequency={frequency!r}): give a positive frequency [Hz], or None")
-        self.cells = int(width)
+        self.width = int(width)
         # With 1e-4 a wave into a corner, where it meets each layer at 45 degrees, comes back as R^cos: too much for wide layers.
         self.reflection = float(reflection or (1e-4 if width < 8 else 1e-6))
         self.frequency = None if frequency is None else float(frequency)
 
+    def pads(self, ndim: int) -> tuple[Pair, ...]:
+        """Return the width, everywhere."""
+        return ((self.width, self.width),) * ndim
+
     def rewrite(self, request: Request) -> Rewritten:
         """Return the stretched derivative and its memory variables."""
         r, plain = request, ((), request.array, request.stencil())
-        if not self.cells:
+        if not self.width:
             return Rewritten((plain,))
         point = here(r.ndim)
         if r.order == 1:
@@ -131,13 +152,18 @@ class CPML(Boundary):
         node = Assign(zeta, (Term(1.0, (b,), zeta, point), Term(1.0, (a,), r.array, r.stencil()), Term(1.0, (a,), psi, down)), r.axis)
         return Rewritten((plain, ((), psi, down), ((), zeta, point)), (half, node))
 
-    def profile(self, name: str, count: int, spacing: float, step: float, speed: float) -> np.ndarray:
+    def profile(self, name: str, axis: int, size: tuple[int, ...], spacing: float, step: float, speed: float) -> np.ndarray:
         """Return a or b along an axis, float64; zero in the interior."""
-        if not self.cells:
+        return self.along(name, size[axis], (True, True), spacing, step, speed)
+
+    def along(self, name: str, count: int, sides: tuple[bool, bool], spacing: float, step: float, speed: float) -> np.ndarray:
+        """Return a or b on `count` cells with layers on some sides."""
+        if not self.width:
             return np.zeros(count)
         at = np.arange(count) + (0.5 if name.endswith("half") else 0.0)
-        depth = np.clip(np.maximum(self.cells - at, at - (count - 1 - self.cells)) / self.cells, 0.0, 1.0)
-        thickness = self.cells * spacing
+        deep = [self.width - at, at - (count - 1 - self.width)]
+        depth = np.clip(np.max([d for d, there in zip(deep, sides, strict=True) if there], axis=0) / self.width, 0.0, 1.0)
+        thickness = self.width * spacing
         sigma = 3.0 * speed * math.log(1.0 / self.reflection) / (2.0 * thickness) * depth ** 2
         alpha = math.pi * (self.frequency or speed / (2.0 * thickness)) * (1.0 - depth)
         b = np.where(depth > 0.0, np.exp(-(sigma + alpha) * step), 0.0)
@@ -146,6 +172,72 @@ class CPML(Boundary):
         return np.where(depth > 0.0, sigma / np.where(depth > 0.0, sigma + alpha, 1.0) * (b - 1.0), 0.0)
 
     def __repr__(self) -> str:
-        return f"CPML(width={self.cells})"
+        return f"CPML(width={self.width})"
+
+
+@dataclass(frozen=True)
+class FreeSurface:
+    """A side at which pressure is zero: the outermost node lies on it, and fields beyond it are images of those before it.
+
+    Source: Levander 1988, Geophysics 53, 1425 (images); exact for acoustic equations, whose fields are odd or even about it.
+    """
+
+
+@dataclass(frozen=True)
+class Rigid:
+    """A side through which nothing moves: the outermost node lies on it, and fields beyond it are images of those before it."""
+
+
+class Sides(Boundary):
+    """An absorbing layer on all sides but those that reflect.
+
+    layer: CPML(width). top, bottom: of the first axis (z); left, right: of the last (x); front, back: of the one between; FreeSurface() or
+    Rigid(), or None for the layer.
+    Raises: InputError for other values.
+
+    >>> Sides(CPML(20), top=FreeSurface())
+    Sides(CPML(width=20), top=FreeSurface())
+    """
+
+    def __init__(self, layer: CPML, **sides: FreeSurface | Rigid | None):
+        if not isinstance(layer, CPML):
+            raise InputError(f"Sides(layer={layer!r}): give a pde.CPML(width)")
+        for name, value in sides.items():
+            if name not in SIDES:
+                raise InputError(f"Sides({name}=...): {nearest(name, SIDES)}")
+            if value is not None and not isinstance(value, FreeSurface | Rigid):
+                raise InputError(f"Sides({name}={value!r}): give pde.FreeSurface(), pde.Rigid(), or None for the layer")
+        self.layer, self.sides = layer, {name: value for name, value in sides.items() if value is not None}
+
+    def mirrors(self, ndim: int) -> tuple[Pair, ...]:
+        """Return the parity of fields on nodes at each side."""
+        out = [[0, 0] for _ in range(ndim)]
+        for name, value in self.sides.items():
+            axis, side = SIDES[name]
+            if axis == 1 and ndim == 2:
+                raise InputError(f"Sides({name}={value!r}): a grid of two axes has no {name}; its sides are top, bottom, left and right")
+            out[axis][side] = -1 if isinstance(value, FreeSurface) else 1
+        return tuple((low, high) for low, high in out)
+
+    def pads(self, ndim: int) -> tuple[Pair, ...]:
+        """Return the layer's width where nothing reflects."""
+        return tuple((0 if low else self.layer.width, 0 if high else self.layer.width) for low, high in self.mirrors(ndim))
+
+    def rewrite(self, request: Request) -> Rewritten:
+        """Return the stretched derivative along axes that have a layer."""
+        if any(self.pads(request.ndim)[request.axis]):
+            return self.layer.rewrite(request)
+        return Rewritten((((), request.array, request.stencil()),))
+
+    def profile(self, name: str, axis: int, size: tuple[int, ...], spacing: float, step: float, speed: float) -> np.ndarray:
+        """Return a or b of the layer on the sides that have one."""
+        low, high = self.pads(len(size))[axis]
+        return self.layer.along(name, size[axis], (low > 0, high > 0), spacing, step, speed)
+
+    def __repr__(self) -> str:
+        return f"Sides({', '.join([repr(self.layer), *(f'{name}={value!r}' for name, value in self.sides.items())])})"
+
+
+SIDES = {"top": (0, 0), "bottom": (0, 1), "front": (1, 0), "back": (1, 1), "left": (-1, 0), "right": (-1, 1)}      # (axis, side)
 
 

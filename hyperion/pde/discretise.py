@@ -16,11 +16,12 @@ class Discretisation:
     """One leapfrog step.
 
     program: assignments in units of the reference cell and of one step; `source.<name>` stands for each of the equation's sources.
-    kernel_parameters: {name: KernelParameter}.
+    kernel_parameters: {name: KernelParameter}. places: {field: axes along which it sits half a cell beyond the nodes}.
     """
 
     program: Program
     kernel_parameters: dict[str, "KernelParameter"]
+    places: dict[str, tuple[int, ...]]
 
     def factor(self, name: str, step: float, cell: float) -> float:
         """Return what the polynomial of a kernel parameter is multiplied by: step [s] and reference cell [m] to its powers."""
@@ -91,7 +92,7 @@ class _Builder:
         sources = tuple(f"source.{name}" for name in self.injections)
         zeros = frozenset(name for name, k in names.items() if not self._is_positive(k.polynomial))
         program = Program(self.ndim, tuple(assigns), tuple(names), self.profiles, self.memory, rotate, sources, zeros=zeros)
-        return Discretisation(program, names)
+        return Discretisation(program, names, {f: self._place(f) for f in self.equation.fields})
 
     def _groups(self) -> list[list[str]]:
         """Return the fields in groups that step one after the other: a new one begins where a field reads, or is read by, the group."""

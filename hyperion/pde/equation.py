@@ -153,7 +153,7 @@ class Equation(ABC):
     fields: {name: Field}. parameters: {name: unit}, what users give. dimensions: the numbers of space dimensions in which `rate` has a
     meaning. coefficients: {name: unit} of what `rate` receives beside the fields and `derive` makes of the parameters; by default the
     parameters themselves. harmonic: the coefficients whose mean between nodes is harmonic (at fields that sit there); of others it is
-    arithmetic.
+    arithmetic. odd_at_free_surfaces: whether fields on nodes are odd about a free surface, and those half a cell beyond even.
     """
 
     fields: ClassVar[dict[str, Field]]
@@ -161,6 +161,7 @@ class Equation(ABC):
     coefficients: ClassVar[dict[str, str]] = {}
     harmonic: ClassVar[tuple[str, ...]] = ()
     dimensions: ClassVar[tuple[int, ...]] = (1, 2, 3)
+    odd_at_free_surfaces: ClassVar[bool] = True
 
     @property
     def positive(self) -> tuple[str, ...]:

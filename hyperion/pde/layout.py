@@ -23,19 +23,22 @@ class Layout:
     into whole vectors of 64 bytes (slabs into halves); what that adds beyond `size` holds zeros, as the halos do.
     """
 
-    def __init__(self, size: tuple[int, ...], pad: int, reach: int, dtype: np.dtype):
+    def __init__(self, size: tuple[int, ...], pads: tuple[tuple[int, int], ...], reach: int, dtype: np.dtype):
         self.size, self.dtype, self.reach, self.ndim = size, np.dtype(dtype), reach, len(size)
-        rim = pad + reach if pad else 0                # a slab ends where stencils no longer see its memory variables
+        # A slab ends where stencils no longer see its memory variables.
+        rims = [tuple(pad + reach if pad else 0 for pad in pair) for pair in pads]
         vector = 64 // self.dtype.itemsize
-        self.vector, half, last = vector, vector // 2, size[-1]
-        self.low, self.high, self.cells = [rim] * self.ndim, [n - rim for n in size], list(size)
-        self.low[-1] = _up(rim, half)
-        self.high[-1] = self.low[-1] + max(0, (last - self.low[-1] - rim) // vector * vector) if rim else _up(last, vector)
+        self.vector, half, last, rim = vector, vector // 2, size[-1], rims[-1][1]
+        self.low, self.high, self.cells = [low for low, _ in rims], [n - high for n, (_, high) in zip(size, rims, strict=True)], list(size)
+        self.low[-1] = low = _up(rims[-1][0], half)
+        self.high[-1] = low + (max(0, (last - low - rim) // vector * vector) if rim else _up(max(0, last - low), vector))
         self.cells[-1] = self.high[-1] + _up(max(0, last - self.high[-1]), half)
-        if any(low > high or (rim and n - high < rim) for low, high, n in zip(self.low, self.high, self.cells, strict=True)):
-            raise BoundaryError(f"grid of {'x'.join(str(n - 2 * pad) for n in size)} nodes: too narrow for an absorbing layer of {pad} "
+        if any(low > high or n - high < rim for low, high, n, (_, rim) in zip(self.low, self.high, self.cells, rims, strict=True)):
+            nodes = "x".join(str(n - sum(pair)) for n, pair in zip(size, pads, strict=True))
+            raise BoundaryError(f"grid of {nodes} nodes: too narrow for an absorbing layer of {max(max(pair) for pair in pads)} "
                                 f"cells with stencils that reach {reach}; use at least {2 * reach + 2 * half} nodes along "
                                 f"the last axis and {2 * reach} along others")
+        self.rim = max(self.low[0], size[0] - self.high[0])              # planes of the deeper slab of axis 0
         self.left = vector + -(vector + self.low[-1]) % vector       # aligns the first interior column
         self.row = self.left + _up(self.cells[-1], vector) + vector
         if self.row * self.dtype.itemsize % 2048 == 0:
@@ -92,13 +95,20 @@ class Arena:
 class Taps:
     """Weighted cells that stand for a shot's points, sorted by plane of axis 0.
 
-    positions: (points, ndim) in cells of the grid. pad: cells of absorbing layer before it. What falls beyond the layer is dropped (the
-    field is zero there), or wraps around. cells: (taps, ndim); weights: (taps,); owner: (taps,), which point a tap belongs to.
+    positions: (points, ndim) in cells of the grid. pads: cells of absorbing layer around it. What falls beyond the layer is dropped (the
+    field is zero there), wraps around, or is an image of what lies before a side that reflects: `images`, {(axis, side): parity of the
+    field, and whether it sits on half points}. cells: (taps, ndim); weights: (taps,); owner: (taps,), which point a tap belongs to.
     """
 
-    def __init__(self, positions: np.ndarray, pad: int, size: tuple[int, ...], periodic: bool):
+    def __init__(self, positions: np.ndarray, pads: tuple[tuple[int, int], ...], size: tuple[int, ...], periodic: bool,
+                 images: dict[tuple[int, int], tuple[int, bool]]):
         cells, weights, owner = taps(positions)
-        cells = cells % np.array(size) if periodic else cells + pad
+        cells = cells % np.array(size) if periodic else cells + np.array([low for low, _ in pads])
+        for (axis, side), (parity, half) in images.items():
+            at, edge = cells[:, axis], side * (size[axis] - 1)
+            beyond = at > edge - half if side else at < edge
+            cells[:, axis] = np.where(beyond, 2 * edge - at - half, at)
+            weights = np.where(beyond, parity * weights, weights)
         inside = np.flatnonzero(((cells >= 0) & (cells < np.array(size))).all(axis=1))
         order = inside[np.argsort(cells[inside, 0], kind="stable")]
         self.points = len(positions)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hyperion.autograd import Tensor, as_tensor, broadcast_to, fir, general, pad_edge, zeros_like
+from hyperion.autograd import Tensor, as_tensor, broadcast_to, fir, general, pad_edge, where, zeros_like
 from hyperion.cpu import find_compiler
 from hyperion.errors import InputError, SpeedWarning, nearest
 from hyperion.gpu import device as devices
@@ -42,15 +42,15 @@ class Call:
                 raise InputError(f"Survey({argument}={name!r}): {nearest(name, known)}")
         self.heard = heard[self.receiver]
         self.dtype = np.dtype(next(iter(tensors.values())).dtype)
-        self.size = tuple(n + 2 * solver.boundary.cells for n in solver.grid.shape)
-        self.layout = Layout(self.size, solver.boundary.cells, solver.engine(0, self.dtype, self.source).program.reach(), self.dtype)
+        self.size = solver.size
+        self.layout = Layout(self.size, solver.pads, solver.engine(0, self.dtype, self.source).program.reach(), self.dtype)
         self.sources = {f: [solver.taps(p, f) for p in survey.sources] for f in sent[self.source]}
         self.receivers = {f: [solver.taps(p, f) for p in survey.receivers] for f in self.heard}
 
     def inputs(self) -> list[Tensor]:
         """Return kernel parameters on the padded grid, then source samples at the internal step."""
         solver, discrete = self.solver, self.solver.discrete
-        pad, out = solver.boundary.cells, list[Tensor]()
+        out: list[Tensor] = []
         coefficients = Placed(solver.equation, solver.equation.derive(**self.tensors), solver.boundary.periodic)
         for name in discrete.program.parameters:
             k = discrete.kernel_parameters[name]
@@ -63,8 +63,16 @@ class Call:
                     term = term * coefficients.at(n, k.place)
                 total = term if total is None else total + term
             assert total is not None
-            out.append(pad_edge(total, pad) if pad else total)
+            out.append(self._up_to_mirrors(pad_edge(total, solver.pads) if any(map(any, solver.pads)) else total, k.place))
         return [*out, self._samples()]
+
+    def _up_to_mirrors(self, x: Tensor, place: tuple[int, ...]) -> Tensor:
+        """Return a kernel parameter; cells half a cell beyond a reflecting last node are images, so nothing depends on it there."""
+        for axis in place:
+            if self.solver.mirrors[axis][1]:
+                last = np.arange(self.size[axis]).reshape([-1 if k == axis else 1 for k in range(len(self.size))]) == self.size[axis] - 1
+                x = where(as_tensor(last).to(x.device), x.detach(), x)
+        return x
 
     def _filled(self, value: float) -> Tensor:
         """Return a constant parameter, where the others are."""
@@ -116,7 +124,7 @@ class Call:
         profiles: dict[str, np.ndarray] = {}
         for name, axis in program.profiles.items():
             values = np.zeros(self.layout.cells[axis] + self.layout.vector, self.dtype)
-            values[:self.size[axis]] = solver.boundary.profile(name, self.size[axis], solver.grid.spacing[axis], plan.step, plan.max_speed)
+            values[:self.size[axis]] = solver.boundary.profile(name, axis, self.size, solver.grid.spacing[axis], plan.step, plan.max_speed)
             profiles[name] = values
         factors = discrete.source_factors(solver.equation, self.source, plan.step, solver.cell)
         prefix = "".join(f"d{k}." for k in range(level, 0, -1))
@@ -125,7 +133,7 @@ class Call:
             dict(zip(program.parameters, arrays[:n], strict=True)), dict(zip(program.sources, arrays[n:], strict=True)),
             {f: factor / math.prod(solver.grid.spacing) for f, factor in factors.items()}, self.sources, self.receivers,
             {prefix + f: weight for f, weight in self.heard.items()}, profiles, plan.steps, plan.step, solver.boundary.periodic,
-            solver.threads, plan.every, self.progress)
+            solver.mirrors, discrete.places, solver.threads, plan.every, self.progress)
 
     def states(self, every: int) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
         """Yield (step, fields on the padded grid) of the first shot."""

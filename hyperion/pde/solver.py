@@ -58,6 +58,11 @@ class Solver:
         self.stencil, self.threads = stencil or Taylor(), int(threads) if threads else _threads()
         if self.boundary.periodic and min(grid.shape) < order // 2:
             raise BoundaryError(f"Solver(order={order}) on {grid}: the stencil is wider than the periodic grid; use a lower order")
+        self.pads, self.mirrors = self.boundary.pads(grid.ndim), self.boundary.mirrors(grid.ndim)
+        self.size = tuple(n + low + high for n, (low, high) in zip(grid.shape, self.pads, strict=True))
+        if any(-1 in pair for pair in self.mirrors) and not equation.odd_at_free_surfaces:
+            raise BoundaryError(f"Solver(boundary={self.boundary!r}): the fields of {type(equation).__name__} are not odd or even about a "
+                                "free surface, so images do not make one; use pde.Rigid() or the layer")
         self.cell = grid.spacing[-1]
         ratios = tuple(self.cell / h for h in grid.spacing)
         self.discrete = discretise(equation, grid.ndim, self.order, ratios, self.boundary, self.stencil)
@@ -103,8 +108,7 @@ class Solver:
         tensors = self._parameters(parameters)
         plan = self._plan(survey, tensors, warn=True)
         call = Call(self, survey, tensors, plan, None)
-        pad = self.boundary.cells
-        inside = tuple(slice(pad, pad + n) for n in self.grid.shape)
+        inside = tuple(slice(low, low + n) for n, (low, _) in zip(self.grid.shape, self.pads, strict=True))
         for step, fields in call.states(int(every)):
             yield step, step * plan.step, {f: np.array(fields[f][inside]) for f in self.equation.fields}
 
@@ -173,7 +177,7 @@ class Solver:
         if isinstance(self.storage, Thinned):
             every = min(self.storage.steps(step / substeps, survey.wavelet.highest_frequency(1e-3)), max(1, steps // 2))
         item = 2 if self.storage.bits == 16 else next(iter(tensors.values())).dtype.itemsize
-        history = math.prod(n + 2 * self.boundary.cells for n in self.grid.shape) * item * (steps // every)
+        history = math.prod(self.size) * item * (steps // every)
         if isinstance(self.storage, Checkpoints):
             history = self.storage.bytes
         return Plan(step / substeps, substeps, limit, steps, limit_speed, points, every, history)
@@ -206,9 +210,10 @@ class Solver:
         if key not in self._points:
             if len(self._points) > 4096:
                 self._points.clear()
-            size = tuple(n + 2 * self.boundary.cells for n in self.grid.shape)
             cells = positions / np.array(self.grid.spacing) - half
-            self._points[key] = Taps(cells, self.boundary.cells, size, self.boundary.periodic)
+            images = {(axis, side): (-parity if half[axis] else parity, half[axis] > 0.0)
+                      for axis, pair in enumerate(self.mirrors) for side, parity in enumerate(pair) if parity}
+            self._points[key] = Taps(cells, self.pads, self.size, self.boundary.periodic, images)
         return self._points[key]
 
 

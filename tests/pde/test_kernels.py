@@ -81,6 +81,25 @@ def test_elastic_waves_under_water(boundary, sent, heard):
     check(PLANE, 4, boundary, np.float64, equation=pde.Elastic(), fields=(sent, heard))
 
 
+FREE, RIGID = pde.FreeSurface(), pde.Rigid()
+SIDES = [
+    ((37, 50), pde.Sides(pde.CPML(5), top=FREE), pde.Acoustic(), ("p", "p")),
+    ((37, 50), pde.Sides(pde.CPML(5), top=RIGID, left=FREE), pde.Acoustic(), ("p", "p")),
+    ((37, 50), pde.Sides(pde.CPML(5), bottom=FREE, right=RIGID), pde.Acoustic(), ("p", "p")),
+    ((37, 50), pde.Sides(pde.CPML(5), top=FREE, bottom=RIGID, left=FREE, right=FREE), pde.Acoustic(), ("p", "p")),
+    ((37, 50), pde.Sides(pde.CPML(5), top=FREE, right=FREE), pde.AcousticVariableDensity(), ("p", "vx")),
+    ((37, 50), pde.Sides(pde.CPML(5), bottom=RIGID, left=FREE), pde.AcousticVariableDensity(), ("vz", "vz")),
+    ((37, 50), pde.Sides(pde.CPML(5), top=RIGID, right=RIGID), pde.Elastic(), ("vz", "pressure")),
+    ((20, 22, 40), pde.Sides(pde.CPML(3), top=FREE, front=RIGID, right=FREE), pde.Acoustic(), ("p", "p")),
+]
+
+
+@pytest.mark.parametrize(("shape", "boundary", "equation", "fields"), SIDES, ids=str)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_sides_that_reflect(shape, boundary, equation, fields, threads):
+    check(shape, 4, boundary, np.float64, equation=equation, fields=fields, threads=threads)
+
+
 def test_a_staggered_system_in_three_dimensions():
     check(VOLUME, 4, pde.CPML(width=3), np.float32, equation=PressureVelocity3D(), fields=("p", "vy"))
 

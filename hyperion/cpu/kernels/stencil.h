@@ -93,6 +93,8 @@ typedef struct {
   long every, base, storing;                 /* history: every k-th step, first slot held; 0 none, 1 write it, 2 add to images */
   long injections, receivers, images, histories, periodic;
   long history_size, history_stride[2];
+  long mirror[6];                            /* per axis and side: 0, or the parity (1, -1) of fields on nodes about the outermost node */
+  const long *half;                          /* per array: bits of the axes along which it sits half a cell beyond the nodes */
   const Array *table[2];
   const real **profile;
   Stored *history;

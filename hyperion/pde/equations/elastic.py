@@ -52,6 +52,7 @@ class Elastic(Equation):
     coefficients: ClassVar[dict[str, str]] = COEFFICIENTS
     harmonic: ClassVar[tuple[str, ...]] = ("shear", "buoyancy")
     dimensions: ClassVar[tuple[int, ...]] = (2,)
+    odd_at_free_surfaces: ClassVar[bool] = False       # stresses along the surface and velocities are neither
 
     @property
     def positive(self) -> tuple[str, ...]:
