@@ -1,5 +1,6 @@
 """Fourier neural operators."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hyperion import autograd as hp
-from hyperion.autograd import Tensor
+from hyperion.autograd import Tensor, as_tensor
 from hyperion.autograd.random import Generator
 from hyperion.errors import InputError, ShapeError
 from hyperion.gpu import device
@@ -26,10 +27,24 @@ def with_coordinates(x: Tensor) -> Tensor:
     Tensor (4,) float32, cpu: [0.   0.25 0.5  0.75]
     """
     space = x.shape[2:]
-    axes = [np.arange(n) / n for n in space]
-    grid = np.stack(np.broadcast_arrays(*np.ix_(*axes))).astype(x.dtype if x.dtype.kind == "f" else np.float32)
-    points = hp.asarray(device.to_device(grid, x.device))
+    points = Tensor(_coordinates(space, x.dtype if x.dtype.kind == "f" else np.dtype(np.float32), x.device))
     return hp.concat([x, hp.broadcast_to(points, (x.shape[0], *points.shape))], axis=1)
+
+
+@functools.lru_cache(maxsize=16)
+def _coordinates(space: tuple[int, ...], dtype: Any, place: str) -> Any:
+    """Return j / n along each axis, (axes of space, *space); made once: every step asks for them."""
+    axes = [np.arange(n) / n for n in space]
+    return device.to_device(np.stack(np.broadcast_arrays(*np.ix_(*axes))).astype(dtype), place)
+
+
+def has_hooks(*modules: Module) -> bool:
+    """Tell whether something is called after one of the modules, which must then be called themselves.
+
+    >>> has_hooks(PointwiseMLP(1, 2, 1))
+    False
+    """
+    return any(module.__dict__.get("_hooks") for module in modules)
 
 
 class PointwiseMLP(Module):
@@ -49,7 +64,15 @@ class PointwiseMLP(Module):
 
     def forward(self, x: Any, added: Any = None) -> Tensor:
         """Return x, (batch, inputs, *space), as (batch, outputs, *space); plus `added`, of that shape."""
-        return self.second(self.activation(self.first(x)), added)
+        x = as_tensor(x)
+        if has_hooks(self.first, self.second) or x.ndim < 3 or x.shape[1] != self.first.inputs:
+            return self.second(self.activation(self.first(x)), added)
+        return hp.pointwise_network(x, self.layers(added=added))
+
+    def layers(self, **last: Any) -> list[hp.PointLayer]:
+        """Return its layers for `hyperion.pointwise_network`.  last: what else the second one has."""
+        first, second = self.first, self.second
+        return [hp.PointLayer(first.weight, first.bias, activation=self.activation), hp.PointLayer(second.weight, second.bias, **last)]
 
 
 class FourierBlock(Module):
@@ -77,12 +100,15 @@ class FourierBlock(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x, (batch, width, *space), mapped."""
-        out = self.skip(x, self.spectral(x))
-        out = out if self.last else self.activation(out)
-        if self.mlp is None or self.gate is None:
-            return out
-        out = self.mlp(out, self.gate * x)
-        return out if self.last else self.activation(out)
+        spectral, mlp, activation = self.spectral, self.mlp, None if self.last else self.activation
+        if has_hooks(spectral, self.skip, *(() if mlp is None else (mlp, mlp.first, mlp.second))):
+            out = self.skip(x, spectral(x))
+            out = out if activation is None else activation(out)
+            out = out if mlp is None else mlp(out, self.gate * x)
+            return out if activation is None or mlp is None else activation(out)
+        layers = [hp.PointLayer(self.skip.weight, spectral.bias, modes=spectral.mixed(x), activation=activation)]
+        layers += [] if mlp is None else mlp.layers(gate=self.gate, activation=activation)
+        return hp.pointwise_network(x, layers)
 
 
 def _portion(ratio: Any, width: int, what: str) -> int:

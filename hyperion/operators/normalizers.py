@@ -1,15 +1,18 @@
-"""Normalisers: fields brought to mean 0 and variance 1 by the statistics of the training data, and back."""
+"""Normalisers: fields brought to mean 0 and variance 1 by the statistics of the training data, and back; networks between them."""
 
 import math
 from typing import Any
 
+import numpy as np
+
 from hyperion import autograd as hp
 from hyperion.autograd import Tensor, as_tensor
 from hyperion.errors import InputError, ShapeError
+from hyperion.gpu import device
 from hyperion.nn.arguments import as_count
 from hyperion.nn.module import Module
 
-__all__ = ["UnitGaussian"]
+__all__ = ["Normalized", "UnitGaussian", "predict"]
 
 
 class UnitGaussian(Module):
@@ -70,3 +73,53 @@ class UnitGaussian(Module):
         x = as_tensor(x)
         place = self._place(x)
         return x * (self.std.detach().reshape(place) + self.eps) + self.mean.detach().reshape(place)
+
+
+class Normalized(Module):
+    """A network between normalisers: it sees inputs, and gives outputs, of mean 0 and variance 1; losses see outputs as they are.
+
+    inputs, outputs: examples, (examples, channels, *space), whose statistics are taken, one mean and deviation for each channel.
+
+    >>> from hyperion import nn
+    >>> model = Normalized(nn.Identity(), [[[1.0, 3.0]]], [[[10.0, 30.0]]])
+    >>> model([[[2.0, 3.0]]])[0, 0].numpy().round(3)
+    array([20., 30.], dtype=float32)
+    """
+
+    def __init__(self, network: Module, inputs: Any, outputs: Any) -> None:
+        x, y = as_tensor(inputs), as_tensor(outputs)
+        for name, given in (("inputs", x), ("outputs", y)):
+            if given.ndim < 3:
+                raise ShapeError(f"Normalized({name}): got shape {given.shape}; give examples, (examples, channels, *space)")
+        self.network = network
+        self.before, self.after = UnitGaussian((x.shape[1],)).fit(x), UnitGaussian((y.shape[1],)).fit(y)
+
+    def forward(self, x: Any) -> Tensor:
+        """Return the network's image of x, (batch, channels, *space), in the units of the outputs."""
+        return self.after.inverse(self.network(self.before(x)))
+
+
+def predict(model: Module, inputs: Any, batch: int = 20) -> np.ndarray:
+    """Return a model's images of examples as a NumPy array, a batch at a time, in evaluation behaviour and without recording.
+
+    inputs: array, (examples, ...), that goes to the model's device batch by batch. The model's behaviour stays as it was.
+    Raises: ShapeError without examples; InputError for a batch below 1; what the model raises.
+
+    >>> from hyperion import nn
+    >>> predict(nn.Identity(), np.arange(5.0), batch=2)
+    array([0., 1., 2., 3., 4.])
+    """
+    given = inputs.numpy() if isinstance(inputs, Tensor) else np.asarray(inputs)
+    size = as_count(batch, "predict(batch)")
+    if not given.ndim or not len(given):
+        raise ShapeError(f"predict(inputs): got shape {given.shape}; give at least one example")
+    place = next((p.device for p in model.parameters()), "cpu")
+    training = [module.training for _, module in model.named_modules()]
+    model.eval()
+    try:
+        with hp.no_grad():
+            parts = [model(hp.asarray(device.to_device(given[i:i + size], place))).data for i in range(0, len(given), size)]
+    finally:
+        for (_, module), mode in zip(model.named_modules(), training, strict=True):
+            object.__setattr__(module, "training", mode)
+    return np.concatenate([device.to_numpy(part) for part in parts])

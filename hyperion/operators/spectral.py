@@ -97,6 +97,17 @@ class SpectralConv(Module):
 
     def forward(self, x: Any) -> Tensor:
         """Return x, (batch, inputs, *space), as (batch, outputs, *space)."""
+        out = self.convolved(x)
+        return out if self.bias is None else (out + self.bias).astype(out.dtype)
+
+    def convolved(self, x: Any) -> Tensor:
+        """Return the convolution without the bias, for those who have something else to add as well."""
+        x = fields(x, self.inputs, len(self.modes), "SpectralConv")
+        out = hp.from_fourier_modes(self.mixed(x), x.shape[2:])
+        return out.astype(x.dtype) if x.dtype.kind == "f" and x.dtype.itemsize == 2 else out
+
+    def mixed(self, x: Any) -> Tensor:
+        """Return the Fourier coefficients of the convolution without the bias, (*kept, batch, outputs)."""
         x = fields(x, self.inputs, len(self.modes), "SpectralConv")
         space = x.shape[2:]
         if any(m > n for m, n in zip(self.modes, space, strict=True)):
@@ -105,9 +116,7 @@ class SpectralConv(Module):
                 " use a finer grid, or fewer modes"
             )
         weight = self.weight() if isinstance(self.weight, Module) else self.weight
-        out = hp.from_fourier_modes(hp.fourier_modes(x, self.modes) @ weight, space)         # (*kept, batch, channels) between
-        out = out if self.bias is None else out + self.bias
-        return out.astype(x.dtype) if x.dtype.kind == "f" and x.dtype.itemsize == 2 else out
+        return hp.fourier_modes(x, self.modes) @ weight
 
 
 def complex_normal(shape: tuple[int, ...], scale: float, generator: Generator | None, dtype: Any) -> Tensor:

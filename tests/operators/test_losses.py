@@ -87,7 +87,37 @@ def test_normaliser_fits_inverts_and_is_saved(tmp_path):
     np.testing.assert_allclose(gradient, np.broadcast_to(slopes, (1, 2, 6, 5)), rtol=1e-12)
 
 
+def test_a_network_between_normalisers_in_the_units_of_the_data(tmp_path):
+    x, y = np.random.default_rng(0).standard_normal((2, 30, 2, 8)) * 5.0 + 3.0
+    model = operators.Normalized(operators.FNO((4,), 4, 1, 2, 2), x, 100.0 * y)
+    seen = []
+    model.network.forward = lambda z: seen.append(z.numpy()) or hp.asarray(np.ones_like(z.numpy()))
+    out = model(x.astype(np.float32)).numpy()
+    assert abs(seen[0].mean()) < 1e-6
+    np.testing.assert_allclose(seen[0].std((0, 2)), 1.0, atol=1e-4)
+    np.testing.assert_allclose(out[0, :, 0], 100.0 * (y.mean((0, 2)) + y.std((0, 2))), rtol=1e-5)
+    nn.save(model, tmp_path / "model.safetensors")
+    other = operators.Normalized(operators.FNO((4,), 4, 1, 2, 2), x + 1.0, y)
+    other.load_state_dict(nn.load(tmp_path / "model.safetensors"))      # the statistics are part of the state
+    assert np.array_equal(other.after.std.numpy(), model.after.std.numpy())
+
+
+def test_predictions_in_batches_are_those_of_one_call():
+    model = nn.Sequential(operators.FNO((4,), 4, 1), nn.Dropout(0.5))
+    x = np.random.default_rng(0).standard_normal((7, 1, 8)).astype(np.float32)
+    out = operators.predict(model, x, batch=3)
+    assert type(out) is np.ndarray
+    assert model.training
+    np.testing.assert_allclose(out, model[0](x).detach().numpy(), rtol=0, atol=1e-6)       # no dropout
+    with pytest.raises(ShapeError, match="at least one example"):
+        operators.predict(model, x[:0])
+    with pytest.raises(InputError, match=r"predict\(batch\)"):
+        operators.predict(model, x, batch=0)
+
+
 def test_what_cannot_be():
+    with pytest.raises(ShapeError, match=r"Normalized\(outputs\)"):
+        operators.Normalized(nn.Identity(), np.ones((2, 1, 3)), np.ones((2, 3)))
     with pytest.raises(ShapeError, match="one shape"):
         operators.relative_h1_spectral(np.ones((1, 1, 4)), np.ones((1, 1, 5)))
     with pytest.raises(InputError, match="lengths"):

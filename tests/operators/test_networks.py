@@ -1,4 +1,4 @@
-"""Networks of functions: against their formulas in PyTorch and neuraloperator, on several grids, and learning a few samples by heart."""
+"""Networks of functions: against their formulas in PyTorch, on several grids, and learning a few samples by heart."""
 
 import numpy as np
 import pytest
@@ -100,33 +100,6 @@ def test_parameters_are_as_many_as_neuraloperators(modes, width, layers, inputs,
 
 def test_the_count_for_the_defaults_as_neuraloperator_prints_it():
     assert parameters_of_neuraloperator((12, 12), 32, 4, 1, 1) == 357217       # counted with neuraloperator 2.0.0 itself
-
-
-@pytest.mark.parametrize("modes, space", [((8, 8), (16, 16)), ((8, 6), (12, 20)), ((16,), (32,))])
-def test_neuraloperators_own_model_with_the_same_weights(modes, space):
-    """Even sizes: with an odd size of an axis that holds both signs, neuraloperator 2.0 puts frequencies back one place off."""
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra bench)")
-    models = pytest.importorskip("neuralop.models", reason="neuraloperator is not installed (pip install neuraloperator)")
-    ours = operators.FNO(modes, 8, 3, 2, 1)
-    theirs = models.FNO(n_modes=modes, in_channels=2, out_channels=1, hidden_channels=8, n_layers=3)
-    own = {}
-    for name, value in ours.state_dict().items():
-        name = name.replace("first", "fcs.0").replace("second", "fcs.1")
-        part, _, rest = name.partition(".")
-        if part == "blocks":
-            i, _, what = rest.partition(".")
-            what, _, end = what.partition(".")
-            whole = {"spectral": f"convs.{i}.{end}", "skip": f"fno_skips.{i}.conv.{end}", "mlp": f"channel_mlp.{i}.{end}",
-                     "gate": f"channel_mlp_skips.{i}.weight"}[what]
-            value = np.moveaxis(value, (-2, -1), (0, 1)) if what == "spectral" and end == "weight" else value
-            name = f"fno_blocks.{whole}" + (".tensor" if what == "spectral" and end == "weight" else "")
-        own[name] = torch.from_numpy(np.array(value))
-    with torch.no_grad():
-        for name, parameter in theirs.named_parameters():
-            parameter.copy_(own.pop(name).reshape(parameter.shape))
-    assert not own
-    x = normal(3, 2, *space).astype(np.float32)
-    np.testing.assert_allclose(ours(x).detach().numpy(), theirs(torch.from_numpy(x)).detach().numpy(), rtol=0, atol=1e-5)
 
 
 def test_one_set_of_weights_serves_every_grid():
@@ -268,3 +241,16 @@ def test_what_cannot_be():
         operators.ConvNeXtUNet(1, 1, 4, kernel=4)
     with pytest.raises(InputError, match="axes"):
         operators.ConvNeXtUNet(1, 1, 4, axes=3)
+
+
+def test_hooks_on_the_parts_of_an_fno_are_called_and_see_the_same_numbers():
+    """Parts run in one operation, unless somebody looks at them."""
+    model = operators.FNO(modes=(4,), width=4, layers=2, generator=hp.random.Generator(0))
+    x, seen = hp.asarray(np.random.default_rng(0).standard_normal((2, 1, 16)).astype(np.float32)), []
+    expected = model(x).detach().numpy()
+    block = model.blocks[0]
+    parts = [block.skip, block.spectral, block.mlp, block.mlp.first, model.lifting.second]
+    for part in parts:
+        part.register_forward_hook(lambda module, inputs, out: seen.append(module))
+    np.testing.assert_allclose(model(x).detach().numpy(), expected, rtol=0, atol=1e-5)       # float32, values of size 1
+    assert {id(module) for module in seen} == {id(part) for part in parts}

@@ -1,0 +1,157 @@
+"""A Fourier neural operator forecasts a flow: from the vorticity at the first few times to that at all later ones, in one evaluation.
+
+The flow is that of Li et al. 2021, arXiv:2010.08895, section 5.3: incompressible, on a torus, driven by 0.1 (sin + cos)(2 pi (x + y)),
+from a Gaussian random vorticity; Hyperion's pseudo-spectral solver makes it, on a grid `refine` times finer than the one trained on, and
+the same weights then forecast on that finer grid. Times are channels of a two-dimensional network, or with `--along_time true` a third axis
+of its Fourier layers (the paper's FNO-3D). The paper's setting: `--config scenarios/fno_navier_stokes_paper.toml`, for a GPU.
+"""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+import hyperion as hp
+from hyperion import io, nn, operators, optim, pde
+from hyperion.errors import InputError
+
+
+def make(config, device):
+    """Return the vorticity at times 1, 2, ... of all examples on the grid trained on, and of those tested on the solver's, float32."""
+    n, count = config.resolution * config.refine, config.examples + config.tested
+    torus = pde.Torus((n, n), 1.0)
+    field = pde.GaussianField(torus.shape, torus.lengths, tau=7.0, alpha=2.5, scale=7.0**1.5)
+    solver, generator = pde.VorticitySolver(torus, pde.ETDRK4(step=config.time_step)), hp.random.Generator(config.seed)
+    turn = 2.0 * np.pi * (torus.axis(0)[:, None] + torus.axis(1)[None, :])
+    forcing = (0.1 * (np.sin(turn) + np.cos(turn))).astype(np.float32)
+    coarse, fine = [], []
+    for first in range(0, count, 200):
+        start = field.sample(generator, min(200, count - first), "float32")
+        flow = solver.solve(start.to(device), float(config.times), viscosity=config.viscosity,
+                            forcing=hp.asarray(forcing, device=device), saves=config.times)                    # (examples, times, y, x)
+        coarse.append(flow[..., ::config.refine, ::config.refine].to("cpu").numpy())
+        fine.append(flow[max(0, config.examples - first):].to("cpu").numpy())
+    return np.concatenate(coarse), np.concatenate(fine)
+
+
+class Forecast(nn.Module):
+    """Maps (batch, given times, y, x) to (batch, later times, y, x) by a network of two axes, or of three, the last one time."""
+
+    def __init__(self, config):
+        self.later, self.along_time = config.times - config.given, config.along_time
+        space = (config.modes, config.modes)
+        if config.along_time:       # time does not repeat itself: zeros at both of its ends
+            self.network = operators.FNO(
+                (*space, config.modes_in_time), config.width, config.layers, config.given, 1, padding=(0.0, 0.0, 0.1))
+        else:
+            self.network = operators.FNO(space, config.width, config.layers, config.given, self.later)
+
+    def forward(self, states):
+        if not self.along_time:
+            return self.network(states)
+        answers = self.network(hp.broadcast_to(states[..., None], (*states.shape, self.later)))                # (batch, 1, y, x, times)
+        return hp.moveaxis(answers[:, 0], -1, 1)
+
+
+def check(config):
+    """Refuse what cannot be."""
+    if config.examples < config.batch or min(config.tested, config.epochs, config.batch, config.refine) < 1:
+        raise InputError(f"--examples {config.examples} must be at least --batch {config.batch}; --tested {config.tested}, --epochs "
+                         f"{config.epochs}, --batch and --refine {config.refine} at least 1")
+    if (steps := config.epochs * (config.examples // config.batch)) < 4:
+        raise InputError(f"--epochs {config.epochs}: {steps} steps are too few for a learning rate that rises and falls; give at least 4")
+    if not 1 <= config.given < config.times:
+        raise InputError(f"--given {config.given} must be at least 1 and below --times {config.times}")
+    if config.resolution % 2 or config.resolution < config.modes:
+        raise InputError(f"--resolution {config.resolution} must be even and at least --modes {config.modes}")
+
+
+def loss_of(model, states, answers):
+    return nn.relative_l2(model(states), answers)
+
+
+def main(run, config):
+    """Make data, train, forecast on two grids, show the forecasts."""
+    check(config)
+    flow, fine = make(config, run.device)
+    run.log(f"{len(flow)} flows of {config.times} time units on {fine.shape[2]} x {fine.shape[3]} points, viscosity {config.viscosity:g}, "
+            f"largest vorticity {np.abs(flow).max():.3g}")
+    x, y = np.ascontiguousarray(flow[:, :config.given]), np.ascontiguousarray(flow[:, config.given:])
+    seen, unseen = slice(0, config.examples), slice(config.examples, None)
+
+    nn.seed(config.seed)
+    model = operators.Normalized(Forecast(config), x[seen], y[seen]).to(run.device)
+    steps = config.epochs * (config.examples // config.batch)
+    optimiser = optim.AdamW(model.parameters(), lr=optim.OneCycle(config.rate, steps), weight_decay=config.decay)
+    test = nn.Batches(nn.Arrays(x[unseen], y[unseen]), min(config.batch, config.tested), device=run.device)
+    trainer = nn.Trainer(
+        model, optimiser, loss_of, nn.Batches(nn.Arrays(x[seen], y[seen]), config.batch, seed=config.seed, device=run.device),
+        evaluate=lambda model: {"test loss": nn.mean_loss(model, loss_of, test.once())}, evaluate_every=max(1, steps // 10),
+        folder=run.path("training"), checkpoint_every=None)
+    run.log(f"{model!r}, {steps} steps")
+    if state := run.restore():
+        trainer.load_state_dict(state)
+    with run.progress(steps, "training", trainer.steps) as progress:
+        for row in trainer.run(steps):
+            progress.step(loss=row["loss"], **({"test": row["test loss"]} if "test loss" in row else {}))
+            run.checkpoint(trainer.state_dict)
+    run.checkpoint(trainer.state_dict, every=0.0)
+
+    shown = None
+    for every in sorted({config.refine, 1}, reverse=True):
+        part = np.ascontiguousarray(fine[..., ::every, ::every])
+        answers = operators.predict(model, part[:, :config.given], max(1, config.batch * every**2 // config.refine**2))
+        errors = nn.relative_l2(answers, part[:, config.given:], reduction="none").numpy()
+        points = f"{part.shape[2]} x {part.shape[3]} points"
+        run.log(f"{points}: relative L2 error {errors.mean():.5f}, worst {errors.max():.5f}")
+        run.facts[f"relative L2 error on {points}"] = float(errors.mean())
+        shown = (part, answers, errors) if shown is None else shown
+    run.facts["published: Li et al. 2021, section 5.3, viscosity 1e-3, 64 x 64 points, 1000 examples, FNO-2D"] = 0.0128
+    run.facts["published: Li et al. 2021, section 5.3, viscosity 1e-3, 64 x 64 points, 1000 examples, FNO-3D"] = 0.0086
+    rows = trainer.history()
+    run.facts["parameters"] = sum(p.size for p in model.parameters())
+    run.facts["seconds a step"] = float(np.median([row["seconds"] for row in rows]))
+    run.results.write("training/loss", [row["loss"] for row in rows], "", (io.Axis("step"),))
+    axes = (io.Axis("example"), io.Axis("time", "", 1.0, config.given + 1.0), io.Axis("y", "", 1.0 / config.resolution),
+            io.Axis("x", "", 1.0 / config.resolution))
+    run.results.write("test/prediction", shown[1][:10], "", axes)
+    run.results.write("test/truth", shown[0][:10, config.given:], "", axes)
+    run.results.write("test/error", shown[2], "", (io.Axis("example"),))
+    run.figure(show(*shown, config), "forecasts")
+    run.figure(course(rows, shown[1], shown[0][:, config.given:], config), "training")
+
+
+def show(flow, answers, errors, config):
+    """Return a figure of the median forecast: vorticity by solver and network at five times, and their difference."""
+    i = np.argsort(errors)[len(errors) // 2]
+    later = np.unique(np.linspace(0, answers.shape[1] - 1, 5).round().astype(int))
+    truth = flow[i, config.given:]
+    largest, away = np.abs(truth[later]).max(), np.abs(answers[i] - truth).max()
+    figure = Figure(figsize=(2.0 * len(later) + 0.8, 6.2), layout="constrained")
+    panels = figure.subplots(3, len(later), squeeze=False)
+    for column, k in enumerate(later):
+        for row, (values, limit, name) in enumerate(((truth[k], largest, "solver"), (answers[i, k], largest, "network"),
+                                                     (answers[i, k] - truth[k], away, "network - solver"))):
+            image = panels[row, column].imshow(values, origin="lower", cmap="RdBu_r", vmin=-limit, vmax=limit, extent=(0, 1, 0, 1))
+            panels[row, column].set(xticks=[], yticks=[])
+            if column == 0:
+                panels[row, column].set_ylabel(name)
+            if column == len(later) - 1:
+                figure.colorbar(image, ax=panels[row, :].tolist(), shrink=0.8)
+        panels[0, column].set_title(f"time {config.given + 1 + k}", fontsize=10)
+    figure.suptitle(f"vorticity, the median of {len(errors)} forecasts: relative L2 error {errors[i]:.4f}", fontsize=10)
+    return figure
+
+
+def course(rows, answers, truth, config):
+    """Return a figure of the errors over the steps, and over time."""
+    figure = Figure(figsize=(8.0, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.semilogy([row["step"] for row in rows], [row["loss"] for row in rows], color="#9a9a9a", linewidth=0.7, label="batch")
+    tested = [row for row in rows if "test loss" in row]
+    left.semilogy([row["step"] for row in tested], [row["test loss"] for row in tested], "o-", color="#d1495b", label="unseen flows")
+    left.set(xlabel="step", ylabel="relative L2 error")
+    left.legend(frameon=False)
+    size = np.sqrt(np.mean(truth**2, axis=(2, 3)))
+    right.plot(config.given + 1 + np.arange(truth.shape[1]), (np.sqrt(np.mean((answers - truth) ** 2, axis=(2, 3))) / size).mean(0), "o-",
+               color="#30638e", markersize=3)
+    right.set(xlabel="time", ylabel="relative L2 error, unseen flows", ylim=(0.0, None))
+    return figure
