@@ -7,7 +7,11 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A training step of an FNO: forward, relative L2 loss, backward, Adam.  modes: both signs together, as neuraloperator counts them."""
+    """A training step of an FNO: forward, relative L2 loss, backward, Adam.
+
+    modes: both signs together, as neuraloperator counts them.  mlp: whether layers have a network and a gate, as neuraloperator's; or
+    none, as those of Li et al.
+    """
 
     name: str
     modes: tuple[int, ...]
@@ -15,6 +19,7 @@ class Case:
     layers: int
     space: tuple[int, ...]
     batch: int
+    mlp: bool = True
 
     def data(self) -> tuple[np.ndarray, np.ndarray]:
         """Return inputs and targets, (batch, 1, *space) float32."""
@@ -35,8 +40,9 @@ class Case:
             shapes[f"blocks.{i}.spectral.weight"] = (*kept, self.width, self.width)
             shapes[f"blocks.{i}.spectral.bias"] = (self.width, *(1,) * len(self.space))
             shapes[f"blocks.{i}.skip.weight"] = (self.width, self.width)
-            pair(f"blocks.{i}.mlp", self.width, self.width // 2, self.width)
-            shapes[f"blocks.{i}.gate"] = (self.width, *(1,) * len(self.space))
+            if self.mlp:
+                pair(f"blocks.{i}.mlp", self.width, self.width // 2, self.width)
+                shapes[f"blocks.{i}.gate"] = (self.width, *(1,) * len(self.space))
         pair("projection", self.width, 2 * self.width, 1)
         found = {}
         for name, shape in shapes.items():
@@ -56,4 +62,13 @@ SMOKE = [
     Case("fno1d_1024", (8,), 4, 2, (32,), 2),
     Case("fno2d_64", (4, 4), 4, 2, (8, 8), 2),
     Case("fno2d_85", (4, 4), 4, 2, (9, 9), 2),
+]
+
+GPU = [     # frequencies to 16; of the 3-D case as in Li et al.: width 20, 8 frequencies, 12 in time
+    Case("fno2d_128", (32, 32), 64, 4, (128, 128), 20, mlp=False),
+    Case("fno2d_64", (32, 32), 64, 4, (64, 64), 20, mlp=False),
+    Case("fno1d_1024", (32,), 64, 4, (1024,), 20, mlp=False),
+    Case("fno3d", (16, 16, 16), 20, 4, (64, 64, 40), 10, mlp=False),
+    Case("fno2d_128_mlp", (32, 32), 64, 4, (128, 128), 20),
+    Case("fno2d_64_mlp", (32, 32), 64, 4, (64, 64), 20),
 ]

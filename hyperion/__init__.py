@@ -19,6 +19,7 @@ from hyperion.autograd import (
     Tensor,
     checkpoint,
     custom,
+    derivatives,
     fixed_point,
     functions,
     grad,
@@ -26,6 +27,7 @@ from hyperion.autograd import (
     hvp,
     jacobian,
     jet,
+    jets,
     jvp,
     linear_solve,
     linearize,
@@ -44,9 +46,9 @@ from hyperion.autograd.functions import *
 __version__ = "0.1.0"
 
 __all__ = [
-    "CG", "GMRES", "Newton", "Picard", "Tensor", "__version__", "checkpoint", "custom", "debug", "fixed_point", "grad", "graph",
-    "hessian", "hvp", "jacobian", "jet", "jvp", "linear_solve", "linearize", "no_grad", "root_solve", "stop_gradient", "tree_map",
-    "value_and_grad", "vjp", "vmap",
+    "CG", "GMRES", "Newton", "Picard", "Tensor", "__version__", "checkpoint", "custom", "debug", "derivatives", "fixed_point", "grad",
+    "graph", "hessian", "hvp", "jacobian", "jet", "jets", "jvp", "linear_solve", "linearize", "no_grad", "root_solve", "stop_gradient",
+    "tree_map", "value_and_grad", "vjp", "vmap",
 ]
 __all__ += functions.__all__
 

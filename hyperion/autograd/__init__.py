@@ -9,7 +9,7 @@ from hyperion.autograd.custom import custom
 from hyperion.autograd.functions import *
 from hyperion.autograd.graph import no_grad
 from hyperion.autograd.implicit import fixed_point, linear_solve, root_solve
-from hyperion.autograd.jet import jet
+from hyperion.autograd.jet import derivatives, jet, jets
 from hyperion.autograd.methods import CG, GMRES, Newton, Picard
 from hyperion.autograd.table import PRIMITIVES, Primitive, bilinear, elementwise, general, linear
 from hyperion.autograd.transforms import grad, hvp, jvp, linearize, stop_gradient, value_and_grad, vjp
@@ -28,6 +28,7 @@ __all__ = [
     "bilinear",
     "checkpoint",
     "custom",
+    "derivatives",
     "elementwise",
     "fixed_point",
     "flatten",
@@ -38,6 +39,7 @@ __all__ = [
     "hvp",
     "jacobian",
     "jet",
+    "jets",
     "jvp",
     "linear",
     "linear_solve",

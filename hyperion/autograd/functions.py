@@ -25,6 +25,7 @@ from hyperion.autograd.ops import (
     manipulation,
     modes,
     normalization,
+    pointnets,
     pooling,
     products,
     reductions,
@@ -57,6 +58,7 @@ from hyperion.autograd.ops.layers import *
 from hyperion.autograd.ops.manipulation import *
 from hyperion.autograd.ops.modes import *
 from hyperion.autograd.ops.normalization import *
+from hyperion.autograd.ops.pointnets import *
 from hyperion.autograd.ops.pooling import *
 from hyperion.autograd.ops.products import *
 from hyperion.autograd.ops.reductions import *
@@ -96,6 +98,7 @@ __all__ += pooling.__all__
 __all__ += spectral.__all__
 __all__ += modes.__all__
 __all__ += channels.__all__
+__all__ += pointnets.__all__
 __all__ += windows.__all__
 __all__ += normalization.__all__
 __all__ += layers.__all__

@@ -127,10 +127,14 @@ class Anchor(Leaf):
 
 
 class _State(threading.local):
-    """Of each thread: whether it records, and what to go back to when the contexts it is in end."""
+    """Of each thread: whether it records, and what to go back to when the contexts it is in end.
+
+    whole: operations without a derivative (comparisons) are recorded, too: the graph is then the whole formula (see formulas).
+    """
 
     def __init__(self) -> None:
         self.recording = True
+        self.whole = False
         self.before: list[bool] = []
 
 

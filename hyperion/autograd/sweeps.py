@@ -9,7 +9,7 @@ import numpy as np
 from hyperion.autograd.graph import Leaf, Node, changes, fingerprint, recording, state
 from hyperion.autograd.tensor import Tensor, as_tensor
 from hyperion.errors import GraphError, ShapeError
-from hyperion.gpu import device
+from hyperion.gpu import device, maps
 
 __all__ = [
     "Trace", "accumulate", "backward", "match", "ones_like", "outputs_at", "sweep_backward", "sweep_forward", "tangent_of", "through_hooks",
@@ -174,7 +174,7 @@ def _sweep_arrays(nodes: list[Node], cotangents: dict[Node, Any], active: set[No
             op: Any = node.op
             inputs: Any = node.inputs
             results = None
-            if op.pull is not None and type(g) in PULLED:
+            if op.pull is not None and (type(g) in PULLED or op.everywhere):
                 results = op.pull(g, node.output, inputs, node.params)
             if results is None:
                 given = (op.vjp or op.need("vjp"))(_tensors(g), outputs_at(node), *inputs, **node.params)
@@ -185,11 +185,11 @@ def _sweep_arrays(nodes: list[Node], cotangents: dict[Node, Any], active: set[No
                     continue
                 if source.op is None or source.op.outputs == 1:
                     before = found.get(source)
-                    found[source] = c if before is None else _array(before + c)
+                    found[source] = c if before is None else _sum(before, c)
                 else:
                     parts = found.setdefault(source, [None] * len(source.output))
                     before = parts[x.index]
-                    parts[x.index] = c if before is None else _array(before + c)
+                    parts[x.index] = c if before is None else _sum(before, c)
         if free:
             node.free()
     for node, g in found.items():
@@ -207,9 +207,12 @@ def _tensors(g: Any) -> Any:
     return Tensor(g) if type(g) is not list else [None if part is None else Tensor(part) for part in g]      # pyright: ignore
 
 
-def _array(x: Any) -> Any:
-    """Return a NumPy scalar as an array of shape ()."""
-    return np.asarray(x) if issubclass(type(x), np.generic) else x
+def _sum(x: Any, y: Any) -> Any:
+    """Return x + y, arrays; a NumPy scalar as an array of shape ()."""
+    if type(x) is not ndarray and (found := maps.plus(x, y)) is not None:
+        return found
+    total = x + y
+    return np.asarray(total) if issubclass(type(total), np.generic) else total
 
 
 def checked(op: Any, inputs: Sequence[Tensor], results: Any) -> Any:

@@ -56,7 +56,7 @@ class Primitive:
     degree: 1 if linear in its floating inputs together, 2 if bilinear in two; None otherwise. Taylor coefficients follow directly.
     batch: how it works on batches (see batching); None: a loop over the examples.
     pull(g, out, inputs, params): the vjp on NumPy arrays (g: a list, with None for some, if there are several outputs), for sweeps that are
-        not recorded. None, or None returned by it: the vjp serves.
+        not recorded. None, or None returned by it: the vjp serves.  everywhere: whether it takes CuPy arrays too; set after construction.
     """
 
     def __init__(
@@ -79,6 +79,7 @@ class Primitive:
         self.degree = degree
         self.batch = batch
         self.pull = pull
+        self.everywhere = False
         self.keeps = name != "astype"       # whether bfloat16 stays bfloat16
         self.__name__ = name
         self.__doc__ = doc or f"The {form} operation {name!r}."
@@ -114,7 +115,7 @@ class Primitive:
                         raise _explained(self, inputs, error) from error
                     if type(data) is not ndarray and issubclass(type(data), np.generic):
                         data = np.asarray(data)         # NumPy returns scalars for arrays of shape ()
-                    if (x.node is not None or y.node is not None) and self.differentiable and state.recording:
+                    if (x.node is not None or y.node is not None) and state.recording and (self.differentiable or state.whole):
                         node = Node(self, inputs, params, data)
                         if SHARED:
                             watch(node)
@@ -153,14 +154,14 @@ class Primitive:
             raise _explained(self, inputs, error) from error
         if self.outputs != 1:
             data = tuple([np.asarray(value) if issubclass(type(value), np.generic) else value for value in data])
-            node = _record(self, inputs, params, data) if tracked and self.differentiable and state.recording else None
+            node = _record(self, inputs, params, data) if tracked and state.recording and (self.differentiable or state.whole) else None
             return tuple(Tensor(value, node, i) for i, value in enumerate(data))
         if type(data) is not ndarray and issubclass(type(data), np.generic):
             data = np.asarray(data)         # NumPy returns scalars for arrays of shape ()
         # Arithmetic of bfloat16 with numbers, its matrix products and where come out as float32 or float64.
         if brief and data.dtype.kind == "f" and self.keeps and not any(x.data.dtype.kind in "fc" for x in inputs):
             data = data.astype(BFLOAT16)
-        if tracked and self.differentiable and state.recording:
+        if tracked and state.recording and (self.differentiable or state.whole):
             return Tensor(data, _record(self, inputs, params, data))
         return Tensor(data)
 
@@ -270,6 +271,10 @@ def _promote(op: Primitive, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 
 def _common_namespace(op: Primitive, inputs: "tuple[Tensor, ...] | list[Tensor]") -> Any:
+    first = inputs[0].data
+    if device.is_cupy(type(first)) and (len(inputs) == 1 or all(
+            type(x.data) is type(first) and x.data.device == first.device for x in inputs)):
+        return device.namespace(first)      # they are there: no need to look for a GPU
     places = [x.device for x in inputs]
     if len(set(places)) > 1:
         raise DeviceError(f"{op.name}: inputs are on {', '.join(places)}; all must be on one device: use x.to({places[0]!r})")
@@ -353,9 +358,11 @@ def elementwise(
             total = PRIMITIVES["broadcast_to"](total, shape=out.shape)
         return total
 
-    def pull_arrays(g: ndarray, out: ndarray, inputs: tuple[Tensor, ...], params: dict[str, Any]) -> list[Any]:
+    def pull_arrays(g: ndarray, out: ndarray, inputs: tuple[Tensor, ...], params: dict[str, Any]) -> list[Any] | None:
         if pull is not None and (found := pull(g, out, inputs, params)) is not None:
             return found
+        if type(g) is not ndarray:
+            return None
         cotangents: list[Any] = []
         raw = [x.data for x in inputs]
         for i, x in enumerate(inputs):
@@ -387,10 +394,12 @@ def elementwise(
     constant = [type(rule) in REALS for rule in rules]
     if all(constant):
         degree = 1
-    return Primitive(
+    op = Primitive(
         name, "elementwise", forward, vjp, jvp, promotes=True, floating=floating, differentiable=any(rule is not None for rule in rules),
         partials=partials, degree=degree, pull=pull_arrays, doc=doc,
     )
+    op.everywhere = pull is not None
+    return op
 
 
 def _zeros_like(x: Tensor) -> Tensor:

@@ -3,7 +3,9 @@
 CuPy is looked up only when a GPU is asked for or one of its arrays comes in: importing Hyperion never imports it.
 """
 
+import functools
 import importlib
+import sys
 import warnings
 from typing import Any
 
@@ -14,8 +16,14 @@ from hyperion.errors import DeviceError, InputError
 __all__ = ["check", "device_of", "is_array", "namespace", "namespace_of", "scipy_module", "to_device", "to_numpy"]
 
 
-def _module(array: Any) -> str:
-    return type(array).__module__.partition(".")[0]
+@functools.cache
+def is_cupy(kind: type[Any]) -> bool:
+    """Tell whether a class is CuPy's of arrays; asked once for each class: each operation needs to know.
+
+    >>> is_cupy(np.ndarray)
+    False
+    """
+    return kind.__module__.partition(".")[0] == "cupy" and hasattr(kind, "__cuda_array_interface__")
 
 
 def is_array(value: Any) -> bool:
@@ -24,7 +32,7 @@ def is_array(value: Any) -> bool:
     >>> is_array(np.zeros(3)), is_array([0.0])
     (True, False)
     """
-    return isinstance(value, np.ndarray | np.generic) or (_module(value) == "cupy" and hasattr(value, "__cuda_array_interface__"))
+    return isinstance(value, np.ndarray | np.generic) or is_cupy(type(value))
 
 
 def namespace(array: Any) -> Any:
@@ -37,8 +45,8 @@ def namespace(array: Any) -> Any:
     """
     if isinstance(array, np.ndarray | np.generic):
         return np
-    if is_array(array):
-        return importlib.import_module("cupy")
+    if is_cupy(type(array)):
+        return sys.modules["cupy"]
     raise InputError(f"array is a {type(array).__name__}; it must be a NumPy or CuPy array: convert it with numpy.asarray or cupy.asarray")
 
 

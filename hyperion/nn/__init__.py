@@ -27,7 +27,9 @@ from hyperion.nn.convolution import (
 )
 from hyperion.nn.data import Arrays, Batches, HDF5Arrays, Windows, read_text, read_tokens, shuffled, write_tokens
 from hyperion.nn.dropout import Dropout
+from hyperion.nn.factorised import FactorisedLinear
 from hyperion.nn.files import load, save
+from hyperion.nn.fourier_features import FourierFeatures, Periodic
 from hyperion.nn.gpt import GPT, gelu_tanh
 from hyperion.nn.initializers import seed
 from hyperion.nn.language import Cache, LanguageModel
@@ -37,7 +39,9 @@ from hyperion.nn.losses import bce, bce_with_logits, cross_entropy, huber, kl, l
 from hyperion.nn.metrics import MetricsFile, mean_loss
 from hyperion.nn.module import Module, capture, parameter
 from hyperion.nn.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
+from hyperion.nn.piratenet import ModifiedMLP, PirateNet, PirateNetBlock, fit_last_layer
 from hyperion.nn.rotary import DynamicScaling, LinearScaling, Llama3Scaling, RoPE, RoPEScaling, YaRNScaling
+from hyperion.nn.siren import SIREN, AdaptiveActivation
 from hyperion.nn.summary import Summary, summary
 from hyperion.nn.tokenizers import BytePairTokenizer, CharacterTokenizer, Tokenizer
 from hyperion.nn.training import LossScale, Trainer
@@ -60,3 +64,5 @@ __all__ += ["ALiBi", "BlockSparse", "Causal", "Document", "Mask", "PrefixLM", "S
 __all__ += ["DynamicScaling", "LinearScaling", "Llama3Scaling", "RoPE", "RoPEScaling", "YaRNScaling"]
 __all__ += ["GPT", "Cache", "KVCache", "LanguageModel", "Llama", "MultiHeadAttention", "TransformerBlock", "gelu_tanh"]
 __all__ += ["BytePairTokenizer", "CharacterTokenizer", "Tokenizer"]
+__all__ += ["SIREN", "AdaptiveActivation", "FactorisedLinear", "FourierFeatures", "ModifiedMLP", "Periodic"]
+__all__ += ["PirateNet", "PirateNetBlock", "fit_last_layer"]

@@ -11,6 +11,7 @@ from hyperion import autograd as hp
 from hyperion.autograd import Tensor, as_tensor
 from hyperion.autograd.batching import Batched
 from hyperion.autograd.dtypes import is_floating
+from hyperion.autograd.ops.lengths import row_norms
 from hyperion.errors import DtypeError, InputError, ShapeError
 
 __all__ = ["bce", "bce_with_logits", "cross_entropy", "huber", "kl", "l1", "mse", "nll", "relative_h1", "relative_l2"]
@@ -243,10 +244,9 @@ def kl(log_prediction: Any, target: Any, log_target: bool = False, reduction: st
     return hp.sum(losses) / losses.shape[0]
 
 
-def _norm(x: Tensor, axes: tuple[int, ...]) -> Tensor:
-    squares = hp.sum(hp.square(hp.abs(x)) if x.dtype.kind == "c" else hp.square(x), axes)
-    zero = squares == 0.0
-    return hp.where(zero, 0.0, hp.sqrt(hp.where(zero, 1.0, squares)))       # the derivative of the norm at 0 is taken as 0
+def _norm(x: Tensor) -> Tensor:
+    """Return the norm of each example; its derivative at 0 is taken as 0."""
+    return row_norms(hp.abs(x) if x.dtype.kind == "c" else x)
 
 
 def _relative(away: Tensor, size: Tensor, reduction: str, name: str) -> Tensor:
@@ -266,8 +266,7 @@ def relative_l2(prediction: Any, target: Any, reduction: str = "mean") -> Tensor
     x, y = _pair(prediction, target, "relative_l2")
     if x.ndim < 2:
         raise ShapeError(f"relative_l2: prediction has shape {x.shape}; it must be (examples, ...), with something to take the norm of")
-    axes = tuple(range(1, x.ndim))
-    return _relative(_norm(x - y, axes), _norm(y, axes), reduction, "relative_l2")
+    return _relative(_norm(x - y), _norm(y), reduction, "relative_l2")
 
 
 def relative_h1(
@@ -292,7 +291,6 @@ def relative_h1(
     steps = tuple(spacing) if isinstance(spacing, tuple | list) else (spacing,) * rank
     if len(steps) != rank or not all(isinstance(h, int | float) and 0.0 < h < math.inf for h in steps):
         raise InputError(f"relative_h1: spacing={spacing!r} must be a number above 0, or one for each of the {rank} axes of space")
-    axes = tuple(range(1, x.ndim))
 
     def size(u: Tensor) -> Tensor:
         parts = [u]
@@ -301,6 +299,6 @@ def relative_h1(
                 parts.append((hp.roll(u, -1, axis=2 + i) - hp.roll(u, 1, axis=2 + i)) / (2.0 * h))
             else:
                 parts.append(hp.gradient(u, h, axis=2 + i))
-        return _norm(hp.stack(parts, axis=1), (1, *(i + 1 for i in axes)))
+        return _norm(hp.stack(parts, axis=1))
 
     return _relative(size(x - y), size(y), reduction, "relative_h1")

@@ -24,6 +24,7 @@ from hyperion.autograd.dtypes import BFLOAT16, FLOAT, HALF, as_dtype, is_floatin
 from hyperion.autograd.random import Generator
 from hyperion.errors import FileError, InputError, NonFiniteError, ShapeError
 from hyperion.gpu import device as devices
+from hyperion.gpu import multitensor
 from hyperion.io.checkpoint import load_tree, save_tree
 from hyperion.io.tensorboard import EventFile
 from hyperion.nn.arguments import as_count
@@ -290,15 +291,18 @@ class Trainer:
             raise InputError("Trainer: no parameter got a gradient; the loss must be computed by calling the model it is given")
         xp = devices.namespace(leaves[0].data)
         with np.errstate(over="ignore", invalid="ignore"):
-            squares = [xp.vdot(g, g).real.astype(np.float64) for g in (p.grad.data for p in leaves)]     # pyright: ignore[reportOptionalMemberAccess]
-            norm = math.sqrt(float(xp.stack(squares).sum())) / scale
+            arrays = [p.grad.data for p in leaves]                                                       # pyright: ignore[reportOptionalMemberAccess]
+            there = multitensor.squares(arrays)
+            others = [xp.vdot(g, g).real.astype(np.float64) for i, g in enumerate(arrays) if i not in there]
+            total = sum(there.values()) + (float(xp.stack(others).sum()) if others else 0.0)
+            norm = math.sqrt(total) / scale
             factor = 1.0 / scale
             if self.clip is not None and self.clip < norm < math.inf:
                 factor *= self.clip / norm
             if factor != 1.0 and math.isfinite(norm):
-                for p in leaves:
-                    array = p.grad.data                                                                  # pyright: ignore[reportOptionalMemberAccess]
-                    p.grad = Tensor(array * array.dtype.type(factor))
+                new = multitensor.scaled(arrays, factor)
+                for i, (p, array) in enumerate(zip(leaves, arrays, strict=True)):
+                    p.grad = Tensor(new[i] if i in new else array * array.dtype.type(factor))
         return norm
 
     def _evaluated(self, evaluate: Callable[[Module], Mapping[str, float]]) -> dict[str, float]:

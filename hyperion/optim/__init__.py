@@ -8,9 +8,11 @@
 
 from hyperion.optim.adam import Adam, AdamW
 from hyperion.optim.averaging import EMA
+from hyperion.optim.broyden import SelfScaledBroyden, bfgs, ssbfgs, ssbroyden
 from hyperion.optim.clipping import clip_gradient_norm, clip_gradient_values, clipped_by_norm, clipped_by_value
 from hyperion.optim.gaussnewton import GaussNewton
 from hyperion.optim.lbfgs import LBFGS
+from hyperion.optim.levenberg import LevenbergMarquardt, Pointwise
 from hyperion.optim.linesearch import Wolfe
 from hyperion.optim.minimize import Result, least_squares, minimize
 from hyperion.optim.muon import Muon
@@ -34,7 +36,8 @@ from hyperion.optim.sgd import SGD
 from hyperion.optim.soap import SOAP
 
 __all__ = [
-    "EMA", "LBFGS", "SGD", "SOAP", "WSD", "Adam", "AdamW", "Constant", "Cosine", "Exponential", "GaussNewton", "Lambda", "Linear", "Muon",
-    "OneCycle", "Optimizer", "Product", "RMSProp", "Result", "Rule", "Schedule", "Sequential", "StepDecay", "Wolfe", "clip_gradient_norm",
-    "clip_gradient_values", "clipped_by_norm", "clipped_by_value", "least_squares", "minimize",
+    "EMA", "LBFGS", "SGD", "SOAP", "WSD", "Adam", "AdamW", "Constant", "Cosine", "Exponential", "GaussNewton", "Lambda",
+    "LevenbergMarquardt", "Linear", "Muon", "OneCycle", "Optimizer", "Pointwise", "Product", "RMSProp", "Result", "Rule", "Schedule",
+    "SelfScaledBroyden", "Sequential", "StepDecay", "Wolfe", "bfgs", "clip_gradient_norm", "clip_gradient_values", "clipped_by_norm",
+    "clipped_by_value", "least_squares", "minimize", "ssbfgs", "ssbroyden",
 ]

@@ -5,7 +5,7 @@ from typing import Any
 
 from hyperion.autograd import Tensor, trees
 from hyperion.errors import InputError
-from hyperion.gpu import device
+from hyperion.gpu import device, multitensor
 from hyperion.optim import native
 from hyperion.optim.optimizer import raw, read_parameters
 
@@ -103,9 +103,10 @@ def _scaled(leaves: list[Any], limit: float) -> tuple[list[Any], float]:
     if not math.isfinite(norm) or norm <= limit:
         return leaves, norm
     out = []
-    for leaf in leaves:
-        array = raw(leaf)
-        new = (array * array.dtype.type(limit / norm)).astype(array.dtype, copy=False)
+    arrays = [raw(leaf) for leaf in leaves]
+    there = multitensor.scaled(arrays, limit / norm)
+    for i, (leaf, array) in enumerate(zip(leaves, arrays, strict=True)):
+        new = there[i] if i in there else (array * array.dtype.type(limit / norm)).astype(array.dtype, copy=False)
         out.append(Tensor(new) if isinstance(leaf, Tensor) else new)
     return out, norm
 

@@ -73,6 +73,7 @@ class GaussNewton(VectorOptimizer):
         value_and_grad: here the residual itself, a function from the tree of parameters to a tree of real Tensors.
         Raises: DtypeError for a complex residual: give its real and imaginary parts.
         """
+        self._take_assigned()
         problem = _Linearised(self, value_and_grad)
         self.evaluations += 1
         self.value = finite_or_refuse(problem.value, "Gauss-Newton")

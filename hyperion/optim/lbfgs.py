@@ -2,23 +2,20 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, ClassVar
 
 import numpy as np
 
 from hyperion.autograd import trees
 from hyperion.errors import InputError
 from hyperion.gpu import device
-from hyperion.optim.linesearch import Point, Wolfe, strong_wolfe
-from hyperion.optim.optimizer import finite_or_refuse, number, raw
-from hyperion.optim.vector import VectorOptimizer
+from hyperion.optim.linesearch import Wolfe
+from hyperion.optim.quasinewton import QuasiNewton
 
 __all__ = ["LBFGS"]
 
-Evaluate: TypeAlias = Callable[[Any], tuple[float, Any]]    # a vector -> (value, gradient vector)
 
-
-class LBFGS(VectorOptimizer):
+class LBFGS(QuasiNewton):
     """Minimise a smooth function by limited-memory BFGS, inside bounds.
 
     parameters: tree of Tensors or arrays. bounds: see Optimizer. memory: how many pairs of steps and gradient changes are kept.
@@ -44,6 +41,8 @@ class LBFGS(VectorOptimizer):
     [0.8, 0.64]
     """
 
+    _title: ClassVar[str] = "L-BFGS"
+
     def __init__(
         self,
         parameters: Any,
@@ -53,66 +52,12 @@ class LBFGS(VectorOptimizer):
         preconditioner: Callable[[Any], Any] | None = None,
         wolfe: Wolfe | None = None,
     ):
-        super().__init__(parameters, bounds)
+        super().__init__(parameters, bounds, first_step, wolfe)
         if memory < 1:
             raise InputError(f"memory={memory!r}: L-BFGS keeps at least 1 pair")
-        if first_step is not None and not first_step > 0.0:
-            raise InputError(f"first_step={first_step!r}: must be above 0, or None")
-        wolfe = wolfe or Wolfe()
-        if not 0.0 < wolfe.decrease < wolfe.curvature < 1.0 or wolfe.trials < 1:
-            raise InputError(f"wolfe={wolfe}: needs 0 < decrease < curvature < 1 and at least 1 trial")
-        self.memory, self.first_step, self.wolfe = memory, first_step, wolfe
+        self.memory = memory
         self._preconditioner = preconditioner
         self._pairs: list[tuple[Any, Any]] = []  # (step, change of the gradient), oldest first
-        self._gradient: Any = None  # at the current parameters, None: not evaluated yet
-        self.value, self.stalled, self.evaluations, self.iterations = math.nan, False, 0, 0
-
-    def step(self, closure: Callable[[], Any] | None = None) -> float | None:
-        """Make one iteration on tracked Tensors (PyTorch's habit) and return the loss.
-
-        closure: () -> loss; it clears the gradients, computes the loss and calls `.backward()`. It is called at several points.
-        """
-        self._refuse_unless_assignable()
-        if closure is None:
-            raise InputError("step(): LBFGS evaluates the loss at several points; pass a closure that calls backward()")
-        self._take_assigned()
-
-        def evaluate(vector: Any) -> tuple[float, Any]:
-            self._write(vector)
-            value = number(closure())
-            return value, self._gradient_of_leaves()
-
-        value = self._iterate(evaluate)
-        self._write(self._vector)
-        return value
-
-    def advance(self, value_and_grad: Callable[[Any], tuple[Any, Any]]) -> float:
-        """Make one iteration with a function of the tree of parameters that returns (value, tree of gradients); return the value.
-
-        `hp.value_and_grad(f)` is such a function. The value is that at the new parameters.
-        """
-
-        def evaluate(vector: Any) -> tuple[float, Any]:
-            value, gradients = value_and_grad(self._tree(vector))
-            leaves = trees.flatten_like(self._structure, gradients, "value_and_grad(): the tree of gradients")
-            return number(value), self._join([raw(leaf) for leaf in leaves], "value_and_grad(): gradient")
-
-        value = self._iterate(evaluate)
-        if self._assignable():
-            self._write(self._vector)
-        return value
-
-    def restart(self, forget: bool = False) -> None:
-        self._gradient = None
-        self.stalled = False
-        if forget:
-            self._pairs = []
-
-    def gradient_norm(self) -> float:
-        """Return the largest component of x - clip(x - g), zero at a minimum inside the bounds; NaN before the first iteration."""
-        if self._gradient is None:
-            return math.nan
-        return float(abs(self._vector - self._clip(self._vector - self._gradient)).max())
 
     def state_dict(self) -> dict[str, Any]:
         empty = np.zeros((0, self._vector.size), self.dtype)
@@ -151,57 +96,6 @@ class LBFGS(VectorOptimizer):
             raise InputError(f"state: {'; '.join(problems)}. Load the state of an LBFGS of the same parameters")
         return {name: self._xp.asarray(array) for name, array in arrays.items()}
 
-    def _iterate(self, evaluate: Evaluate) -> float:
-        if self._gradient is None:
-            self.value, self._gradient = evaluate(self._vector)
-            self.evaluations += 1
-            finite_or_refuse(self.value, "L-BFGS")
-        reached = self._search(evaluate)
-        if reached is None and self._pairs:  # the quadratic model misleads: once more, from the gradient alone
-            self._pairs = []
-            reached = self._search(evaluate)
-        self.iterations += 1
-        self.stalled = reached is None
-        if reached is not None:
-            vector, gradient = reached.payload
-            self._remember(vector - self._vector, gradient - self._gradient)
-            self.value, self._vector, self._gradient = reached.value, vector, gradient
-        return self.value
-
-    def _search(self, evaluate: Evaluate) -> Point | None:
-        """Search along the projected quasi-Newton direction. The payload of the point is (vector, gradient)."""
-        origin, gradient = self._vector, self._gradient
-        free = self._free()
-        direction = self._clip(origin - self._inverse_hessian(gradient, free)) - origin
-        slope = self._dot(gradient, direction)
-        if not slope < 0.0:
-            self._pairs = []
-            direction = self._clip(origin - self._inverse_hessian(gradient, free)) - origin
-            slope = self._dot(gradient, direction)
-        if not slope < 0.0:
-            return None
-
-        def along(step: float) -> Point:
-            vector = self._clip(origin + self.dtype.type(step) * direction)
-            value, new = evaluate(vector)
-            self.evaluations += 1
-            if not math.isfinite(value):
-                return Point(step, math.inf, math.inf)
-            return Point(step, value, self._dot(new, direction), (vector, new))
-
-        start = Point(0.0, self.value, slope)
-        found = strong_wolfe(along, start, 1.0, self._room(direction), self.wolfe)
-        return found if found is not None and found.value < self.value else None
-
-    def _free(self) -> Any:
-        """Return where a variable may move: not at a bound that the gradient's descent points out of."""
-        free = self._xp.ones(self._vector.shape, bool)
-        if self._lower is not None:
-            free &= (self._vector > self._lower) | (self._gradient < 0)
-        if self._upper is not None:
-            free &= (self._vector < self._upper) | (self._gradient > 0)
-        return free
-
     def _inverse_hessian(self, gradient: Any, free: Any) -> Any:
         """Return the approximate inverse Hessian of the free variables times the gradient: the two-loop recursion."""
         whole = bool(free.all())
@@ -225,32 +119,19 @@ class LBFGS(VectorOptimizer):
             out = out + self.dtype.type(factor - self._dot(change, out) / product) * step
         return out if whole else out * free
 
-    def _first_scale(self, direction: Any) -> float:
-        largest = float(abs(direction).max())
-        if largest == 0.0:
-            return 1.0
-        if self.first_step is not None:
-            return self.first_step / largest
-        return min(1.0, 1.0 / math.sqrt(self._dot(direction, direction)))
-
     def _precondition(self, vector: Any, free: Any) -> Any:
         if self._preconditioner is None:
             return vector
         leaves, _ = trees.flatten(self._preconditioner(trees.unflatten(self._structure, self._split(vector))))
         return self._join(leaves, "preconditioner(): result") * free
 
-    def _room(self, direction: Any) -> float:
-        """Return the largest step along the direction that stays inside the bounds; at least 1, as its end was projected."""
-        room = math.inf
-        for bound in (self._lower, self._upper):
-            if bound is None:
-                continue
-            towards = (direction < 0) if bound is self._lower else (direction > 0)
-            if bool(towards.any()):
-                room = min(room, float(((bound[towards] - self._vector[towards]) / direction[towards]).min()))
-        return max(room, 1.0)
+    def _learnt(self) -> bool:
+        return bool(self._pairs)
 
-    def _remember(self, step: Any, change: Any) -> None:
+    def _forget(self) -> None:
+        self._pairs = []
+
+    def _remember(self, step: Any, change: Any, length: float) -> None:
         """Keep a pair if its curvature is clearly positive, so that the approximate Hessian stays positive definite."""
         curvature = self._dot(step, change)
         if curvature > np.finfo(self.dtype).eps * math.sqrt(self._dot(step, step) * self._dot(change, change)):

@@ -22,6 +22,7 @@ from hyperion.autograd import Tensor, trees
 from hyperion.autograd.dtypes import is_complex
 from hyperion.errors import DtypeError, InputError, ShapeError, nearest
 from hyperion.gpu import device
+from hyperion.gpu.launching import on_gpu
 from hyperion.optim import native
 from hyperion.optim.optimizer import raw, read_parameters
 from hyperion.optim.schedules import Lambda, Schedule
@@ -189,7 +190,8 @@ def apply_all(jobs: Sequence[Job]) -> list[Any]:
         job.state["count"] += 1
         present = _present(job)
         out = present if present is job.state.get("master") else _pairs(job.out)
-        rows.append(native.Row(job.rule, present, working(job.gradient, conjugate=True), job.state, out))
+        later = on_gpu(job.gradient) and is_complex(job.gradient.dtype) and isinstance(job.rule, ElementwiseRule)      # the kernel does it
+        rows.append(native.Row(job.rule, present, working(job.gradient, conjugate=not later), job.state, out, later))
     done = native.apply(rows)
     out = []
     for i, (job, row) in enumerate(zip(jobs, rows, strict=True)):
@@ -229,8 +231,9 @@ def working(array: Any, conjugate: bool = False) -> Any:
     if array.dtype.char in "fd":
         return array if array.flags.c_contiguous else array.copy(order="C")
     if is_complex(array.dtype):
-        xp = device.namespace(array)
-        return xp.stack([array.real, -array.imag if conjugate else array.imag], axis=-1)
+        parts = device.namespace(array).conj(array) if conjugate else array
+        parts = parts if parts.flags.c_contiguous else parts.copy(order="C")
+        return parts.reshape(-1).view(parts.real.dtype).reshape(*parts.shape, 2)
     return array.astype(np.float32, order="C")
 
 

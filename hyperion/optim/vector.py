@@ -48,7 +48,9 @@ class VectorOptimizer(Optimizer):
         return self._tree(self._vector)
 
     def _take_assigned(self) -> None:
-        """Go on from what someone else has assigned to the Tensors since the last step."""
+        """Go on from what someone else, such as a checkpoint, has assigned to the Tensors since the last step."""
+        if not self._assignable():
+            return
         present = self._join([leaf.data for leaf in self._leaves])
         if bool((present != self._vector).any()):
             self._vector = present

@@ -47,6 +47,7 @@ SAMPLES: dict[str, list[Sample]] = {
     "flip": [((normal(2, 3),), {"axis": (0, 1)}), ((normal(2, 3),), {"axis": (1,)})],
     "concat": [((normal(2, 3), normal(2, 1), normal(2, 2)), {"axis": 1}), ((normal(2),), {"axis": 0})],
     # reductions and products
+    "row_norms": [((normal(3, 4),), {}), ((normal(2, 1, 2, 3),), {})],
     "sum": [((normal(2, 3, 2),), {"axis": (0, 2), "keepdims": False}), ((normal(2, 3),), {"axis": (1,), "keepdims": True}),
             ((normal(),), {"axis": (), "keepdims": False})],
     "cumsum": [((normal(2, 3),), {"axis": 1})],

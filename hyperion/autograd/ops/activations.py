@@ -5,6 +5,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from hyperion.autograd.dtypes import is_complex
 from hyperion.autograd.ops.arithmetic import abs, as_number, divide, reciprocal, square, tanh
 from hyperion.autograd.ops.comparison import where
@@ -15,6 +17,7 @@ from hyperion.autograd.table import Rule, elementwise
 from hyperion.autograd.tensor import Tensor, as_tensor
 from hyperion.cpu import rows
 from hyperion.errors import InputError, ShapeError
+from hyperion.gpu import maps
 
 __all__ = [
     "celu", "elu", "expit", "gelu", "glu", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "logsigmoid", "mish",
@@ -29,7 +32,7 @@ def _native(name: str, forward: Rule) -> Callable[..., Any]:
 
     @functools.wraps(operation)
     def either(xp: Any, x: Any) -> Any:
-        found = rows.apply(name, x)
+        found = rows.apply(name, x) if xp is np else maps.apply(name, x)
         return operation(xp, x) if found is None else found
 
     return either
@@ -39,7 +42,8 @@ def _pulled(name: str) -> Callable[..., Any]:
     """Return the vjp on arrays by the native kernel of that name."""
 
     def pull(g: Any, out: Any, inputs: tuple[Tensor], params: dict[str, Any]) -> list[Any] | None:
-        found = rows.apply_back(name, g, inputs[0].data)
+        x = inputs[0].data
+        found = rows.apply_back(name, g, x) if type(x) is np.ndarray else maps.apply_back(name, g, x)
         return None if found is None else [found]
 
     return pull

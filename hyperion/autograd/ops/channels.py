@@ -14,6 +14,7 @@ from hyperion.autograd.table import Primitive, general
 from hyperion.autograd.tensor import Tensor, as_tensor
 from hyperion.cpu.pool import ARRAYS
 from hyperion.errors import ShapeError
+from hyperion.gpu import device, maps, products
 
 __all__ = ["pointwise"]
 
@@ -24,15 +25,20 @@ def _forward(xp: Any, x: Any, weight: Any, *terms: Any) -> Any:
     half = is_half(x.dtype)
     first, second = (x.astype(np.float32), weight.astype(np.float32)) if half else (x, weight)
     out = multiplied(xp, second, first)
-    for term in terms:
-        out += term         # in place: a new array of this size would cost more than the sum
+    bias, added = ([*(t for t in terms if t.ndim == axes), None][0] for axes in (2, 3))
+    if not maps.add_terms(out, bias, added):
+        for term in terms:
+            out += term         # in place: a new array of this size would cost more than the sum
     return out.astype(x.dtype, copy=False)
 
 
 def multiplied(xp: Any, x: Any, y: Any) -> Any:
     """Return a matrix times stacked matrices, or two matrices; a large result in memory that is used again: fresh pages cost more."""
     shape = (*y.shape[:-2], x.shape[-2], y.shape[-1])
-    if xp is not np or x.dtype != y.dtype or math.prod(shape) * x.dtype.itemsize < POOLED:
+    if xp is not np:
+        found = products.multiply(x, y)
+        return xp.matmul(x, y) if found is None else found
+    if x.dtype != y.dtype or math.prod(shape) * x.dtype.itemsize < POOLED:
         return xp.matmul(x, y)
     return np.matmul(x, y, out=ARRAYS.empty(shape, x.dtype)[0])
 
@@ -56,20 +62,29 @@ def _jvp(tangents: list[Tensor | None], out: Tensor, x: Tensor, weight: Tensor, 
 def _pull(g: Any, out: Any, inputs: tuple[Tensor, ...], params: dict[str, Any]) -> list[Any]:
     """Pull back on raw arrays: the rule above, without Tensors."""
     x, weight = inputs[0].data, inputs[1].data
+    xp = device.namespace(g)
     wide = np.float32 if is_half(g.dtype) else g.dtype
-    to_x = _forward(np, g, weight.T) if inputs[0].node is not None else None
+    to_x = _forward(xp, g, weight.T) if inputs[0].node is not None else None
     to_weight = None
     if inputs[1].node is not None:
-        products = np.matmul(g.astype(wide, copy=False), x.astype(wide, copy=False).transpose(0, 2, 1))
-        to_weight = products.sum(axis=0).astype(weight.dtype, copy=False)
+        to_weight = products.summed(g, x)
+        if to_weight is None:
+            to_weight = xp.matmul(g.astype(wide, copy=False), x.astype(wide, copy=False).transpose(0, 2, 1)).sum(axis=0)
+        to_weight = to_weight.astype(weight.dtype, copy=False)
     found = [to_x, to_weight]
     for term in inputs[2:]:
         whole = term.shape == g.shape
         if term.node is None:
             found.append(None)
         else:
-            found.append(g if whole else g.sum(axis=2, dtype=wide).sum(axis=0).astype(g.dtype, copy=False).reshape(term.shape))
+            found.append(g if whole else _summed(g, wide).astype(g.dtype, copy=False).reshape(term.shape))
     return found
+
+
+def _summed(g: Any, wide: Any) -> Any:
+    """Return the sums over the first and the last axis."""
+    sums = maps.row_sums(g)
+    return g.sum(axis=2, dtype=wide).sum(axis=0) if sums is None else maps.column_sums(sums)
 
 
 def _batched(op: Primitive, batched: tuple[bool, ...], inputs: list[Tensor], params: dict[str, Any]) -> Tensor:
@@ -82,7 +97,7 @@ def _batched(op: Primitive, batched: tuple[bool, ...], inputs: list[Tensor], par
 
 
 _pointwise = general("pointwise", _forward, _vjp, _jvp, promotes=True, batch=_batched)
-_pointwise.pull = _pull
+_pointwise.pull, _pointwise.everywhere = _pull, True
 
 
 def pointwise(x: Any, weight: Any, *, bias: Any = None, added: Any = None) -> Tensor:

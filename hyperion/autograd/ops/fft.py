@@ -80,6 +80,7 @@ def _half_spectrum(xp: Any, x: Any, axes: Axes, norm: str, transposed: bool) -> 
 
 def _from_half_spectrum(xp: Any, x: Any, axes: Axes, norm: str, n: int, transposed: bool) -> Any:
     *others, last = axes
+    given = x
     if transposed:
         x = xp.conjugate(x)
         x *= _ends(xp, n, last, x.ndim, 0.5, x.real.dtype)
@@ -88,7 +89,17 @@ def _from_half_spectrum(xp: Any, x: Any, axes: Axes, norm: str, n: int, transpos
         return devices.scipy_module(xp, "fft").irfftn(x, s=lengths, axes=axes, norm=norm, workers=_workers(x))
     # One axis after the other: cuFFT's inverse over several axes takes the symmetry of the spectrum for granted.
     x = xp.fft.ifftn(x, axes=others, norm=norm) if others else x
-    return xp.fft.irfft(x, n=n, axis=last, norm=norm)
+    return xp.fft.irfft(with_real_ends(x.copy() if x is given else x, n, last), n=n, axis=last, norm=norm)
+
+
+def with_real_ends(x: Any, n: int, axis: int) -> Any:
+    """Return a half-spectrum of n samples, a CuPy array that is changed, with frequencies 0 and n / 2 made real.
+
+    cuFFT takes them to be real, and for some lengths (128) adds their imaginary parts somewhere.
+    """
+    ends = x[(*(slice(None),) * (axis % x.ndim), slice(None, None, n // 2 if n % 2 == 0 else n))]
+    ends.imag[...] = 0
+    return x
 
 
 def trigonometric_by_fft(xp: Any, x: Any, axis: int, kind: str, variant: int) -> Any:

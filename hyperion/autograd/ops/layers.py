@@ -13,6 +13,7 @@ from hyperion.autograd.ops.shaping import broadcast_to, permute_dims, reshape
 from hyperion.autograd.table import Primitive, general
 from hyperion.autograd.tensor import Tensor, as_tensor
 from hyperion.errors import DtypeError, ShapeError
+from hyperion.gpu import device, maps, products
 
 __all__ = ["affine"]
 
@@ -25,7 +26,9 @@ def _rows(x: Any) -> Any:
 def _forward(xp: Any, x: Any, weight: Any, *bias: Any) -> Any:
     half = is_half(x.dtype)
     first, second = (x.astype(np.float32), weight.astype(np.float32)) if half else (x, weight)
-    out = xp.matmul(_rows(first), second.T)
+    out = products.multiply(_rows(first), second.T)
+    if out is None:
+        out = xp.matmul(_rows(first), second.T)
     if bias:
         out += bias[0]
     return out.astype(x.dtype, copy=False).reshape(*x.shape[:-1], weight.shape[0])
@@ -56,10 +59,14 @@ def _pull(g: Any, out: Any, inputs: tuple[Tensor, ...], params: dict[str, Any]) 
     """Pull back on raw arrays: the rule above, without Tensors."""
     x, weight = inputs[0].data, inputs[1].data
     rows = _rows(g)
-    to_x = _forward(np, g, weight.T) if inputs[0].node is not None else None
-    to_weight = _forward(np, rows.T, _rows(x).T) if inputs[1].node is not None else None
+    xp = device.namespace(g)
+    to_x = _forward(xp, g, weight.T) if inputs[0].node is not None else None
+    to_weight = _forward(xp, rows.T, _rows(x).T) if inputs[1].node is not None else None
+    if len(inputs) == 2:
+        return [to_x, to_weight]
     wide = np.float32 if is_half(g.dtype) else g.dtype
-    return [to_x, to_weight, *(rows.sum(axis=0, dtype=wide).astype(g.dtype, copy=False) for _ in inputs[2:])]
+    sums = maps.column_sums(rows)
+    return [to_x, to_weight, rows.sum(axis=0, dtype=wide).astype(g.dtype, copy=False) if sums is None else sums]
 
 
 def _batched(op: Primitive, batched: tuple[bool, ...], inputs: list[Tensor], params: dict[str, Any]) -> Tensor:
@@ -75,7 +82,7 @@ def _batched(op: Primitive, batched: tuple[bool, ...], inputs: list[Tensor], par
 
 
 _affine = general("affine", _forward, _vjp, _jvp, promotes=True, batch=_batched)
-_affine.pull = _pull
+_affine.pull, _affine.everywhere = _pull, True
 
 
 def affine(x: Any, weight: Any, bias: Any = None) -> Tensor:

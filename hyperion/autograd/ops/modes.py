@@ -6,7 +6,8 @@ themselves, 0 to m // 2. The coefficient of frequency k is the mean of x[j] exp(
 Two ways, chosen by `by_products`. A matrix product with the cosines and sines of one axis after the other, everything real: the products
 cos cos, cos sin, sin cos, sin sin serve frequencies of either sign at once, and each axis goes to the front as it is transformed, which
 is the order in which channels are mixed. Or a fast transform of which the kept part is copied. With few frequencies the first reads the
-function once and runs at the speed of matrix products; a fast transform does fewer operations, at a tenth of that speed.
+function once and runs at the speed of matrix products; a fast transform does fewer operations, at a tenth of that speed. Large NumPy arrays
+take native products of their last axis and complex ones of the others: see `waves`.
 """
 
 import functools
@@ -19,11 +20,14 @@ import numpy as np
 from hyperion import config
 from hyperion.autograd.dtypes import FLOAT, complex_dtype, is_complex, is_floating, real_dtype
 from hyperion.autograd.ops.channels import multiplied
+from hyperion.autograd.ops.fft import with_real_ends
 from hyperion.autograd.ops.shaping import astype, permute_dims
+from hyperion.autograd.ops.waves import from_modes, to_modes
 from hyperion.autograd.table import Primitive, linear
 from hyperion.autograd.tensor import Tensor, as_tensor
 from hyperion.errors import DtypeError, InputError, ShapeError
 from hyperion.gpu import device
+from hyperion.gpu import modes as kernels
 
 __all__ = ["fourier_modes", "from_fourier_modes"]
 
@@ -67,10 +71,15 @@ def _counts(kept: Sizes) -> Sizes:
 
 
 def _modes(xp: Any, x: Any, kept: Sizes, inverse: bool) -> Any:
+    if not by_products(kept, x.shape[x.ndim - len(kept):]):
+        return _modes_by_fft(xp, x, kept, inverse)
+    found = to_modes(x, kept, inverse) if xp is np else None
+    return _modes_by_products(xp, x, kept, inverse) if found is None else found
+
+
+def _modes_by_products(xp: Any, x: Any, kept: Sizes, inverse: bool) -> Any:
     rank = len(kept)
     lead, space = x.shape[:x.ndim - rank], x.shape[x.ndim - rank:]
-    if not by_products(kept, space):
-        return _modes_by_fft(xp, x, kept, inverse)
     counts, place = _counts(kept), device.device_of(x)
     part = x
     for axis in reversed(range(rank)):
@@ -79,6 +88,9 @@ def _modes(xp: Any, x: Any, kept: Sizes, inverse: bool) -> Any:
         part = multiplied(xp, waves, part.reshape(-1, n).T)         # (2 k, everything before)
     size = math.prod(lead)
     part = part.reshape(*(n for k in counts for n in (2, k)), size)
+    combined = kernels.combine(part, kept)
+    if combined is not None:
+        return combined.reshape(*kept, *lead)
     before = (slice(None),) * (2 * rank - 2)
     re, im = part[(*before, 0)], part[(*before, 1)]
     out = xp.empty((*kept, size), complex_dtype(x.dtype))
@@ -105,10 +117,18 @@ def _modes(xp: Any, x: Any, kept: Sizes, inverse: bool) -> Any:
 def _from_modes(xp: Any, y: Any, kept: Sizes, space: Sizes, inverse: bool) -> Any:
     if not by_products(kept, space):
         return _from_modes_by_fft(xp, y, kept, space, inverse)
+    found = from_modes(y, kept, space, inverse) if xp is np else None
+    return _from_modes_by_products(xp, y, kept, space, inverse) if found is None else found
+
+
+def _from_modes_by_products(xp: Any, y: Any, kept: Sizes, space: Sizes, inverse: bool) -> Any:
     rank = len(kept)
     lead = y.shape[rank:]
-    size, counts, place, dtype = math.prod(lead), _counts(kept), device.device_of(y), real_dtype(y.dtype)
+    size, counts, dtype = math.prod(lead), _counts(kept), real_dtype(y.dtype)
     flat = y.reshape(*kept, size)
+    whole = kernels.split(flat, kept)
+    if whole is not None:
+        return _waved(xp, whole, counts, space, size, inverse, lead)
     re, im = flat.real, flat.imag
     whole = xp.empty((*(n for k in counts for n in (2, k)), size), dtype)
     for axis in range(rank - 1):
@@ -129,9 +149,14 @@ def _from_modes(xp: Any, y: Any, kept: Sizes, space: Sizes, inverse: bool) -> An
     before = (slice(None),) * (2 * rank - 2)
     whole[(*before, 0)] = re
     xp.negative(im, out=whole[(*before, 1)])
-    part = whole.reshape(-1, size)
+    return _waved(xp, whole, counts, space, size, inverse, lead)
+
+
+def _waved(xp: Any, whole: Any, counts: Sizes, space: Sizes, size: int, inverse: bool, lead: Sizes) -> Any:
+    """Return functions, (*lead, *space), made of cosines and sines with amplitudes (2, k, 2, k, .., size)."""
+    part, place = whole.reshape(-1, size), device.device_of(whole)
     for axis, (n, count) in enumerate(zip(space, counts, strict=True)):
-        waves = _waves(n, count, inverse, axis == rank - 1, dtype, place)
+        waves = _waves(n, count, inverse, axis == len(counts) - 1, whole.dtype, place)
         part = multiplied(xp, part.reshape(2 * count, -1).T, waves)         # (everything after, n)
     return part.reshape(*lead, *space)
 
@@ -173,7 +198,7 @@ def _from_modes_by_fft(xp: Any, y: Any, kept: Sizes, space: Sizes, inverse: bool
     if xp is np:
         return fft.irfftn(spectrum, s=space, axes=axes, norm=norm, workers=config.threads())
     spectrum = fft.ifftn(spectrum, axes=axes[:-1], norm=norm) if rank > 1 else spectrum
-    return fft.irfft(spectrum, n=space[-1], axis=-1, norm=norm)
+    return fft.irfft(with_real_ends(spectrum, space[-1], -1), n=space[-1], axis=-1, norm=norm)
 
 
 def _batched_modes(op: Primitive, batched: tuple[bool, ...], inputs: list[Tensor], params: dict[str, Any]) -> Tensor:
@@ -196,6 +221,21 @@ _of_modes = linear(
     "from_fourier_modes", _from_modes, lambda g, y, kept, space, inverse: _to_modes(g, kept=kept, inverse=inverse),
     batch=_batched_from_modes,
 )
+
+
+def _pull_modes(g: Any, out: Any, inputs: tuple[Tensor, ...], params: dict[str, Any]) -> list[Any]:
+    kept = params["kept"]
+    space = inputs[0].data.shape[inputs[0].data.ndim - len(kept):]
+    return [_of_modes.forward(device.namespace(g), g, kept=kept, space=space, inverse=params["inverse"])]
+
+
+def _pull_functions(g: Any, out: Any, inputs: tuple[Tensor, ...], params: dict[str, Any]) -> list[Any]:
+    return [_to_modes.forward(device.namespace(g), g, kept=params["kept"], inverse=params["inverse"])]
+
+
+# The same on arrays, without Tensors.
+_to_modes.pull, _to_modes.everywhere = _pull_modes, True
+_of_modes.pull, _of_modes.everywhere = _pull_functions, True
 
 
 def _as_sizes(value: Any, name: str, what: str) -> Sizes:

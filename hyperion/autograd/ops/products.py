@@ -5,6 +5,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from hyperion.autograd.batching import by_axes, over_leading
 from hyperion.autograd.dtypes import is_complex, is_inexact, real_dtype
 from hyperion.autograd.ops.reductions import mean, sum
@@ -13,7 +15,8 @@ from hyperion.autograd.ops.stencils import pad, shift
 from hyperion.autograd.table import PRIMITIVES, bilinear, linear
 from hyperion.autograd.tensor import Tensor, as_tensor
 from hyperion.errors import DtypeError, InputError, ShapeError
-from hyperion.gpu import device
+from hyperion.gpu import device, products
+from hyperion.gpu.launching import on_gpu
 
 __all__ = [
     "block_diag", "corrcoef", "cov", "cross", "diag", "diag_embed", "diagonal", "dot", "inner", "kron", "matmul", "matrix_transpose",
@@ -23,6 +26,11 @@ __all__ = [
 
 def _turn(x: Tensor) -> Tensor:
     return permute_dims(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
+
+
+def _multiplied(xp: Any, x: Any, y: Any) -> Any:
+    found = None if xp is np else products.multiply(x, y)
+    return xp.matmul(x, y) if found is None else found
 
 
 def _on_diagonal(xp: Any, x: Any, offset: int, axis1: int, axis2: int, rows: int, columns: int) -> Any:
@@ -37,7 +45,7 @@ def _from_diagonal(g: Tensor, x: Tensor, offset: int, axis1: int, axis2: int, ro
 
 
 _matmul = bilinear(
-    "matmul", lambda xp, x, y: xp.matmul(x, y), lambda g, x, y: sum_to(_matmul(g, _turn(y)), x.shape),
+    "matmul", _multiplied, lambda g, x, y: sum_to(_matmul(g, _turn(y)), x.shape),
     lambda g, x, y: sum_to(_matmul(_turn(x), g), y.shape), batch=over_leading(2, 2),
 )
 _diagonal = linear(
@@ -50,6 +58,21 @@ _diagonal = linear(
 _embed = linear(
     "diag_embed", _on_diagonal, _from_diagonal, batch=by_axes("axis1", "axis2"),
 )
+
+
+def _pull_matmul(g: Any, out: Any, inputs: tuple[Tensor, ...], params: dict[str, Any]) -> list[Any] | None:
+    """Pull back on CuPy arrays of one dtype whose leading axes do not broadcast."""
+    x, y = inputs[0].data, inputs[1].data
+    if not on_gpu(g) or x.shape[:-2] != y.shape[:-2] or not x.dtype == y.dtype == g.dtype:
+        return None
+    found = [
+        products.multiply(g, y.swapaxes(-1, -2)) if inputs[0].node is not None else False,
+        products.multiply(x.swapaxes(-1, -2), g) if inputs[1].node is not None else False,
+    ]
+    return None if any(one is None for one in found) else [None if one is False else one for one in found]
+
+
+_matmul.pull, _matmul.everywhere = _pull_matmul, True
 
 
 def _conj(x: Tensor) -> Tensor:

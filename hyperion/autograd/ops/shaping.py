@@ -69,6 +69,10 @@ def _batched_order(op: Primitive, batched: tuple[bool, ...], inputs: list[Tensor
     return op(*inputs, axes=(0, *(axis + 1 for axis in params["axes"])))
 
 
+def _pull_reshape(g: Any, out: Any, inputs: tuple[Tensor, ...], params: dict[str, Any]) -> list[Any]:
+    return [g.reshape(inputs[0].data.shape)]
+
+
 identity = linear(
     "identity", lambda xp, x: x, lambda g, x: g, batch=by_axes(), doc="Return x; the new Tensor is another place in the graph."
 )
@@ -77,6 +81,7 @@ _cast = general("cast", lambda xp, x, dtype: x.astype(dtype), differentiable=Fal
 _reshape = linear(
     "reshape", lambda xp, x, shape: x.reshape(shape), lambda g, x, shape: _reshape(g, shape=x.shape), batch=_batched_shape
 )
+_reshape.pull, _reshape.everywhere = _pull_reshape, True
 _permute_dims = linear(
     "permute_dims", lambda xp, x, axes: x.transpose(axes),
     lambda g, x, axes: _permute_dims(g, axes=tuple(sorted(range(len(axes)), key=axes.__getitem__))), batch=_batched_order,

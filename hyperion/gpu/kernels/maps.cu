@@ -1,0 +1,159 @@
+/* Maps of each element, sums of terms, and sums over rows and columns. Compiled with -DREAL=float|double.
+
+   These are bound by memory: every thread moves 16 bytes at a time. `packs` counts the groups of 16 bytes at the beginning of an array that
+   are read so: all of them, or none where an array does not begin at a multiple of 16 bytes; what is left is done one by one. */
+
+typedef REAL real;
+enum { LANES = 16 / sizeof(real), THREADS = 256 };
+struct alignas(16) Pack { real at[LANES]; };
+
+#define WIDE (sizeof(real) == 8)
+__device__ real exponential(real x) { return WIDE ? (real)exp((double)x) : (real)expf((float)x); }
+__device__ real phi(real x) { return WIDE ? (real)normcdf((double)x) : (real)normcdff((float)x); }
+__device__ real sigmoid(real x) { return 1 / (1 + exponential(-x)); }
+__device__ real gelu_argument(real x) { return (real)1.5957691216057308 * (x + (real)0.044715 * x * x * x); }     /* sqrt(8 / pi) */
+
+__device__ real gelu_of(real x) { return x * phi(x); }
+__device__ real gelu_slope(real x) { return phi(x) + x * (real)0.3989422804014327 * exponential(x * x / -2); }
+__device__ real gelu_tanh_of(real x) { return x * sigmoid(gelu_argument(x)); }
+__device__ real gelu_tanh_slope(real x) {
+    real s = sigmoid(gelu_argument(x));
+    return s + x * s * (1 - s) * (real)1.5957691216057308 * (1 + (real)0.134145 * x * x);
+}
+__device__ real silu_of(real x) { return x * sigmoid(x); }
+__device__ real silu_slope(real x) {
+    real s = sigmoid(x);
+    return s + x * s * (1 - s);
+}
+
+/* out = name(x), and out = g * name'(x) */
+#define MAP(name)                                                                                                                         \
+    extern "C" __global__ void name(const real *__restrict__ x, real *__restrict__ out, long long packs, long long size) {                \
+        long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;                                                                   \
+        if (i < packs) {                                                                                                                  \
+            Pack a = ((const Pack *)x)[i], b;                                                                                             \
+            for (int k = 0; k < LANES; k++) b.at[k] = name##_of(a.at[k]);                                                                 \
+            ((Pack *)out)[i] = b;                                                                                                         \
+        } else if ((i = packs * LANES + i - packs) < size) {                                                                              \
+            out[i] = name##_of(x[i]);                                                                                                     \
+        }                                                                                                                                 \
+    }                                                                                                                                     \
+    extern "C" __global__ void name##_back(                                                                                               \
+        const real *__restrict__ g, const real *__restrict__ x, real *__restrict__ out, long long packs, long long size) {                \
+        long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;                                                                   \
+        if (i < packs) {                                                                                                                  \
+            Pack a = ((const Pack *)x)[i], b = ((const Pack *)g)[i];                                                                      \
+            for (int k = 0; k < LANES; k++) b.at[k] *= name##_slope(a.at[k]);                                                             \
+            ((Pack *)out)[i] = b;                                                                                                         \
+        } else if ((i = packs * LANES + i - packs) < size) {                                                                              \
+            out[i] = g[i] * name##_slope(x[i]);                                                                                           \
+        }                                                                                                                                 \
+    }
+MAP(gelu)
+MAP(gelu_tanh)
+MAP(silu)
+
+/* out = x + y */
+extern "C" __global__ void plus(
+    const real *__restrict__ x, const real *__restrict__ y, real *__restrict__ out, long long packs, long long size) {
+    long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < packs) {
+        Pack a = ((const Pack *)x)[i], b = ((const Pack *)y)[i];
+        for (int k = 0; k < LANES; k++) b.at[k] += a.at[k];
+        ((Pack *)out)[i] = b;
+    } else if ((i = packs * LANES + i - packs) < size) {
+        out[i] = x[i] + y[i];
+    }
+}
+
+/* out[row, :] += bias[row % channels] + added[row, :]; either may be 0. Blocks: (columns, rows). */
+extern "C" __global__ void add_terms(
+    real *__restrict__ out, const real *__restrict__ bias, const real *__restrict__ added, long long rows, long long columns,
+    long long channels, long long packs) {
+    long long place = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    for (long long row = blockIdx.y; row < rows; row += gridDim.y) {
+        real b = bias ? bias[row % channels] : 0;
+        long long start = row * columns, i = packs * LANES + place - packs;
+        if (place < packs) {
+            Pack a = ((const Pack *)(out + start))[place];
+            Pack c = added ? ((const Pack *)(added + start))[place] : Pack();
+            for (int k = 0; k < LANES; k++) a.at[k] += b + c.at[k];
+            ((Pack *)(out + start))[place] = a;
+        } else if (i < columns) {
+            out[start + i] += b + (added ? added[start + i] : 0);
+        }
+    }
+}
+
+/* out[row] = the sum of x[row, :], or the root of the sum of its squares. A block for each row. */
+template <bool NORM> __device__ void reduced(const real *x, real *out, long long columns, long long packs) {
+    __shared__ real part[THREADS];
+    const real *row = x + blockIdx.x * columns;
+    real total = 0;
+    for (long long i = threadIdx.x; i < packs; i += THREADS) {
+        Pack a = ((const Pack *)row)[i];
+        for (int k = 0; k < LANES; k++) total += NORM ? a.at[k] * a.at[k] : a.at[k];
+    }
+    for (long long i = packs * LANES + threadIdx.x; i < columns; i += THREADS) total += NORM ? row[i] * row[i] : row[i];
+    part[threadIdx.x] = total;
+    for (int half = THREADS / 2; half > 0; half /= 2) {
+        __syncthreads();
+        if (threadIdx.x < half) part[threadIdx.x] += part[threadIdx.x + half];
+    }
+    if (threadIdx.x == 0) out[blockIdx.x] = NORM ? (WIDE ? (real)sqrt((double)part[0]) : (real)sqrtf((float)part[0])) : part[0];
+}
+extern "C" __global__ void row_sums(const real *__restrict__ x, real *__restrict__ out, long long columns, long long packs) {
+    reduced<false>(x, out, columns, packs);
+}
+extern "C" __global__ void row_norms(const real *__restrict__ x, real *__restrict__ out, long long columns, long long packs) {
+    reduced<true>(x, out, columns, packs);
+}
+
+/* out[row, :] = x[row, :] g[row] / norm[row], 0 where the norm is 0. Blocks: (columns, rows). */
+extern "C" __global__ void scaled_rows(
+    const real *__restrict__ x, const real *__restrict__ g, const real *__restrict__ norm, real *__restrict__ out, long long rows,
+    long long columns, long long packs) {
+    long long place = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    for (long long row = blockIdx.y; row < rows; row += gridDim.y) {
+        real factor = norm[row] == 0 ? 0 : g[row] / norm[row];
+        long long start = row * columns, i = packs * LANES + place - packs;
+        if (place < packs) {
+            Pack a = ((const Pack *)(x + start))[place];
+            for (int k = 0; k < LANES; k++) a.at[k] *= factor;
+            ((Pack *)(out + start))[place] = a;
+        } else if (i < columns) {
+            out[start + i] = factor * x[start + i];
+        }
+    }
+}
+
+/* out[share, column] = sum of x[row, column] over the rows of a share. Blocks: (columns / 32, shares); threads: 32 columns, 8 rows. */
+extern "C" __global__ void column_sums(const real *__restrict__ x, real *__restrict__ out, long long rows, long long columns) {
+    __shared__ real part[THREADS];
+    int lane = threadIdx.x % 32, line = threadIdx.x / 32;
+    long long column = blockIdx.x * 32 + lane, share = (rows + gridDim.y - 1) / gridDim.y;
+    long long first = blockIdx.y * share, last = first + share < rows ? first + share : rows;
+    real total = 0;
+    if (column < columns) {
+        #pragma unroll 4
+        for (long long row = first + line; row < last; row += 8) total += x[row * columns + column];
+    }
+    part[threadIdx.x] = total;
+    for (int half = 4; half > 0; half /= 2) {
+        __syncthreads();
+        if (line < half) part[threadIdx.x] += part[threadIdx.x + 32 * half];
+    }
+    if (line == 0 && column < columns) out[blockIdx.y * columns + column] = part[threadIdx.x];
+}
+
+/* table[k, i] = where part i of array k begins: base + (i / parts) outer + (i % parts) inner elements, for products of many matrices. */
+extern "C" __global__ void pointers(
+    unsigned long long *__restrict__ table, long long count, long long parts, unsigned long long base0, unsigned long long base1,
+    unsigned long long base2, long long outer0, long long outer1, long long outer2, long long inner0, long long inner1, long long inner2) {
+    long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= count) return;
+    long long out = i / parts, in = i % parts;
+    table[i] = base0 + (out * outer0 + in * inner0) * sizeof(real);
+    table[count + i] = base1 + (out * outer1 + in * inner1) * sizeof(real);
+    table[2 * count + i] = base2 + (out * outer2 + in * inner2) * sizeof(real);
+}

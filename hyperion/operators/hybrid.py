@@ -1,0 +1,244 @@
+"""Hybrids: a network inside a differentiable time loop, trained through the solver.
+
+    step    = solver.stepper(0.05, viscosity=5e-3)                          # coarse: state (batch, channels, *space) to the next one
+    model   = hybrid.Corrected(step, network)                               # one step of the hybrid, called like `step`
+    pieces  = hybrid.Unrolls(reference, size=8, steps=hybrid.doubling(32, every=100))
+    trainer = nn.Trainer(model, optim.Adam(model.parameters(), lr=1e-3), hybrid.TrajectoryLoss(nn.mse), pieces, clip=1.0)
+    states  = hybrid.rollout(model, start, steps=500, every=10)             # (batch, 50, channels, *space)
+
+Whatever takes a state to the next one can stand where `step` stands: a solver, a Corrected, a network alone.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from hyperion import autograd as hp
+from hyperion.autograd import Tensor, as_tensor
+from hyperion.autograd.random import Generator
+from hyperion.errors import DtypeError, InputError, ShapeError
+from hyperion.gpu import device as devices
+from hyperion.nn.arguments import as_count
+from hyperion.nn.module import Module
+
+__all__ = ["Corrected", "TrajectoryLoss", "Unrolls", "doubling", "rollout"]
+
+Step = Callable[[Any], Any]
+
+
+class Corrected(Module):
+    """One step of a solver, and what a network adds to it: s + scale * network(s), where s = step(state) or several steps of it.
+
+    step: a function of the state, such as `solver.stepper(...)`; a Module's parameters (a learned coefficient) are trained too.
+    network: a function of the state; gives a correction of its shape.  scale: of a correction, in units of the state: the smaller, the
+        closer to the solver alone the training begins.  substeps: steps of the solver for each correction.
+    Raises: InputError for arguments that cannot be; ShapeError if the network's result has another shape than the state.
+    Source: Um et al. 2020, "Solver-in-the-Loop", arXiv:2007.00016, eq. 5; Kochkov et al. 2021, arXiv:2102.01010, "learned correction".
+
+    >>> from hyperion import nn
+    >>> model = Corrected(lambda u: 0.5 * u, nn.Conv1d(1, 1, 3, padding="same", padding_mode="circular"), scale=0.1, substeps=2)
+    >>> model(hp.ones((4, 1, 16))).shape
+    (4, 1, 16)
+    """
+
+    def __init__(self, step: Step, network: Callable[..., Any], scale: float = 1.0, substeps: int = 1) -> None:
+        for name, value in (("step", step), ("network", network)):
+            if not callable(value):
+                raise InputError(f"Corrected({name}): got a {type(value).__name__}; it must be a function of the state")
+        if isinstance(scale, bool) or not isinstance(scale, int | float) or not np.isfinite(scale):
+            raise InputError(f"Corrected(scale={scale!r}): must be a finite number")
+        self.step, self.network, self.scale = step, network, float(scale)
+        self.substeps = as_count(substeps, "Corrected(substeps)")
+
+    def forward(self, state: Any) -> Tensor:
+        """Return the state after `substeps` steps of the solver and one correction."""
+        for _ in range(self.substeps):
+            state = self.step(state)
+        correction = self.network(state)
+        if correction.shape != state.shape:
+            raise ShapeError(f"Corrected: the network returned shape {correction.shape} for a state of {state.shape}; they must be equal")
+        return state + self.scale * correction
+
+
+def rollout(step: Step, state: Any, steps: int, every: int = 1, stretch: int | None = 1) -> Any:
+    """Return the states after every, 2 every, ... steps: (batch, steps / every, ...) for a state (batch, ...).
+
+    step: a function of a state that returns the next.  state: a Tensor, or a tree of them (each with the batch first), as the result then.
+    stretch: steps that keep only the state they start from when a derivative is wanted, and are run again for it: memory for
+        steps / stretch states and the inside of `stretch` steps, at the cost of a second run. None keeps everything.
+    Derivatives of every order reach the state, and all that `step` uses: weights, viscosities. A blow-up gives values that are not finite.
+    Raises: InputError unless `every` divides `steps`; ShapeError if a step changes shape or dtype of the state.
+    Source: Um et al. 2020, arXiv:2007.00016, section 3; checkpoints: Chen et al. 2016, arXiv:1604.06174.
+
+    >>> rollout(lambda u: 0.5 * u, hp.ones((3, 1, 16)), steps=6, every=2)[0, :, 0, 0]
+    Tensor (3,) float32, cpu: [0.25     0.0625   0.015625]
+    """
+    steps, every = as_count(steps, "rollout(steps)"), as_count(every, "rollout(every)")
+    if steps % every:
+        raise InputError(f"rollout(steps={steps}, every={every}): every must divide steps, so that the last state is the last one saved")
+    length = every if stretch is None else min(every, as_count(stretch, "rollout(stretch)"))
+    state = hp.tree_map(as_tensor, state)
+    like = _kinds(state)
+
+    def several(x: Any, count: int) -> Any:
+        for _ in range(count):
+            x = step(x)
+        return x
+
+    run = several if stretch is None else hp.checkpoint(several)
+    saved: list[Any] = []
+    with np.errstate(over="ignore", invalid="ignore"):
+        for done in range(0, steps, every):
+            for start in range(0, every, length):
+                state = run(state, min(length, every - start))
+                if not done and not start and _kinds(state) != like:
+                    raise ShapeError(f"rollout(step): it turned a state of {like} into one of {_kinds(state)}; a step must keep them")
+            saved.append(state)
+    return hp.tree_map(lambda *states: hp.stack(states, axis=1), *saved)
+
+
+def _kinds(state: Any) -> Any:
+    return hp.tree_map(lambda x: f"shape {x.shape}, {x.dtype}", state)
+
+
+class TrajectoryLoss:
+    """The loss of a hybrid over trajectories: the mean of a measure over the states of a rollout.
+
+    measure(prediction, target): a scalar for states (examples, ...), such as `nn.mse` or `nn.relative_l2`.
+    free: steps before the loss that count neither in it nor in its gradient: with 1 or more this is the pushforward trick, which trains on
+        the states the model itself runs into at the price of one step's gradient.  stretch: as in `rollout`.
+    Called by nn.Trainer as loss(model, start, targets): start (batch, ...), targets (batch, steps, ...) of the steps that follow.
+    Raises: ShapeError if the targets do not belong to the start, or there are no more than `free` of them.
+    Source: Um et al. 2020, arXiv:2007.00016, eq. 5; pushforward: Brandstetter et al. 2022, arXiv:2202.03376, section 3.1.
+
+    >>> from hyperion import nn
+    >>> TrajectoryLoss(nn.mse)(lambda u: 0.5 * u, hp.ones((2, 1, 8)), hp.zeros((2, 2, 1, 8)))
+    Tensor () float32, cpu: 0.15625
+    """
+
+    def __init__(self, measure: Callable[..., Any], free: int = 0, stretch: int | None = 1) -> None:
+        if not callable(measure):
+            raise InputError(f"TrajectoryLoss(measure): got a {type(measure).__name__}; it must be a function, such as nn.mse")
+        self.measure, self.free = measure, as_count(free, "TrajectoryLoss(free)", 0)
+        self.stretch = None if stretch is None else as_count(stretch, "TrajectoryLoss(stretch)")
+
+    def __call__(self, model: Step, start: Any, targets: Any) -> Tensor:
+        start, targets = as_tensor(start), as_tensor(targets)
+        if targets.shape[:1] + targets.shape[2:] != start.shape:
+            raise ShapeError(f"TrajectoryLoss: start has shape {start.shape}, targets {targets.shape}; they must be (batch, ...) and "
+                             "(batch, steps, ...)")
+        count = targets.shape[1] - self.free
+        if count < 1:
+            raise ShapeError(f"TrajectoryLoss(free={self.free}): there are {targets.shape[1]} target states; it needs at least "
+                             f"{self.free + 1}")
+        if self.free:
+            with hp.no_grad():
+                start = rollout(model, start, self.free, self.free)[:, 0]
+            start = hp.stop_gradient(start)
+        states = rollout(model, start, count, stretch=self.stretch)
+        return self.measure(*(x.reshape((-1, *start.shape[1:])) for x in (states, targets[:, self.free:])))
+
+
+def doubling(last: int, every: int, first: int = 1) -> dict[int, int]:
+    """Return a curriculum for `Unrolls`: lengths first, 2 first, 4 first, ... up to `last`, each for `every` batches.
+
+    Source: of growing lengths: Kochkov et al. 2021, arXiv:2102.01010; Lam et al. 2022, arXiv:2212.12794, section 4.4.
+
+    >>> doubling(12, every=100)
+    {0: 1, 100: 2, 200: 4, 300: 8, 400: 12}
+    """
+    last, every, length = as_count(last, "doubling(last)"), as_count(every, "doubling(every)"), as_count(first, "doubling(first)")
+    if length > last:
+        raise InputError(f"doubling(first={first}, last={last}): first must not be above last")
+    stages: dict[int, int] = {}
+    while length < last:
+        stages[every * len(stages)] = length
+        length *= 2
+    return {**stages, every * len(stages): last}
+
+
+class Unrolls:
+    """An endless stream of pieces of trajectories for nn.Trainer: batches (start, targets) from random samples and times.
+
+    trajectories: array (samples, times, ...), at the times of the model's steps.  size: pieces in a batch.
+    steps: length of the targets: a number, or a curriculum {number of the batch from which: length}, such as `doubling(32, every=100)`.
+    seed: of the choice, which belongs to the number of the batch: a training that is resumed sees what it would have seen.
+    `position` is the number of batches given; `state_dict()` and `load_state_dict(state)` keep and restore it.
+    Raises: ShapeError if there are too few times for the longest piece; InputError that names the first sample with NaN or infinity.
+
+    >>> pieces = Unrolls(np.zeros((5, 33, 1, 16), np.float32), size=2, steps={0: 1, 100: 8})
+    >>> [x.shape for x in next(pieces)]
+    [(2, 1, 16), (2, 1, 1, 16)]
+    >>> pieces
+    Unrolls of 5 trajectories of 33 times, 2 a batch, steps {0: 1, 100: 8}, at batch 1, cpu
+    """
+
+    def __init__(self, trajectories: Any, size: int, steps: int | Mapping[int, int] = 1, *, seed: int = 0, device: str = "cpu"):
+        values = trajectories.numpy() if isinstance(trajectories, Tensor) else np.asarray(trajectories)
+        if values.ndim < 3 or not values.size:
+            raise ShapeError(f"Unrolls(trajectories of shape {values.shape}): they must be (samples, times, ...) with something in it")
+        if values.dtype.kind != "f":
+            raise DtypeError(f"Unrolls(trajectories): they are {values.dtype}; give floating-point numbers")
+        self.trajectories, self.device = values, device
+        self.size, self.seed = as_count(size, "Unrolls(size)"), as_count(seed, "Unrolls(seed)", 0)
+        self.steps = _curriculum(steps)
+        if max(self.steps.values()) >= values.shape[1]:
+            raise ShapeError(f"Unrolls(steps={steps!r}): a piece of {max(self.steps.values())} steps has one state more; the trajectories "
+                             f"have {values.shape[1]} times: make longer ones, or unroll fewer steps")
+        bad = np.flatnonzero(~np.isfinite(values).all(axis=tuple(range(1, values.ndim))))
+        if bad.size:
+            raise InputError(f"Unrolls(trajectories): sample {bad[0]} has values that are not finite ({bad.size} of {len(values)} "
+                             "samples); leave them out")
+        devices.check(device)
+        self.position, self._generator = 0, Generator(self.seed)
+
+    def __repr__(self) -> str:
+        samples, times = self.trajectories.shape[:2]
+        return (f"Unrolls of {samples} trajectories of {times} times, {self.size} a batch, steps {self.steps}, at batch {self.position}, "
+                f"{self.device}")
+
+    def __iter__(self) -> "Unrolls":
+        return self
+
+    def __next__(self) -> tuple[Tensor, Tensor]:
+        length = self.length(self.position)
+        samples, times = self.trajectories.shape[:2]
+        generator = self._generator.at(self.position)
+        which = generator.integers((self.size,), 0, samples).numpy()
+        start = generator.integers((self.size,), 0, times - length).numpy()
+        pieces = self.trajectories[which[:, None], start[:, None] + np.arange(length + 1)]
+        self.position += 1
+        first, rest = (np.ascontiguousarray(x) for x in (pieces[:, 0], pieces[:, 1:]))
+        return Tensor(devices.to_device(first, self.device)), Tensor(devices.to_device(rest, self.device))
+
+    def length(self, number: int) -> int:
+        """Return the length of the targets of a batch.
+
+        >>> Unrolls(np.zeros((5, 33, 1, 16)), size=2, steps=doubling(32, every=10)).length(25)
+        4
+        """
+        return self.steps[max(start for start in self.steps if start <= number)]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the position, and what the choice depends on."""
+        return {"position": self.position, "size": self.size, "seed": self.seed, "steps": str(self.steps),
+                "trajectories": str(self.trajectories.shape)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go to the position of a state. Raises: InputError, which says what differs, if it is of other pieces."""
+        own = self.state_dict()
+        differ = [f"{key} was {state.get(key)!r}, is {own[key]!r}" for key in own if key != "position" and state.get(key) != own[key]]
+        if differ:
+            raise InputError(f"Unrolls.load_state_dict: the state is of other pieces: {'; '.join(differ)}; make them as they were")
+        self.position = int(state["position"])
+
+
+def _curriculum(steps: Any) -> dict[int, int]:
+    if not isinstance(steps, Mapping):
+        return {0: as_count(steps, "Unrolls(steps)")}
+    stages = {as_count(start, "Unrolls(steps): a batch number", 0): as_count(length, "Unrolls(steps): a length")
+              for start, length in steps.items()}
+    if 0 not in stages:
+        raise InputError(f"Unrolls(steps={steps!r}): a curriculum says from which batch on which length holds; it must begin with batch 0")
+    return dict(sorted(stages.items()))

@@ -1,0 +1,82 @@
+// Runs a CUDA kernel on the CPU, one thread after the other: a thread is a coroutine, which gives way to the next at __syncthreads().
+// For tests of what kernels compute; the kernel's text follows this one.
+#include <ucontext.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+struct Dim {
+  unsigned x, y, z;
+};
+static Dim threadIdx, blockIdx, blockDim, gridDim;
+
+#define __global__ static
+#define __device__ static inline
+#define __shared__ static  // blocks run one after the other
+#define __restrict__ __restrict
+#define __launch_bounds__(...)
+
+static float normcdff(float x) { return 0.5f * erfcf(-0.70710678118654752f * x); }
+static double normcdf(double x) { return 0.5 * erfc(-0.70710678118654752 * x); }
+
+static ucontext_t scheduler;
+static std::vector<ucontext_t> threads;
+static std::vector<char> ended;
+static unsigned current;
+static void (*entry)(void **);
+static void **given;
+
+static void __syncthreads() { swapcontext(&threads[current], &scheduler); }
+
+static void start() {
+  entry(given);
+  ended[current] = 1;
+}
+
+static void run_block() {
+  enum { STACK = 1 << 16 };
+  const unsigned count = blockDim.x;
+  static std::vector<char> stacks;
+  stacks.resize(static_cast<size_t>(STACK) * count);
+  threads.resize(count);
+  ended.assign(count, 0);
+  for (unsigned t = 0; t < count; t++) {
+    getcontext(&threads[t]);
+    threads[t].uc_stack.ss_sp = stacks.data() + static_cast<size_t>(STACK) * t;
+    threads[t].uc_stack.ss_size = STACK;
+    threads[t].uc_link = &scheduler;
+    makecontext(&threads[t], start, 0);
+  }
+  for (unsigned left = count; left;) {
+    for (current = 0; current < count; current++) {
+      if (ended[current]) continue;
+      threadIdx = {current, 0, 0};
+      swapcontext(&scheduler, &threads[current]);
+      left -= ended[current];
+    }
+  }
+}
+
+template <class... Arguments, size_t... I>
+static void call(void (*kernel)(Arguments...), void **arguments, std::index_sequence<I...>) {
+  kernel(*static_cast<std::remove_reference_t<Arguments> *>(arguments[I])...);
+}
+
+template <auto kernel, class... Arguments>
+static void unpacked(void **arguments) {
+  call(static_cast<void (*)(Arguments...)>(kernel), arguments, std::index_sequence_for<Arguments...>());
+}
+
+template <auto kernel, class... Arguments>
+static void launched(void (*)(Arguments...), Dim grid, unsigned block, void **arguments) {
+  gridDim = grid;
+  blockDim = {block, 1, 1};
+  entry = unpacked<kernel, Arguments...>;
+  given = arguments;
+  for (blockIdx.z = 0; blockIdx.z < grid.z; blockIdx.z++)
+    for (blockIdx.y = 0; blockIdx.y < grid.y; blockIdx.y++)
+      for (blockIdx.x = 0; blockIdx.x < grid.x; blockIdx.x++) run_block();
+}

@@ -1,0 +1,186 @@
+"""A module that passes for CuPy on a machine without a GPU, so that what runs on one can be tested: arrays are NumPy's, kernels run in the
+emulator, cuBLAS is NumPy. Only what Hyperion asks of CuPy is there; new arrays are full of ones in every bit (NaN), as memory may be.
+"""
+
+import ctypes
+import sys
+import types
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from hyperion.gpu import cublaslt, device, launching, products
+from tests.gpu import emulator
+
+
+class _Device:
+    """The one device."""
+
+    id = 0
+
+    def __init__(self, number: int = 0) -> None:
+        pass
+
+    def __enter__(self) -> "_Device":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Device)
+
+    __hash__ = None
+
+
+class ndarray(np.ndarray):
+    """An array "on the GPU": NumPy's arrays cannot be mixed with it, as they cannot with CuPy's."""
+
+    __module__ = "cupy"
+    device = _Device()
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return self.__array_interface__
+
+    @property
+    def data(self) -> Any:
+        return types.SimpleNamespace(ptr=self.__array_interface__["data"][0])
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
+        if any(type(x) is np.ndarray and x.ndim for x in inputs):
+            raise TypeError("Unsupported type <class 'numpy.ndarray'>")         # CuPy's words
+        result = getattr(ufunc, method)(*map(_plain, inputs), **options | ({} if out is None else {"out": tuple(map(_plain, out))}))
+        return out[0] if out is not None else tuple(map(asarray, result)) if isinstance(result, tuple) else asarray(result)
+
+    def __array_function__(self, function: Any, kinds: Any, arguments: Any, options: Any) -> Any:
+        raise TypeError(f"numpy.{function.__name__} got an array on the GPU")
+
+    def __getitem__(self, key: Any) -> Any:
+        return asarray(_plain(self)[key])
+
+    def get(self) -> np.ndarray:
+        return np.array(_plain(self))
+
+
+def _method(name: str) -> Callable[..., Any]:
+    return lambda self, *arguments, **options: asarray(getattr(_plain(self), name)(*arguments, **options))
+
+
+for _name in ("sum", "max", "min", "mean", "all", "any"):      # CuPy's give arrays, never NumPy's numbers
+    setattr(ndarray, _name, _method(_name))
+
+
+def _plain(x: Any) -> Any:
+    """Return what NumPy's functions take, in lists too."""
+    if isinstance(x, list | tuple):
+        return type(x)(map(_plain, x))
+    return x.view(np.ndarray) if isinstance(x, ndarray) else x
+
+
+def asarray(x: Any, dtype: Any = None) -> Any:
+    return np.asarray(_plain(x), dtype).view(ndarray)
+
+
+def empty(shape: Any, dtype: Any = np.float64) -> Any:
+    out = np.empty(shape, dtype)
+    out.reshape(-1).view(np.uint8)[...] = 255
+    return out.view(ndarray)
+
+
+class RawModule:
+    """A CUDA text whose kernels run in the emulator."""
+
+    def __init__(self, code: str, options: tuple[str, ...]) -> None:
+        self.code, self.options = code, options
+
+    def get_function(self, name: str) -> Callable[..., None]:
+        return lambda grid, block, arguments: emulator.run(
+            self.code, self.options, name, grid, block[0], tuple(_plain(x) for x in arguments))
+
+
+def _at(address: int, count: int, dtype: Any) -> np.ndarray:
+    return np.frombuffer((ctypes.c_byte * (int(count) * np.dtype(dtype).itemsize)).from_address(int(address)), dtype)
+
+
+def _matrix(address: int, leading: int, rows: int, columns: int, turned: int, dtype: Any) -> np.ndarray:
+    """Return op(A), (rows, columns), of a matrix that lies by columns."""
+    down, along = (columns, rows) if turned else (rows, columns)
+    assert leading >= down, "cuBLAS refuses a leading dimension below the number of rows"
+    flat = _at(address, leading * (along - 1) + down, dtype)
+    stored = np.lib.stride_tricks.as_strided(flat, (down, along), (flat.itemsize, flat.itemsize * leading))
+    return stored.T if turned else stored
+
+
+class Product:
+    """cuBLASLt's part: see hyperion.gpu.cublaslt."""
+
+    def __init__(
+        self, char: str, m: int, n: int, k: int, count: int, first: Any, second: Any, adds: bool, aligned: bool, device: int,
+    ) -> None:
+        self.given = (char, m, n, k, count, first, second, adds)
+
+    def __call__(self, a: int, b: int, c: int, stream: int) -> None:
+        char, m, n, k, count, first, second, adds = self.given
+        size = np.dtype(char).itemsize
+        for i in range(count):
+            left = _matrix(a + i * first[2] * size, first[1], m, k, first[0], char)
+            right = _matrix(b + i * second[2] * size, second[1], k, n, second[0], char)
+            out = _matrix(c + i * m * n * size, m, m, n, 0, char)
+            out[...] = left @ right + (out if adds else 0)
+
+
+def _blas(dtype: Any) -> dict[str, Callable[..., None]]:
+    def gemm(handle: int, ta: int, tb: int, m: int, n: int, k: int, alpha: int, a: int, lda: int, b: int, ldb: int, beta: int, c: int,
+             ldc: int) -> None:
+        assert (_at(alpha, 1, dtype)[0], _at(beta, 1, dtype)[0]) == (1, 0)
+        _matrix(c, ldc, m, n, 0, dtype)[...] = _matrix(a, lda, m, k, ta, dtype) @ _matrix(b, ldb, k, n, tb, dtype)
+
+    def batched(handle: int, ta: int, tb: int, m: int, n: int, k: int, alpha: int, a: int, lda: int, b: int, ldb: int, beta: int, c: int,
+                ldc: int, count: int) -> None:
+        for one, two, three in zip(*(_at(x, count, np.uint64) for x in (a, b, c)), strict=True):
+            gemm(handle, ta, tb, m, n, k, alpha, one, lda, two, ldb, beta, three, ldc)
+
+    return {"gemmBatched": batched}
+
+
+def _wrapped(name: str) -> Any:
+    value = getattr(np, name)
+    if isinstance(value, np.ufunc | type) or not callable(value):
+        return value
+
+    def function(*arguments: Any, **options: Any) -> Any:
+        result = value(*map(_plain, arguments), **{key: _plain(x) for key, x in options.items()})
+        return asarray(result) if isinstance(result, np.ndarray | np.generic) else result
+
+    return function
+
+
+def put_in_place(monkeypatch: Any) -> types.ModuleType:
+    """Let the stand-in pass for CuPy until the test ends; return it."""
+    cupy = types.ModuleType("cupy")
+    kinds = {"s": np.float32, "d": np.float64}
+    cublas = types.SimpleNamespace(**{letter + name: f for letter, dtype in kinds.items() for name, f in _blas(dtype).items()})
+    cuda = types.ModuleType("cupy.cuda")
+    handles = types.ModuleType("cupy.cuda.device")
+    vars(handles).update(get_cublas_handle=lambda: 0)
+    runtime = types.SimpleNamespace(getDeviceCount=lambda: 1)
+    stream = types.SimpleNamespace(ptr=0)
+    vars(cuda).update(cublas=cublas, device=handles, Device=_Device, runtime=runtime, get_current_stream=lambda: stream)
+    vars(cupy).update(
+        ndarray=ndarray, asarray=asarray, array=lambda x, dtype=None: asarray(np.array(_plain(x), dtype)), empty=empty,
+        asnumpy=lambda x: np.array(_plain(x)), RawModule=RawModule, cuda=cuda, __getattr__=_wrapped,
+    )
+    for module in (cupy, cuda, handles):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    for owner, name in ((launching, "_launchers"), (products, "_plans"), (products, "_tables")):
+        monkeypatch.setattr(owner, name, {})
+    for name in ("_module", "_kernel"):         # what was kept of CuPy itself would be found there, and the reverse
+        monkeypatch.setattr(launching, name, getattr(launching, name).__wrapped__)
+    monkeypatch.setattr(cublaslt, "Product", Product)
+    monkeypatch.setattr(cublaslt, "available", lambda: True)
+    namespace, to_numpy = device.namespace, device.to_numpy
+    monkeypatch.setattr(device, "namespace", lambda x: cupy if type(x) is ndarray else namespace(x))
+    monkeypatch.setattr(device, "to_numpy", lambda x: x.get() if type(x) is ndarray else to_numpy(x))
+    return cupy

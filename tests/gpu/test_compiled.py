@@ -1,0 +1,61 @@
+"""Every CUDA kernel compiles for the GPUs it is meant for, and keeps its values in registers. NVRTC needs no GPU: it comes as a wheel."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import hyperion
+from hyperion import optim
+from hyperion.codegen import elementwise_lines
+from hyperion.gpu import launching, layers, multitensor
+
+try:
+    from cupy.cuda import nvrtc
+except ImportError as missing:
+    pytest.skip(f"NVRTC is not installed (extra cuda-check, gpu12 or gpu13): {missing}", allow_module_level=True)
+
+TARGETS = ("sm_80", "sm_90a")
+MACROS = {
+    "maps": [{}], "modes": [{"RANK": 1}, {"RANK": 2}, {"RANK": 3}],
+    "layers": [{"ACT": act, "GATE": more, "ADDED": more} for act in layers.ACTIVATIONS.values() for more in (0, 1)],
+}
+RULES = [optim.SGD.rule(momentum=0.9), optim.Adam.rule(), optim.AdamW.rule(), optim.RMSProp.rule()]
+
+
+def texts() -> list[tuple[str, str, dict[str, int]]]:
+    """Return (name, text, macros) of all that is compiled for a GPU."""
+    found = [(name, launching.source(name), macros) for name, several in MACROS.items() for macros in several]
+    for rule in RULES:
+        states, numbers = len(rule.remembered), len(rule.numbers(1))
+        inputs = ["p", "g", *(f"s{k}" for k in range(states)), *(f"n{k}" for k in range(numbers))]
+        lines = elementwise_lines(
+            lambda xp, p, g, *rest, rule=rule, states=states: rule.formula(xp, p, g, rest[:states], rest[states:]), inputs,
+            ["out[i]", *(f"state{k}[i]" for k in range(states))])
+        found.append((type(rule).__name__, multitensor.text(lines, states, numbers), {"STATES": states, "NUMBERS": numbers}))
+    return found
+
+
+def test_every_file_of_kernels_is_compiled_here():
+    files = {path.stem for path in (Path(hyperion.__file__).parent / "gpu" / "kernels").glob("*.cu")}
+    assert files == {*MACROS, "multitensor"}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("name", "text", "macros"), [pytest.param(*one, id=f"{one[0]}-{i}") for i, one in enumerate(texts())])
+def test_kernels_compile_and_spill_nothing(name, text, macros, dtype, target):
+    program = nvrtc.createProgram(text, f"{name}.cu", [], [])
+    options = (*launching.options(np.dtype(dtype), **macros), f"--gpu-architecture={target}", "--ptxas-options=-v",
+               "--diag-suppress=177")       # a variable that is not used: no formula needs all that it is given
+    try:
+        nvrtc.compileProgram(program, options)
+    except nvrtc.NVRTCError:
+        pytest.fail(nvrtc.getProgramLog(program))
+    log = nvrtc.getProgramLog(program)
+    assert "warning" not in log, log
+    stacks = [int(n) for n in re.findall(r"(\d+) bytes (?:stack frame|spill stores|spill loads)", log)]
+    kernels = len(re.findall(r'extern "C" __global__', text.replace("\\\n", "")))
+    assert len(stacks) >= 3 * kernels > 0 and not any(stacks), log
+    assert len(nvrtc.getCUBIN(program)) > 1000

@@ -1,0 +1,165 @@
+"""CUDA kernels against their references: on a GPU, and without one in an emulator that runs the same text; training steps on both."""
+
+import importlib
+from typing import Any
+
+import numpy as np
+import pytest
+
+import hyperion as hp
+from hyperion import nn, operators, optim
+from hyperion.gpu import device, layers, maps, modes, multitensor, products
+from hyperion.random import Generator
+from tests.gpu import emulator, standin
+
+TABLES = {"maps": maps, "modes": modes, "layers": layers}
+KERNELS = [(table, name) for table, module in TABLES.items() for name in module.reference]
+PLACES = ["emulated", pytest.param("gpu", marks=pytest.mark.gpu)]
+
+
+@pytest.fixture
+def cupy(request, monkeypatch):
+    """CuPy, or what passes for it in the emulator."""
+    if request.param == "gpu":
+        return importlib.import_module("cupy")
+    if emulator.COMPILER is None:
+        pytest.skip("no C++ compiler on PATH: the emulator needs one")
+    return standin.put_in_place(monkeypatch)
+
+
+on_both = pytest.mark.parametrize("cupy", PLACES, indirect=True)
+
+
+def there(cupy: Any, value: Any) -> Any:
+    return cupy.asarray(value.copy()) if isinstance(value, np.ndarray) else value
+
+
+def away(x: Any, reference: Any) -> float:
+    return float(np.linalg.norm(x - reference) / max(np.linalg.norm(reference), 1e-300))
+
+
+@on_both
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("table", "name"), KERNELS)
+def test_kernels_compute_what_their_references_say(cupy, table, name, dtype):
+    module = TABLES[table]
+    for arguments in module.cases(name, dtype):
+        wide = [x.astype(np.result_type(x, np.float64)) if isinstance(x, np.ndarray) else x for x in arguments]
+        out, expected = module.variants[name](*(there(cupy, x) for x in arguments)), module.reference[name](*wide)
+        assert out.shape == expected.shape and out.dtype.itemsize in (np.dtype(dtype).itemsize, 2 * np.dtype(dtype).itemsize)
+        # rounding of the functions, and of sums of up to 9,000 numbers; the slope of gelu_tanh cancels
+        assert away(cupy.asnumpy(out), expected) < (3e-6 if dtype == "float32" else 1e-14)
+
+
+@on_both
+def test_kernels_leave_to_cupy_what_they_do_not_serve(cupy):
+    gaps, integers, half = cupy.asarray(np.zeros((4, 6)))[:, ::2], cupy.asarray(np.arange(6)), cupy.asarray(np.zeros(3, np.float16))
+    for x in (gaps, integers, half, np.zeros(3), cupy.asarray(np.zeros(0))):
+        assert maps.apply("gelu", x) is None and maps.plus(x, x) is None and maps.row_sums(x) is None and maps.column_sums(x) is None
+        assert not maps.add_terms(x, None, None) and modes.combine(x, (1,)) is None
+    assert products.multiply(integers.reshape(2, 3), integers.reshape(3, 2)) is None
+
+
+def arrays(shapes: list[tuple[int, ...]], dtype: str, seed: int = 0) -> list[Any]:
+    random = np.random.default_rng(seed)
+    parts = [random.standard_normal(s) + 1j * random.standard_normal(s) for s in shapes]
+    return [x.astype(dtype) if np.dtype(dtype).kind == "c" else x.real.astype(dtype) for x in parts]
+
+
+@on_both
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
+@pytest.mark.parametrize(("first", "second"), [
+    ((3, 4), (4, 5)), ((1, 4), (4, 1)), ((3, 1), (1, 5)), ((2, 3, 4), (2, 4, 5)), ((3, 4), (2, 4, 5)), ((2, 3, 4), (4, 5)),
+    ((2, 3, 1, 4), (2, 3, 4, 5)), ((2, 1, 1), (2, 1, 1)),
+])
+@pytest.mark.parametrize("turned", [(False, False), (True, False), (False, True), (True, True)])
+def test_matrix_products_of_any_layout(cupy, first, second, turned, dtype):
+    shapes = [(*s[:-2], s[-1], s[-2]) if t else s for s, t in zip((first, second), turned, strict=True)]
+    here = [np.swapaxes(x, -1, -2) if t else x for x, t in zip(arrays(shapes, dtype), turned, strict=True)]
+    moved = [cupy.asarray(np.ascontiguousarray(np.swapaxes(x, -1, -2))).swapaxes(-1, -2) if t else cupy.asarray(x)
+             for x, t in zip(here, turned, strict=True)]
+    out = products.multiply(*moved)
+    expected = here[0] @ here[1]
+    assert out.dtype == expected.dtype and out.shape == expected.shape
+    np.testing.assert_allclose(cupy.asnumpy(products.multiply(*moved, out)), cupy.asnumpy(out))        # it was added to itself
+    assert away(cupy.asnumpy(out), 2 * expected) < (1e-6 if np.dtype(dtype).itemsize // (1 + (np.dtype(dtype).kind == "c")) == 4 else 1e-14)
+
+
+@on_both
+@pytest.mark.parametrize(("batch", "points"), [(1, 1), (3, 5), (2, 640), (5, 7225)])
+def test_sums_of_products(cupy, batch, points):
+    x, y = arrays([(batch, 3, points), (batch, 4, points)], "float64")
+    out = products.summed(cupy.asarray(x), cupy.asarray(y))
+    assert away(cupy.asnumpy(out), np.einsum("bnp,bmp->nm", x, y)) < 1e-13
+
+
+@on_both
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_many_tensors_in_one_launch(cupy, dtype):
+    shapes = [(5,), (0,), (3, 1000), (1,), (2048,), (2049,)]
+    parameters, gradients, state = (arrays(shapes, dtype, seed) for seed in range(3))
+    lines = "const real t0 = n0 * s0;\nconst real t1 = t0 + g;\nout[i] = p - n1 * t1;\nstate0[i] = t1;"
+    numbers = [(0.5 + 0.1 * i, 0.25 * (i + 1)) for i in range(len(shapes))]
+    moved = [[cupy.asarray(x.copy()) for x in group] for group in (parameters, gradients, state)]
+    outs = [cupy.empty(shape, dtype) for shape in shapes]
+    multitensor.MultiTensor(lines, 1, 2, np.dtype(dtype))(outs, moved[0], moved[1], [[s] for s in moved[2]], numbers)
+    for p, g, s, out, later, (n0, n1) in zip(parameters, gradients, state, outs, moved[2], numbers, strict=True):
+        momentum = (np.asarray(n0, dtype) * s + g).astype(dtype)
+        np.testing.assert_allclose(cupy.asnumpy(later), momentum, rtol=1e-6, atol=1e-6)     # terms of size 1 that cancel
+        np.testing.assert_allclose(cupy.asnumpy(out), p - np.asarray(n1, dtype) * momentum, rtol=1e-5, atol=1e-6)
+
+
+@on_both
+def test_complex_parameters_descend_along_the_conjugate(cupy):
+    values, slopes = arrays([(30, 100), (7,)], "complex64", 1), arrays([(30, 100), (7,)], "complex64", 2)
+    ends = []
+    for place in ("cpu", "cuda:0"):
+        parameters = [hp.asarray(x, requires_grad=True, device=place) for x in values]
+        optimiser = optim.SGD(parameters, lr=0.5, momentum=0.9)
+        for _ in range(2):
+            for p, g in zip(parameters, slopes, strict=True):
+                p.grad = hp.asarray(g, device=place)
+            optimiser.step()
+        ends.append([device.to_numpy(p.data) for p in parameters])
+    for x, y, start, slope in zip(*ends, values, slopes, strict=True):
+        np.testing.assert_allclose(y, x, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(y, start - (0.5 + 0.5 * 1.9) * slope.conj(), rtol=1e-4, atol=1e-5)
+
+
+@on_both
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64"])
+def test_sums_of_squares_and_multiples_of_many_tensors(cupy, dtype):
+    here = [*arrays([(5,), (3, 1000), (1,), (2049,)], dtype), np.ones(3)]
+    moved = [*(cupy.asarray(x) for x in here[:-1]), here[-1], cupy.asarray(np.arange(3))]
+    sums, products = multitensor.squares(moved), multitensor.scaled(moved, 0.25)
+    assert list(sums) == list(products) == [0, 1, 2, 3]         # NumPy's arrays and integers are left out
+    for i, x in enumerate(here[:-1]):
+        np.testing.assert_allclose(sums[i], (np.abs(x.astype(complex)) ** 2).sum(), rtol=1e-12)
+        np.testing.assert_array_equal(cupy.asnumpy(products[i]), x * x.dtype.type(0.25))
+
+
+def trained(model: Any, place: str, space: tuple[int, ...], dtype: str) -> tuple[list[float], list[Any]]:
+    """Return losses and last parameters of three steps."""
+    x, y = (hp.asarray(a, device=place) for a in arrays([(2, 1, *space)] * 2, dtype))
+    optimiser = optim.Adam(model.to(place).parameters(), lr=1e-2)
+    losses = []
+    for _ in range(3):
+        optimiser.zero_grad()
+        loss = nn.relative_l2(model(x), y)
+        loss.backward()
+        optim.clip_gradient_norm(model.parameters(), 0.5)
+        optimiser.step()
+        losses.append(float(loss.detach().to("cpu").numpy()))
+    return losses, [device.to_numpy(p.data) for p in model.parameters()]
+
+
+@on_both
+@pytest.mark.parametrize("mlp", [0.5, None])
+@pytest.mark.parametrize(("kept", "space"), [((8,), (20,)), ((6, 4), (12, 9)), ((4, 2, 4), (6, 4, 5))])
+def test_operators_are_trained_as_on_the_cpu(cupy, kept, space, mlp):
+    (losses, parameters), (expected, reference) = (
+        trained(operators.FNO(kept, 6, 2, mlp=mlp, dtype="float64", generator=Generator(1)), place, space, "float64")
+        for place in ("cuda:0", "cpu"))
+    np.testing.assert_allclose(losses, expected, rtol=1e-10)
+    for x, y in zip(parameters, reference, strict=True):     # Adam's first steps are signs: rounding of tiny gradients shows
+        np.testing.assert_allclose(x, y, rtol=1e-6, atol=1e-8)
