@@ -27,10 +27,10 @@ from pathlib import Path
 from typing import Any
 
 import cupy
-import fno_cases
+import operators_cases
 import numpy as np
 import torch
-from peers import hyperion_fno, torch_fno
+from peers import hyperion_operators, torch_operators
 
 import hyperion
 from hyperion import pde
@@ -43,7 +43,7 @@ PARTS = ("checks", "whole", "host", "steps", "profile", "navier_stokes")
 WAIT = cupy.cuda.runtime.deviceSynchronize
 
 
-def checks(cases: list[fno_cases.Case]) -> dict[str, Any]:
+def checks(cases: list[operators_cases.Case]) -> dict[str, Any]:
     """Return the largest relative errors of kernels, and of the predictions of networks after two steps."""
     found: dict[str, Any] = {}
     for module in (maps, modes, layers):
@@ -60,10 +60,10 @@ def checks(cases: list[fno_cases.Case]) -> dict[str, Any]:
                 found[f"{name} {np.dtype(dtype)}"] = worst
     for case in cases:
         space = tuple(20 + 2 * axis for axis in range(len(case.space)))
-        small = fno_cases.Case(case.name, tuple(min(m, 8) for m in case.modes), 12, 2, space, 3, case.mlp)
+        small = operators_cases.Case(case.name, tuple(min(m, 8) for m in case.modes), 12, 2, space, 3, case.mlp)
         outs = []
         for device in ("cpu", "cuda:0"):
-            step = hyperion_fno.trainer(small, device)
+            step = hyperion_operators.trainer(small, device)
             step()
             outs.append(step().numpy())
         found[f"step {case.name}"] = away(outs[1], outs[0])
@@ -72,7 +72,7 @@ def checks(cases: list[fno_cases.Case]) -> dict[str, Any]:
     return found
 
 
-def whole(case: fno_cases.Case) -> dict[str, float]:
+def whole(case: operators_cases.Case) -> dict[str, float]:
     """Return how far the first predictions of a case at full size are from Hyperion's on the CPU.
 
     PyTorch's products are in float32 here, not TF32. cuFFT's inverse real transform takes frequencies 0 and n / 2 of the last axis to be
@@ -81,15 +81,15 @@ def whole(case: fno_cases.Case) -> dict[str, float]:
     """
     torch.backends.cudnn.allow_tf32 = False
     try:
-        reference = hyperion_fno.trainer(case, "cpu")().numpy()
-        found = {"hyperion cuda": away(hyperion_fno.trainer(case, "cuda:0")().numpy(), reference),
-                 "torch cpu": away(torch_fno.trainer(case, "cpu")().numpy(), reference),
-                 "torch cuda": away(torch_fno.trainer(case, "cuda")().cpu().numpy(), reference)}
+        reference = hyperion_operators.trainer(case, "cpu")().numpy()
+        found = {"hyperion cuda": away(hyperion_operators.trainer(case, "cuda:0")().numpy(), reference),
+                 "torch cpu": away(torch_operators.trainer(case, "cpu")().numpy(), reference),
+                 "torch cuda": away(torch_operators.trainer(case, "cuda")().cpu().numpy(), reference)}
         together, axes = torch.fft.irfftn, tuple(range(2, 2 + len(case.space)))
         torch.fft.irfftn = lambda x, s, dim: torch.fft.irfft(ends_made_real(
             torch.fft.ifftn(x, dim=axes[:-1]) if len(axes) > 1 else x, s[-1]), n=s[-1], dim=axes[-1])
         try:
-            found["torch cuda, ends made real"] = away(torch_fno.trainer(case, "cuda")().cpu().numpy(), reference)
+            found["torch cuda, ends made real"] = away(torch_operators.trainer(case, "cuda")().cpu().numpy(), reference)
         finally:
             torch.fft.irfftn = together
     finally:
@@ -186,9 +186,9 @@ def timed(step: Callable[[], Any], count: int) -> tuple[float, float]:
     return 1e3 * (time.perf_counter() - start) / count, 1e3 * asked / count
 
 
-def steps(case: fno_cases.Case, turns: int) -> tuple[dict[str, Any], Callable[[], Any]]:
+def steps(case: operators_cases.Case, turns: int) -> tuple[dict[str, Any], Callable[[], Any]]:
     """Time both systems in turns; return the figures and Hyperion's step."""
-    made = {"hyperion": hyperion_fno.trainer(case, "cuda:0"), "torch": torch_fno.trainer(case, "cuda")}
+    made = {"hyperion": hyperion_operators.trainer(case, "cuda:0"), "torch": torch_operators.trainer(case, "cuda")}
     firsts = {name: step() for name, step in made.items()}
     difference = away(firsts["hyperion"].numpy(), firsts["torch"].cpu().numpy())
     for step in made.values():
@@ -273,7 +273,7 @@ def by_kernel(step: Callable[[], Any], count: int = 5) -> dict[str, Any]:
     return {"busy_ms": sum(spent.values()) / count / 1e3, "launches": len(events) / count, "kernels": table}
 
 
-def profile(case: fno_cases.Case, step: Callable[[], Any]) -> dict[str, Any]:
+def profile(case: operators_cases.Case, step: Callable[[], Any]) -> dict[str, Any]:
     """Return both profiles of a step, and print what takes longest."""
     found: dict[str, Any] = {"primitives": by_primitive(step), "python": python_profile(step)}
     try:
@@ -315,7 +315,7 @@ def navier_stokes(count: int = 1000) -> dict[str, Any]:
 
 
 def main() -> int:
-    known = {case.name: case for case in fno_cases.GPU}
+    known = {case.name: case for case in operators_cases.GPU}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", nargs="+", choices=known, default=list(known), metavar="CASE", help=f"of {', '.join(known)}")
     parser.add_argument("--turns", type=int, default=7, help="turns of each system, of 10 steps (default 7)")

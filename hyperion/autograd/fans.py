@@ -48,7 +48,8 @@ class Fan:
 
     def sweep(self, nodes: Sequence[Node], outputs: Sequence[Tensor]) -> tuple[list[Tensor], list[list[list[Tensor | None]]]]:
         """Visit all nodes. Returns the outputs, and for each direction and order from 1 on their coefficients."""
-        chains = self._chains(nodes, outputs) if sum(self.orders) else {}
+        # What follows a chain is computed again, and hooks of what was recorded would not be heard.
+        chains = {} if not sum(self.orders) or any(hasattr(node, "hooks") for node in nodes) else self._chains(nodes, outputs)
         inside = {node for chain in chains.values() for node in chain}
         for node in nodes:
             if node in chains:
@@ -173,7 +174,7 @@ class Fan:
     def _next(self, node: Node, users: dict[Node, list[Any]], moving: set[Node]) -> Node | None:
         """Return the link that follows another in a chain, or None."""
         after = users.get(node, [])
-        if len(after) != 1 or after[0] is None or hasattr(node, "hooks"):
+        if len(after) != 1 or after[0] is None:
             return None
         if _is_layer(after[0], moving):
             return after[0]
@@ -255,13 +256,13 @@ def _activation(node: Node) -> Activation | None:
     op: Any = node.op
     inputs: Any = node.inputs
     output: Any = node.output
-    options = _options(op, node.params) if len(inputs) == 1 and not hasattr(node, "hooks") else None
+    options = _options(op, node.params) if len(inputs) == 1 else None
     return None if options is None or output.dtype != inputs[0].dtype else (op, options)
 
 
 def _is_layer(node: Node, moving: set[Node]) -> bool:
     """Tell whether a node is a linear layer that a chain can hold: only its input depends, its arrays are of one dtype, and narrow."""
-    if node.op is not AFFINE or hasattr(node, "hooks"):
+    if node.op is not AFFINE:
         return False
     given: Any = node.inputs
     x, *weights = given

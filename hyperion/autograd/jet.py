@@ -59,9 +59,13 @@ def jets(
     >>> u_xx, u_t
     (Tensor (2,) float32, cpu: [4. 8.], Tensor (2,) float32, cpu: [1. 9.])
     """
+    if not isinstance(directions, tuple | list):      # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(f"jets: directions is a {type(directions).__name__}; it must be a tuple with one entry per direction")
     count = len(directions)
     if not count:
         raise InputError("jets: directions is empty; give at least one")
+    if not isinstance(orders, int | tuple | list):      # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(f"jets: orders={orders!r} must be a whole number, or a tuple with one for each direction")
     several = [orders] * count if isinstance(orders, int) else list(orders)
     if len(several) != count:
         raise InputError(f"jets: orders={orders!r} has {len(several)} numbers for {count} directions; give one for each, or one number")
@@ -89,6 +93,8 @@ def derivatives(function: Callable[[Any], Any], x: Any, wanted: Iterable[tuple[i
     x = as_tensor(x)
     if not x.ndim or not x.shape[-1]:
         raise ShapeError(f"derivatives(function, x): x has shape {x.shape}; its last axis must hold the coordinates of a point")
+    if not isinstance(wanted, Iterable):      # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(f"derivatives: wanted={wanted!r} must be tuples of whole numbers, one tuple for each derivative")
     asked = [_checked_orders(orders, x.shape[-1]) for orders in wanted]
     if not asked:
         raise InputError("derivatives: wanted is empty; give at least one tuple, (0, ...) for the value")

@@ -272,7 +272,7 @@ def _promote(op: Primitive, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 def _common_namespace(op: Primitive, inputs: "tuple[Tensor, ...] | list[Tensor]") -> Any:
     first = inputs[0].data
-    if device.is_cupy(type(first)) and (len(inputs) == 1 or all(
+    if device.is_cupy(first.__class__) and (len(inputs) == 1 or all(
             type(x.data) is type(first) and x.data.device == first.device for x in inputs)):
         return device.namespace(first)      # they are there: no need to look for a GPU
     places = [x.device for x in inputs]

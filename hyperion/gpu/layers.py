@@ -95,9 +95,11 @@ variants: dict[str, Callable[..., Any]] = {"finish": _finished, "pull": _pulled}
 
 
 def cases(name: str, dtype: Any) -> Iterator[tuple[Any, ...]]:
-    """Yield arguments of a kernel, NumPy arrays: every activation, with and without each part, and columns that packs divide or do not."""
+    """Yield arguments of a kernel, NumPy arrays: every activation, all parts or few, and columns that packs divide or do not."""
     random = np.random.default_rng(20260101)
-    for activation, (some, more) in itertools.product(ACTIVATIONS, ((False, False), (True, False), (False, True), (True, True))):
+    for activation, some, more in itertools.product(ACTIVATIONS, (False, True), (False, True)):
+        if some is not more and activation != "gelu":
+            continue
         for shape in ((2, 3, 4), (1, 2, 4100 if more else 1030), (3, 2, 7)):
             x, y, z = (random.normal(size=shape).astype(dtype) for _ in range(3))
             bias, gate = (random.normal(size=shape[1]).astype(dtype) for _ in range(2))

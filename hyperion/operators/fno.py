@@ -9,6 +9,7 @@ import numpy as np
 
 from hyperion import autograd as hp
 from hyperion.autograd import Tensor, as_tensor
+from hyperion.autograd.dtypes import is_floating
 from hyperion.autograd.random import Generator
 from hyperion.errors import InputError, ShapeError
 from hyperion.gpu import device
@@ -27,7 +28,7 @@ def with_coordinates(x: Tensor) -> Tensor:
     Tensor (4,) float32, cpu: [0.   0.25 0.5  0.75]
     """
     space = x.shape[2:]
-    points = Tensor(_coordinates(space, x.dtype if x.dtype.kind == "f" else np.dtype(np.float32), x.device))
+    points = Tensor(_coordinates(space, x.dtype if is_floating(x.dtype) else np.dtype(np.float32), x.device))
     return hp.concat([x, hp.broadcast_to(points, (x.shape[0], *points.shape))], axis=1)
 
 
@@ -90,6 +91,8 @@ class FourierBlock(Module):
         self, width: int, modes: Any, mlp: float | None = 0.5, rank: Any = None, activation: Callable[..., Any] = hp.gelu,
         last: bool = False, dtype: Any = None, generator: Generator | None = None,
     ) -> None:
+        if not callable(activation):
+            raise InputError(f"FNO(activation)={activation!r} must be a function, such as hyperion.gelu")
         self.activation, self.last = activation, last
         self.spectral = SpectralConv(width, width, modes, rank=rank, dtype=dtype, generator=generator)
         self.skip = Pointwise(width, width, bias=False, dtype=dtype, generator=generator)

@@ -38,11 +38,13 @@ def as_width(value: Any, what: str) -> int:
     >>> as_width(32, "FNO(width)")
     32
     """
-    return as_sizes(value, what)[0] if not isinstance(value, tuple | list) else _refuse(value, what)
-
-
-def _refuse(value: Any, what: str) -> int:
-    raise InputError(f"{what}={value!r} must be an integer, 1 or more")
+    try:
+        width = operator.index(value)
+    except TypeError:
+        width = 0
+    if width < 1 or isinstance(value, bool):
+        raise InputError(f"{what}={value!r} must be an integer, 1 or more")
+    return width
 
 
 def fields(x: Any, channels: int, rank: int, name: str) -> Tensor:

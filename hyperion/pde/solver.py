@@ -60,6 +60,10 @@ class Solver:
             raise BoundaryError(f"Solver(order={order}) on {grid}: the stencil is wider than the periodic grid; use a lower order")
         self.pads, self.mirrors = self.boundary.pads(grid.ndim), self.boundary.mirrors(grid.ndim)
         self.size = tuple(n + low + high for n, (low, high) in zip(grid.shape, self.pads, strict=True))
+        narrow = [n for n, pair in zip(grid.shape, self.mirrors, strict=True) if any(pair) and n < order // 2 + 2]
+        if narrow:
+            raise BoundaryError(f"Solver(order={order}) on {grid}: {narrow[0]} nodes between reflecting sides hold no image of a stencil "
+                                f"that reaches {order // 2}; use at least {order // 2 + 2}, or a lower order")
         if any(-1 in pair for pair in self.mirrors) and not equation.odd_at_free_surfaces:
             raise BoundaryError(f"Solver(boundary={self.boundary!r}): the fields of {type(equation).__name__} are not odd or even about a "
                                 "free surface, so images do not make one; use pde.Rigid() or the layer")

@@ -219,6 +219,32 @@ def test_no_points(monkeypatch):
 
 
 @NATIVE
+@pytest.mark.parametrize("call", [
+    lambda: hp.jets(hp.sin, (1.0,), None, 2), lambda: hp.jets(hp.sin, (1.0,), [(1.0,)], None),
+    lambda: hp.derivatives(hp.sin, np.ones((3, 2)), None),
+])
+def test_what_is_no_sequence(call):
+    with pytest.raises(InputError, match=r"directions is a NoneType|orders=None|wanted=None"):
+        call()
+
+
+def test_hooks_behind_a_chain_act():
+    weights = [normal(8, 2), normal(8, 8)]
+    direction = np.array([1.0, 0.0])
+
+    def gradient(points, factor):
+        def layers(p):
+            out = hp.affine(hp.tanh(hp.affine(p, weights[0])), weights[1]) * 1.0
+            out.register_hook(lambda g: g * factor)
+            return out
+
+        x = np.linspace(-1.0, 1.0, 2 * points).reshape(-1, 2)
+        return hp.grad(lambda x: hp.sum(hp.sin(hp.jet(layers, (x,), (direction,), 1)[0])))(x)
+
+    for points in (100, 300):               # below and above what a chain is made for
+        np.testing.assert_allclose(gradient(points, 2.0).numpy(), 2.0 * gradient(points, 1.0).numpy(), rtol=1e-12)
+
+
 def test_hooks_on_inner_values_are_kept(monkeypatch):
     seen = []
     w = hp.asarray(W, requires_grad=True)

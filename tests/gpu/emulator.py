@@ -30,7 +30,7 @@ def library(text: str, options: tuple[str, ...]) -> ctypes.CDLL:
     stem = FOLDER / hashlib.sha256((source + repr(options)).encode()).hexdigest()[:20]
     stem.with_suffix(".cpp").write_text(source)
     macros = [option for option in options if option.startswith("-D")]
-    subprocess.run([COMPILER, "-std=c++17", "-O1", "-w", "-shared", "-fPIC", *macros, "-o", f"{stem}.so", f"{stem}.cpp"], check=True)
+    subprocess.run([COMPILER, "-std=c++17", "-O0", "-w", "-shared", "-fPIC", *macros, "-o", f"{stem}.so", f"{stem}.cpp"], check=True)
     return ctypes.CDLL(f"{stem}.so")
 
 

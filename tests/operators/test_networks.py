@@ -212,7 +212,23 @@ def test_periodic_unet_commutes_with_steps_of_its_coarsest_grid():
                                rtol=0, atol=1e-12)
 
 
+def test_an_empty_batch_has_empty_answers():
+    for model, shape in ((fno_of(modes=(8, 8), width=4, layers=1), (0, 1, 16, 16)), (operators.SpectralConv(1, 1, 8), (0, 1, 16))):
+        x = hp.asarray(np.zeros(shape, np.float32), requires_grad=True)
+        out = model(x)
+        hp.sum(out).backward()
+        assert out.shape == shape and x.grad is not None and x.grad.shape == shape
+
+
+def test_coordinates_do_not_widen_bfloat16():
+    assert operators.with_coordinates(hp.ones((1, 1, 8)).astype("bfloat16")).dtype == "bfloat16"
+    assert operators.FNO(modes=6, width=4, layers=1, dtype="bfloat16")(hp.ones((2, 1, 16)).astype("bfloat16")).dtype == "bfloat16"
+
+
 def test_what_cannot_be():
+    for options in ({"width": 0}, {"width": 2.5}, {"activation": "gelu"}):
+        with pytest.raises(InputError, match=rf"FNO\({next(iter(options))}\)"):
+            operators.FNO(modes=4, **options)
     model = operators.FNO((8, 8), 4, 1)
     with pytest.raises(ShapeError, match="as many samples as there are modes"):
         model(np.ones((1, 1, 6, 8)))

@@ -71,6 +71,12 @@ def test_half_of_a_space_with_images(side, equation, source, receiver, parity, n
     assert oracles.relative_l2(one, both) < 1e-12
 
 
+@pytest.mark.parametrize("equation", [pde.Acoustic(), pde.AcousticVariableDensity()], ids=lambda e: type(e).__name__)
+def test_the_adjoint_is_exact_on_the_narrowest_grid(equation):
+    boundary = pde.Sides(pde.CPML(2), top=pde.FreeSurface(), bottom=pde.Rigid())
+    assert mismatch(Case((6, 40), 8, boundary, equation=equation, fields=("p", "p"))) < 1e-12
+
+
 @pytest.mark.parametrize(
     ("boundary", "options"),
     [
@@ -104,5 +110,7 @@ def test_what_is_refused():
         pde.Sides(pde.FreeSurface())
     with pytest.raises(InputError, match="has no front"):
         pde.Solver(pde.Acoustic(), pde.Grid((40, 40), 10.0), boundary=pde.Sides(LAYER, front=pde.Rigid()))
+    with pytest.raises(BoundaryError, match="5 nodes between reflecting sides"):
+        pde.Solver(pde.Acoustic(), pde.Grid((5, 40), 10.0), order=8, boundary=pde.Sides(LAYER, top=pde.Rigid(), bottom=pde.Rigid()))
     with pytest.raises(BoundaryError, match="not odd or even about a free surface"):
         pde.Solver(pde.Elastic(), pde.Grid((40, 40), 10.0), boundary=pde.Sides(LAYER, top=pde.FreeSurface()))

@@ -95,7 +95,7 @@ def _from_half_spectrum(xp: Any, x: Any, axes: Axes, norm: str, n: int, transpos
 def with_real_ends(x: Any, n: int, axis: int) -> Any:
     """Return a half-spectrum of n samples, a CuPy array that is changed, with frequencies 0 and n / 2 made real.
 
-    cuFFT takes them to be real, and for some lengths (128) adds their imaginary parts somewhere.
+    cuFFT takes them to be real: whether their imaginary parts show depends on the size (seen at 128 x 128 in float32, through PyTorch).
     """
     ends = x[(*(slice(None),) * (axis % x.ndim), slice(None, None, n // 2 if n % 2 == 0 else n))]
     ends.imag[...] = 0

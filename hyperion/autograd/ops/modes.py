@@ -71,6 +71,8 @@ def _counts(kept: Sizes) -> Sizes:
 
 
 def _modes(xp: Any, x: Any, kept: Sizes, inverse: bool) -> Any:
+    if not x.size:
+        return xp.zeros((*kept, *x.shape[:x.ndim - len(kept)]), complex_dtype(x.dtype))
     if not by_products(kept, x.shape[x.ndim - len(kept):]):
         return _modes_by_fft(xp, x, kept, inverse)
     found = to_modes(x, kept, inverse) if xp is np else None
@@ -115,6 +117,8 @@ def _modes_by_products(xp: Any, x: Any, kept: Sizes, inverse: bool) -> Any:
 
 
 def _from_modes(xp: Any, y: Any, kept: Sizes, space: Sizes, inverse: bool) -> Any:
+    if not y.size:
+        return xp.zeros((*y.shape[len(kept):], *space), real_dtype(y.dtype))
     if not by_products(kept, space):
         return _from_modes_by_fft(xp, y, kept, space, inverse)
     found = from_modes(y, kept, space, inverse) if xp is np else None

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
-from fno_cases import Case
+from operators_cases import Case
 
 import hyperion
 from hyperion import nn, operators, optim

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from fno_cases import Case
+from operators_cases import Case
 from torch.nn.functional import gelu
 
 

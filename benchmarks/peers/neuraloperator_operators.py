@@ -5,7 +5,7 @@ from importlib.metadata import version as version_of
 
 import numpy as np
 import torch
-from fno_cases import Case
+from operators_cases import Case
 from neuralop.models import FNO
 
 
