@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from hyperion.autograd import Tensor, as_tensor, asarray
-from hyperion.autograd.dtypes import as_dtype, is_inexact
+from hyperion.autograd.dtypes import as_dtype, complex_dtype, is_complex, is_inexact
 from hyperion.errors import FileError, InputError
 from hyperion.gpu import device as devices
 
@@ -24,6 +24,11 @@ def parameter(value: Any, dtype: Any = None, device: str | None = None) -> Tenso
     True
     """
     return asarray(value, dtype=dtype, device=device, requires_grad=True)
+
+
+def _of_kind(dtype: Any, kind: Any) -> Any:
+    """Return the dtype of a kind's precision that an array can take without losing its imaginary part."""
+    return complex_dtype(kind) if is_complex(dtype) and not is_complex(kind) else kind
 
 
 class Module:
@@ -195,7 +200,7 @@ class Module:
         changed: dict[int, Tensor] = {}
         for value in {**self.named_parameters(), **self.named_buffers()}.values():
             moved = value.detach()
-            moved = moved if kind is None or not is_inexact(moved.dtype) else moved.astype(kind)
+            moved = moved if kind is None or not is_inexact(moved.dtype) else moved.astype(_of_kind(moved.dtype, kind))
             moved = moved if device is None else moved.to(device)
             changed[id(value)] = parameter(moved) if value.requires_grad else moved
         self._replace(changed)

@@ -9,6 +9,7 @@ import numpy as np
 from hyperion import autograd as hp
 from hyperion import fft
 from hyperion.autograd import Tensor, as_tensor
+from hyperion.autograd.dtypes import is_complex
 from hyperion.errors import InputError, ShapeError
 from hyperion.gpu import device
 
@@ -66,7 +67,7 @@ def _sobolev(space: tuple[int, ...], lengths: tuple[float, ...]) -> Any:
 
 
 class PhysicsLoss:
-    """The loss of a physics-informed operator: data(u, target) + weight * mean(residual(u, x)^2), with u = model(x).
+    """The loss of a physics-informed operator: data(u, target) + weight * mean(|residual(u, x)|^2), with u = model(x).
 
     residual: a function (u, x) of predictions and inputs that returns what should be zero: an equation's residual at the grid points, by
         differences, by spectra or from a solver; a Tensor, or a tuple of them for several equations.
@@ -94,6 +95,7 @@ class PhysicsLoss:
         if self.weight:
             found = self.residual(u, x)
             for part in found if isinstance(found, tuple | list) else (found,):
-                term = self.weight * hp.mean(hp.square(part))
+                part = as_tensor(part)
+                term = self.weight * hp.mean(hp.real(part * hp.conj(part)) if is_complex(part.dtype) else hp.square(part))
                 total = term if total is None else total + term
         return as_tensor(total)

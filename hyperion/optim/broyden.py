@@ -118,6 +118,7 @@ class SelfScaledBroyden(QuasiNewton):
         size = self._vector.size
         problems = [f"{name} is missing" for name in ("value", "stalled", "evaluations", "iterations") if name not in state]
         shapes = {"gradient": ((size,), self.dtype), "matrix": ((size * (size + 1) // 2,), np.dtype("float64"))}
+        problems += ["scale is missing"] * ("matrix" in state and "scale" not in state)
         for name, (shape, dtype) in shapes.items():
             array = np.asarray(state.get(name, np.zeros(shape, dtype)))
             if array.shape != shape or array.dtype != dtype:

@@ -53,8 +53,12 @@ class Pointwise:
         return raw(trees.flatten(self.points)[0][0]).shape[0]
 
     def residual(self, parameters: Any) -> Any:
-        """Return the residual at all points."""
-        return self.function(parameters, self.points)
+        """Return the residual at all points. Raises: ShapeError unless it has a row for each of them."""
+        found = as_tensor(self.function(parameters, self.points))
+        if found.shape[:1] != (self.count,):
+            raise ShapeError(f"Pointwise(function): returned shape {found.shape} for {self.count} points; it must be ({self.count}, ...): "
+                             "a row for each point, from that point alone")
+        return found
 
 
 class LevenbergMarquardt(VectorOptimizer):

@@ -35,8 +35,11 @@ class QuasiNewton(VectorOptimizer):
 
     def __init__(self, parameters: Any, bounds: tuple[Any, Any] | None, first_step: float | None, wolfe: Wolfe | None):
         super().__init__(parameters, bounds)
-        if first_step is not None and not first_step > 0.0:
-            raise InputError(f"first_step={first_step!r}: must be above 0, or None")
+        is_number = isinstance(first_step, int | float) and not isinstance(first_step, bool)
+        if first_step is not None and not (is_number and 0.0 < first_step < math.inf):
+            raise InputError(f"first_step={first_step!r}: must be a finite number above 0, or None")
+        if not isinstance(wolfe, Wolfe | None):
+            raise InputError(f"wolfe={wolfe!r}: give optim.Wolfe(decrease=..., curvature=..., trials=...), or None")
         wolfe = wolfe or Wolfe()
         if not 0.0 < wolfe.decrease < wolfe.curvature < 1.0 or wolfe.trials < 1:
             raise InputError(f"wolfe={wolfe}: needs 0 < decrease < curvature < 1 and at least 1 trial")

@@ -35,6 +35,8 @@ class VectorOptimizer(Optimizer):
                 raise DtypeError(f"parameters: got dtypes {self.dtype} and {array.dtype}; they must agree, convert one with .astype")
         self._shapes = [array.shape for array in arrays]
         self._vector = self._join(arrays)
+        if not self._vector.size:
+            raise InputError(f"parameters: all arrays are empty, shapes {self._shapes}; {type(self).__name__} needs a number or more")
         if not is_finite(self._vector):
             raise InputError("parameters: hold NaN or infinite values; optimisation needs a finite start")
         sides = Bounds(self._structure, arrays, bounds)

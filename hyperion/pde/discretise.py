@@ -73,6 +73,8 @@ class _Builder:
         self.injections, self.point = equation.injections(ndim), here(ndim)
         self.parameters: dict[KernelParameter, str] = {}
         self.memory: dict[str, int] = {}
+        self.advanced: set[str] = set()                # first-order fields, in place, by the groups so far
+        self.seen: dict[str, bool] = {}                # {memory variable: whether its field was advanced when it was updated}
         self.profiles: dict[str, int] = {}
 
     def build(self) -> Discretisation:
@@ -88,6 +90,7 @@ class _Builder:
                 updates.append(self._update(f, target, before))
             reads_memory = {t: any(r.array in before and r.array != t for r in a.terms) for t, a in before.items()}
             assigns += [*sorted(before.values(), key=lambda a: reads_memory[a.target]), *updates]
+            self.advanced |= {f for f in group if self.equation.fields[f].time_order == 1}
         names = {v: key for key, v in self.parameters.items()}
         sources = tuple(f"source.{name}" for name in self.injections)
         zeros = frozenset(name for name, k in names.items() if not self._is_positive(k.polynomial))
@@ -154,7 +157,11 @@ class _Builder:
         request = Request(self.ndim, d.field, d.axis, d.order, kind, place[0], self.order, self.design, self.ratios[d.axis])
         rewritten = self.boundary.rewrite(request)
         for update in rewritten.memory:
-            before.setdefault(update.target, update)
+            if self.seen.setdefault(update.target, d.field in self.advanced) != (d.field in self.advanced):
+                raise InputError(f"{type(self.equation).__name__}.rate: derivatives of {d.field} are read before and after it is advanced, "
+                                 f"which the memory of {self.boundary!r} cannot follow; declare the fields in another order")
+            if update.target not in self.memory:       # once a step, before whoever reads it first
+                before.setdefault(update.target, update)
             self.memory[update.target] = d.axis
             self.profiles |= dict.fromkeys((c for t in update.terms for c in t.coefficients), d.axis)
         return rewritten.reads

@@ -117,9 +117,10 @@ class Experiment:
     def place(self, program: Program, array: str) -> tuple[int, ...]:
         """Axes along which an array of a program sits on half points: those of its field, or of what a temporary sums up."""
         field = field_of(program, array)
-        while field not in self.places:
-            field = field_of(program, next(a.terms[0].array for a in program.assigns if a.target == field))
-        return self.places[field]
+        if field in self.places:
+            return self.places[field]
+        terms = next(a.terms for a in program.assigns if a.target == array)
+        return self.place(program, next(t.array for t in terms if t.array not in program.memory))
 
     def groups(self) -> list[tuple[list[int], int]]:
         """Return [(shots that run side by side, threads of each)]: small grids a thread each, large ones all threads on one."""

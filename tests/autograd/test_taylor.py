@@ -228,6 +228,27 @@ def test_what_is_no_sequence(call):
         call()
 
 
+@pytest.mark.parametrize("points", [100, 300])               # below and above what chains and maps are made for
+def test_batches_of_pushes_and_pulls(points):
+    second, direction = normal(8, 8), np.array([1.0, 0.5])
+    x = np.linspace(-1.0, 1.0, 2 * points).reshape(-1, 2)
+
+    def bent(w):
+        return hp.jet(lambda p: hp.affine(hp.tanh(hp.affine(p, w)), second), (x,), (direction,), 2)[2]
+
+    def loss(w):
+        return hp.sum(bent(w) ** 2)
+
+    w, v = normal(8, 2), normal(8, 2)
+    hessian = hp.hessian(loss)(w).numpy()
+    np.testing.assert_allclose(np.tensordot(hessian, v, 2), hp.jvp(hp.grad(loss), (w,), (v,))[1].numpy(), rtol=1e-10, atol=1e-9)
+    np.testing.assert_allclose(np.tensordot(hp.jacobian(bent)(w).numpy(), v, 2), hp.jvp(bent, (w,), (v,))[1].numpy(), rtol=1e-10, atol=1e-9)
+    pull = hp.vjp(bent, w)[1]
+    cotangents = normal(3, points, 8)
+    together = hp.vmap(lambda g: pull(g)[0])(cotangents).numpy()
+    np.testing.assert_allclose(together, [pull(g)[0].numpy() for g in cotangents], rtol=1e-10, atol=1e-9)
+
+
 def test_hooks_behind_a_chain_act():
     weights = [normal(8, 2), normal(8, 8)]
     direction = np.array([1.0, 0.0])

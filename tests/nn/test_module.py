@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import hyperion as hp
-from hyperion import nn, optim
+from hyperion import nn, operators, optim
 from hyperion.errors import FileError, InputError
 
 
@@ -200,3 +200,10 @@ def test_names_with_dots_and_modules_that_know_their_parent():
     model.parts["a.b"].parent = model
     gradient = hp.grad(lambda m: hp.sum(m.parts["a.b"](hp.asarray([1.0, 2.0]))))(model)
     assert gradient.parts["a.b"].weight.shape == (2, 2) and len(model.parameters()) == 4
+
+
+def test_complex_parameters_change_their_precision():
+    model = operators.FNO(modes=4, width=4, layers=1)
+    model.to(dtype="float64")
+    assert {str(p.dtype) for p in model.parameters()} == {"float64", "complex128"}
+    assert {str(p.dtype) for p in model.to(dtype="bfloat16").parameters()} == {"bfloat16", "complex64"}

@@ -135,3 +135,8 @@ def test_what_cannot_be():
         normal.fit(broken)
     with pytest.raises(ShapeError, match="more than one value"):
         operators.UnitGaussian((2, 3)).fit(np.ones((1, 2, 3)))
+
+
+def test_a_complex_residual_counts_by_its_absolute_value():
+    loss = operators.PhysicsLoss(lambda u, x: u * (3.0 + 4.0j), nn.mse)
+    assert abs(float(loss(lambda x: x, np.ones(3))) - 25.0) < 1e-6

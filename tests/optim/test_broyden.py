@@ -228,3 +228,16 @@ def test_on_a_gpu():
     for _ in range(150):
         optimizer.advance(hp.value_and_grad(rosenbrock))
     np.testing.assert_allclose(optimizer.parameters.to("cpu").numpy(), 1.0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"first_step": "a"}, "first_step='a'"), ({"first_step": np.inf}, "first_step=inf"), ({"wolfe": 3}, "wolfe=3"),
+])
+def test_options_of_other_kinds(options, message):
+    with pytest.raises(InputError, match=message):
+        SelfScaledBroyden(np.ones(2), **options)
+
+
+def test_nothing_to_optimise():
+    with pytest.raises(InputError, match="all arrays are empty"):
+        SelfScaledBroyden(np.ones(0))

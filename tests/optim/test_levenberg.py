@@ -213,3 +213,9 @@ def test_on_a_gpu() -> None:
         there.advance(Pointwise(wave, points))
         here.advance(part())
     assert np.isclose(there.value, here.value, rtol=1e-9)
+
+
+@pytest.mark.parametrize("function", [lambda p, r: hp.sum(p["a"] * r), lambda p, r: (p["a"] * r)[:1]])
+def test_rows_are_those_of_the_points(function):
+    with pytest.raises(ShapeError, match="a row for each point"):
+        LevenbergMarquardt({"a": np.array(1.0)}).advance(Pointwise(function, np.linspace(0.0, 1.0, 50)))

@@ -56,6 +56,19 @@ class Dose(PressureVelocity):
         return {**super().rate(vz, vx, p, buoyancy, bulk), "dose": 1.0 * p, "twice": 1.0 * dose}
 
 
+class Coupled(pde.Equation):
+    """Two fields of second order in time, of which one's second derivatives are read by both rates."""
+
+    fields: ClassVar[dict[str, pde.Field]] = {"p": pde.Field("Pa", time_order=2), "q": pde.Field("Pa", time_order=2)}
+    parameters: ClassVar[dict[str, str]] = {"speed": "m/s", "mix": "1"}
+
+    def rate(self, p, q, speed, mix):
+        return {"p": speed**2 * pde.laplace(p), "q": speed**2 * (pde.laplace(q) + mix * pde.derivative(p, -1, 2))}
+
+    def fastest(self, speed, mix):
+        return 1.2 * speed
+
+
 class Damped(PressureVelocity):
     """Pressure and velocity with a loss: p_t = -bulk div v - decay p. A field advanced in place has a parameter on its old value."""
 
@@ -100,6 +113,7 @@ class Case:
         samples = random.standard_normal((2, 3, steps)).astype(dtype)
         self.survey = pde.Survey(*places, pde.Wavelet(samples, step), source_field=fields[0], receiver_field=fields[1])
         scale = {"speed": 1500.0, "buoyancy": 1e-3, "bulk": 3e9, "decay": 20.0, "density": 1e3, "p_speed": 1700.0, "s_speed": 700.0}
+        scale["mix"] = 0.3
         values = [(scale[name] * (1.0 + 0.6 * random.random(shape))).astype(dtype) for name in equation.parameters]
         if "s_speed" in equation.parameters:  # water above
             values[list(equation.parameters).index("s_speed")][: shape[0] // 3] = 0.0

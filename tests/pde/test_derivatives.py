@@ -10,7 +10,7 @@ from hyperion import pde
 from hyperion.autograd import grad, hvp, jvp, vjp
 from hyperion.pde.storage import split
 from hyperion.testing import taylor_test
-from tests.pde.cases import Case, Damped, Dose, PressureVelocity, difference
+from tests.pde.cases import Case, Coupled, Damped, Dose, PressureVelocity, difference
 
 # White noise as wavelets: every frequency takes part.
 pytestmark = pytest.mark.filterwarnings("ignore::hyperion.errors.SamplingWarning")
@@ -52,6 +52,8 @@ def test_the_adjoint_is_exact_for_every_exact_storage(storage):
         (PLANE, 4, pde.CPML(width=5), {"equation": PressureVelocity(), "fields": ("p", "vx")}),
         (PLANE, 4, pde.CPML(width=5), {"equation": Dose(), "fields": ("p", "twice")}),
         (PLANE, 4, pde.CPML(width=5), {"equation": Damped(), "fields": ("p", "p")}),
+        (PLANE, 4, pde.CPML(width=5), {"equation": Coupled(), "fields": ("p", "q")}),
+        (PLANE, 4, pde.Sides(pde.CPML(width=5), top=pde.FreeSurface()), {"equation": Coupled(), "fields": ("p", "q")}),
         (PLANE, 4, pde.CPML(width=5), {"equation": pde.AcousticVariableDensity(), "fields": ("p", "p")}),
         (PLANE, 4, pde.Periodic(), {"equation": pde.AcousticVariableDensity(), "fields": ("vx", "vz")}),
         (PLANE, 4, pde.CPML(width=5), {"equation": pde.Elastic(), "fields": ("vz", "vx")}),

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import hyperion as hp
 from hyperion import pde
 from hyperion.errors import BoundaryError, InputError
 from tests.pde import oracles
@@ -93,6 +94,19 @@ def test_the_adjoint_is_exact_on_the_narrowest_grid(equation):
 )
 def test_the_adjoint_is_exact(boundary, options):
     assert mismatch(Case((37, 50), 4, boundary, **options)) < 1e-12
+
+
+@pytest.mark.parametrize(("equation", "side"), [(pde.AcousticVariableDensity(), pde.FreeSurface()), (pde.Elastic(), pde.Rigid())], ids=str)
+def test_second_derivatives_are_symmetric(equation, side):
+    case = Case((24, 37), 4, pde.Sides(pde.CPML(5), top=side), equation=equation, steps=15)
+    weights = case.random.standard_normal((2, 4, 15))
+
+    def loss(*args):
+        return hp.sum(hp.asarray(weights) * case.gathers(*args) ** 2)
+
+    u, v = case.directions(), case.directions()
+    one, other = (sum(np.vdot(h.numpy(), y) for h, y in zip(hp.hvp(loss, case.args, x), by, strict=True)) for x, by in ((u, v), (v, u)))
+    assert abs(one - other) < 1e-10 * abs(one)
 
 
 def test_pressure_is_zero_on_a_free_surface():

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from hyperion.autograd.batching import Batched, at_levels, levels, lower, wrap
 from hyperion.autograd.formulas import recording_whole, text_of
 from hyperion.autograd.graph import Anchor, Leaf, Node, recording, state
 from hyperion.autograd.ops.layers import affine
@@ -39,10 +40,21 @@ REALS = (np.dtype(np.float32), np.dtype(np.float64))
 
 def _plain(op: Primitive, xs: Sequence[Tensor], rests: Sequence[Any], options: dict[str, Any], orders: Orders) -> Any:
     """Return op(*xs) and a list of its coefficients, None where zero; rests: the coefficients of each input, None of a constant."""
+    parts = [None if rest is None else [rest[i] for i in range(sum(orders))] for rest in rests]
+    running = levels.running
+    if not any(isinstance(x, Batched) for x in (*xs, *rests)):
+        return _plain_parts(op, xs, parts, options, orders)
+    # Inside vmap: on the batches themselves, whose graph can be walked.
+    with at_levels(()):
+        lowered = [None if part is None else [lower(x, running) for x in part] for part in parts]
+        out, found = _plain_parts(op, [lower(x, running) for x in xs], lowered, options, orders)
+    return wrap(out, running), [None if x is None else wrap(x, running) for x in found]
+
+
+def _plain_parts(op: Primitive, xs: Sequence[Tensor], parts: Sequence[Any], options: dict[str, Any], orders: Orders) -> Any:
     places = [identity(x) if x.tracked and state.recording else Tensor(x.data, Anchor()) for x in xs]
     with recording(True):
         out = op(*places, **options)
-    parts = [None if rest is None else [rest[i] for i in range(sum(orders))] for rest in rests]
     found: list[Tensor | None] = []
     for start, order in zip(itertools.accumulate(orders, initial=0), orders, strict=False):
         known: dict[Node, Any] = {
