@@ -5,6 +5,7 @@ another dtype than float32 and float64, with gaps, or without a compiler.
 """
 
 import ctypes
+import importlib
 import itertools
 import math
 import warnings
@@ -13,7 +14,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.special
 
 from hyperion import config
 from hyperion.errors import CompilerError, SpeedWarning
@@ -213,15 +213,19 @@ def from_waves(waves: Any, basis: Any) -> Any:
 # What the kernels are tested against: `variants[name](*arguments)` must agree with `reference[name](*arguments)` for all `cases`.
 
 def _sigmoid(x: Any) -> Any:
-    return scipy.special.expit(x)
+    return importlib.import_module("scipy.special").expit(x)
+
+
+def _normal(x: Any) -> Any:
+    return importlib.import_module("scipy.special").ndtr(x)
 
 
 _VALUES: dict[str, Callable[..., Any]] = {
-    "none": lambda x: x, "gelu": lambda x: x * scipy.special.ndtr(x), "silu": lambda x: x * _sigmoid(x), "tanh": np.tanh,
+    "none": lambda x: x, "gelu": lambda x: x * _normal(x), "silu": lambda x: x * _sigmoid(x), "tanh": np.tanh,
     "relu": lambda x: np.maximum(x, 0),
 }
 _SLOPES: dict[str, Callable[..., Any]] = {
-    "none": np.ones_like, "gelu": lambda x: scipy.special.ndtr(x) + x * np.exp(-x * x / 2) / math.sqrt(2 * math.pi),
+    "none": np.ones_like, "gelu": lambda x: _normal(x) + x * np.exp(-x * x / 2) / math.sqrt(2 * math.pi),
     "silu": lambda x: _sigmoid(x) + x * _sigmoid(x) * (1 - _sigmoid(x)), "tanh": lambda x: 1 - np.tanh(x) ** 2,
     "relu": lambda x: (x > 0).astype(x.dtype),
 }

@@ -233,7 +233,7 @@ def test_profiles_are_ordered_by_distance():
     """The one fact about layers that kernels rely on: memory variables and coefficients vanish outside the slabs."""
     layer = pde.CPML(width=3)
     for name in ("a0node", "b0node", "a0half", "b0half"):
-        line = layer.profile(name, 20, 10.0, 1e-3, 3000.0)
+        line = layer.profile(name, 0, (20,), 10.0, 1e-3, 3000.0)
         assert not line[3:-4].any() and line[0] != 0.0 and line[-1] != 0.0
         if name.startswith("b"):
             assert all(0.0 < a <= b for a, b in pairwise(line[:3])) and (line <= 1.0).all()
