@@ -124,7 +124,7 @@ def main(run, config):
             run.checkpoint(trainer.state_dict)
     run.checkpoint(trainer.state_dict, every=0.0)
 
-    grids, shown = {}, None
+    grids, found = {}, []
     for every in sorted({refine, 1}, reverse=True):
         part = (unseen, slice(None), slice(None, None, every), slice(None, None, every))
         answers = operators.predict(model, np.ascontiguousarray(a[part]), max(1, config.batch * every ** 2 // refine ** 2))
@@ -132,12 +132,13 @@ def main(run, config):
         grids[f"{u[part].shape[2]} x {u[part].shape[3]}"] = errors
         run.log(f"{list(grids)[-1]} nodes: relative L2 error {errors.mean():.5f}, worst {errors.max():.5f}")
         run.facts[f"relative L2 error on {list(grids)[-1]} nodes"] = float(errors.mean())
-        shown = (a[part][:, 0], u[part][:, 0], answers[:, 0], errors) if shown is None else shown
+        found.append((a[part][:, 0], u[part][:, 0], answers[:, 0], errors))
     run.facts["published: Li et al. 2021, section 5.2, 85 x 85 nodes, 1000 examples, 500 epochs"] = 0.0108
     rows = trainer.history()
     run.facts["parameters"] = sum(p.size for p in model.parameters())
     run.facts["seconds a step"] = float(np.median([row["seconds"] for row in rows]))
     run.results.write("training/loss", [row["loss"] for row in rows], "", (io.Axis("step"),))
+    shown = found[0]
     run.results.write("test/error", shown[3], "", (io.Axis("example"),))
     for name, values in (("permeability", shown[0]), ("pressure", shown[1]), ("prediction", shown[2])):
         run.results.write(f"test/{name}", values, "", (io.Axis("example"), io.Axis("y", "", 1.0), io.Axis("x", "", 1.0)))
@@ -161,7 +162,7 @@ def show(permeability, truth, answers, errors):
             panel.set_title(title, fontsize=9)
             if title != "permeability":
                 bar = figure.colorbar(image, ax=panel, shrink=0.8)
-                bar.formatter.set_powerlimits((-2, 2))
+                bar.ax.ticklabel_format(scilimits=(-2, 2))
         panels[row, 0].set_ylabel(name)
     return figure
 

@@ -95,7 +95,7 @@ def main(run, config):
             run.checkpoint(trainer.state_dict)
     run.checkpoint(trainer.state_dict, every=0.0)
 
-    shown = None
+    found = []
     for every in sorted({config.refine, 1}, reverse=True):
         part = np.ascontiguousarray(fine[..., ::every, ::every])
         answers = operators.predict(model, part[:, :config.given], max(1, config.batch * every**2 // config.refine**2))
@@ -103,7 +103,7 @@ def main(run, config):
         points = f"{part.shape[2]} x {part.shape[3]} points"
         run.log(f"{points}: relative L2 error {errors.mean():.5f}, worst {errors.max():.5f}")
         run.facts[f"relative L2 error on {points}"] = float(errors.mean())
-        shown = (part, answers, errors) if shown is None else shown
+        found.append((part, answers, errors))
     run.facts["published: Li et al. 2021, section 5.3, viscosity 1e-3, 64 x 64 points, 1000 examples, FNO-2D"] = 0.0128
     run.facts["published: Li et al. 2021, section 5.3, viscosity 1e-3, 64 x 64 points, 1000 examples, FNO-3D"] = 0.0086
     rows = trainer.history()
@@ -112,11 +112,12 @@ def main(run, config):
     run.results.write("training/loss", [row["loss"] for row in rows], "", (io.Axis("step"),))
     axes = (io.Axis("example"), io.Axis("time", "", 1.0, config.given + 1.0), io.Axis("y", "", 1.0 / config.resolution),
             io.Axis("x", "", 1.0 / config.resolution))
-    run.results.write("test/prediction", shown[1][:10], "", axes)
-    run.results.write("test/truth", shown[0][:10, config.given:], "", axes)
-    run.results.write("test/error", shown[2], "", (io.Axis("example"),))
-    run.figure(show(*shown, config), "forecasts")
-    run.figure(course(rows, shown[1], shown[0][:, config.given:], config), "training")
+    part, answers, errors = found[0]
+    run.results.write("test/prediction", answers[:10], "", axes)
+    run.results.write("test/truth", part[:10, config.given:], "", axes)
+    run.results.write("test/error", errors, "", (io.Axis("example"),))
+    run.figure(show(part, answers, errors, config), "forecasts")
+    run.figure(course(rows, answers, part[:, config.given:], config), "training")
 
 
 def show(flow, answers, errors, config):
