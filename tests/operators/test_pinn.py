@@ -442,6 +442,150 @@ def test_conditions_that_cannot_be():
         Side(x=1, y=2)
 
 
+def test_gradients_with_respect_to_points_see_functions_of_them():
+    """Of the equation's parameters and of what conditions give: against differences, forward and backward, first and second."""
+    def function(x, t):
+        return hp.sin(2.0 * x) * hp.exp(t)
+
+    def diffusivity(x, t):
+        return 1.0 + x ** 2 * t
+
+    def rim(x, t):
+        return hp.cos(x) + x * t ** 2
+
+    def start(x):
+        return hp.cos(x)
+
+    conditions = [Initial(u=start), Dirichlet(u=rim), Neumann(u=rim), Robin(2.0, 1.0, u=rim)]
+    pinn = PINN(pde.Heat(), Box(x=(0, 1), t=(0, 1)), Solution(function), conditions, scaled=False, diffusivity=diffusivity)
+    batch = pinn.batch(equation=6, initial=6, dirichlet=6, neumann=6, robin=6)
+    for name, rows in batch.items():
+        def total(points, name=name, rows=rows):
+            return hp.sum(pinn._term(name)(pinn, {**rows, "points": points}) ** 2)
+
+        def drawn(points, name=name, rows=rows):                # rows as a batch has them: numbers at these points
+            x, t = hp.asarray(points[:, :1]), hp.asarray(points[:, 1:])
+            given = {"diffusivity": diffusivity(x, t)} if name == "equation" else {"values": start(x) if name == "initial" else rim(x, t)}
+            return float(hp.sum(pinn._term(name)(pinn, {**rows, **given, "points": hp.asarray(points)}) ** 2))
+
+        x = rows["points"].numpy()
+        direction = np.random.default_rng(0).normal(size=x.shape)
+        expected = (drawn(x + 1e-5 * direction) - drawn(x - 1e-5 * direction)) / 2e-5
+        backward = float(hp.sum(hp.grad(total)(rows["points"]) * direction))
+        forward = float(hp.jvp(total, (rows["points"],), (hp.asarray(direction),))[1])
+        assert backward == pytest.approx(expected, rel=1e-7), name
+        assert forward == pytest.approx(backward, rel=1e-12), name
+        if name == "equation":
+            alone = hp.grad(lambda points: hp.sum(pinn.residual(points) ** 2))(rows["points"])
+            assert float(hp.sum(alone * direction)) == pytest.approx(backward, rel=1e-12)
+            each = hp.vmap(hp.grad(lambda row: hp.sum(pinn.residual(row[None]) ** 2)))(rows["points"])
+            np.testing.assert_allclose(each.numpy(), alone.numpy(), rtol=1e-12)
+    poisson = PINN(pde.Poisson(), Box(x=(0, 1)), Solution(lambda x: 0.0 * x), source=lambda x: x ** 3)
+    size = abs(float(hp.grad(hp.grad(lambda x: hp.sum(poisson.residual(x[None, None]))))(hp.asarray(0.5, dtype="float64"))))
+    assert size == pytest.approx(3.0, rel=1e-12)                # 6 x
+
+
+def test_functions_in_numpy_are_refused_where_points_are_differentiated():
+    for source in (lambda x: np.sin(x), lambda x: np.interp(x, [0.0, 1.0], [0.0, 1.0])):
+        pinn = PINN(pde.Poisson(), Box(x=(0, 1)), nn.MLP([1, 4, 1], dtype="float64"), [Dirichlet(u=lambda x: np.cos(x))], source=source)
+        x = hp.asarray([[0.5]], dtype="float64")
+        assert pinn.residual(x).shape == (1, 1)
+        with pytest.raises(InputError, match=r"PINN\(source\): its function does not take Tensors .* hp.sin instead of np.sin"):
+            hp.grad(lambda q, pinn=pinn: hp.sum(pinn.residual(q)))(x)
+        rows = pinn.batch(equation=3, dirichlet=2)["dirichlet"]
+        with pytest.raises(InputError, match=r"Dirichlet\(u\): its function does not take Tensors"):
+            hp.grad(lambda q, pinn=pinn, rows=rows: hp.sum(pinn.soft["dirichlet"].residual(pinn, {**rows, "points": q})))(rows["points"])
+
+
+def test_periods_need_two_ends_that_are_alike():
+    def made(domain, variable="x"):
+        return PINN(pde.Poisson(), domain, nn.MLP([domain.ndim, 4, 1], dtype="float64"), [Periodic(variable)], source=1.0)
+
+    with pytest.raises(InputError, match=r"periodic x at Side\(x=-1\).* has no such boundary"):
+        made(Disc((0, 0), 1))
+    l_shape = operators.Polygon([(0, 0), (1, 0), (1, -1), (-1, -1), (-1, 1), (0, 1)])
+    with pytest.raises(InputError, match=r"Periodic\('x'\): the ends of Polygon of 6 corners are not alike, x=1, y=.* is not on its"):
+        made(l_shape)
+    narrowing = operators.Polygon([(0, 0), (1, -1), (1, 2), (0, 1)])            # the upper end is the longer one
+    with pytest.raises(InputError, match="are not alike, x=0, y="):
+        made(narrowing)
+    made(Disc((0, 0), 1) * Interval(z=(0, 2)), "z")
+    sheared = operators.Polygon([(0, 0), (2, 0), (2, 1), (1, 3), (0, 1)])
+    holed = Box(x=(0, 2), y=(0, 1)) - Disc((1, 0.5), 0.25) - Box(x=(0.2, 0.3), y=(0.2, 0.8))
+    for domain in (sheared, holed):                     # holes have sides that face down, too: no ends
+        rows = made(domain).batch(equation=5)["periodic x"]
+        points, opposite = rows["points"].numpy(), rows["opposite"].numpy()
+        assert not points[:, 0].any() and np.all(opposite[:, 0] == 2.0) and np.array_equal(points[:, 1], opposite[:, 1])
+        assert domain.contains(opposite).all()
+
+
+def test_boundaries_of_any_domain_can_be_observed_and_contradict():
+    square = operators.Polygon([(0, 0), (1, 0), (1, 1), (0, 1)])
+    network = nn.MLP([2, 4, 1], dtype="float64")
+    for domain in (square, Disc((0.1, 0.2), 0.3), Box(x=(0, 1), y=(0, 1)) - Disc((0.3, 0.4), 0.2)):
+        points = domain.boundary(40)[0]
+        pinn = PINN(pde.Poisson(), domain, network, [Observed(points, u=np.ones(40))], source=1.0)
+        assert len(pinn.soft["observed"].points) == 40
+        with pytest.raises(InputError, match="is outside"):
+            PINN(pde.Poisson(), domain, network, [Observed([[2.0, 0.0]], u=[1.0])], source=1.0)
+    with pytest.raises(InputError, match="contradict: at x=1, y="):
+        PINN(pde.Poisson(), square, network, [Dirichlet(Side(x=1), u=0.0), Dirichlet(lambda x: x > 0.999, u=1.0)], source=1.0)
+    with pytest.raises(InputError, match="contradict: at x=1, y=1"):
+        PINN(pde.Poisson(), square, network, [Dirichlet(Side(x=1), u=0.0), Dirichlet(Side(y=1), u=1.0)], source=1.0)
+
+
+def test_values_that_are_trained_are_refused_in_conditions():
+    for value in (Positive(1.0), nn.parameter(1.0, "float64")):
+        with pytest.raises(InputError, match=r"Dirichlet\(u\): a (Positive|Tensor) that is trained"):
+            PINN(pde.Poisson(), Box(x=(0, 1)), nn.MLP([1, 4, 1]), [Dirichlet(u=value)], source=1.0).batch(equation=5)
+
+
+def test_what_conditions_and_weights_cannot_be_is_said_when_the_pinn_is_made():
+    class Growth(pde.Equation):
+        """u_t = rate u."""
+
+        fields: ClassVar = {"u": pde.Field("m", time_order=1)}
+        parameters: ClassVar = {"factor": "1/s"}
+
+        def rate(self, u, factor):
+            return factor * u
+
+    def made(*conditions, **options):
+        return PINN(pde.Heat(), Box(x=(0, 1), t=(0, 1)), nn.MLP([2, 4, 1]), conditions, **{"diffusivity": 1.0, **options})
+
+    with pytest.raises(InputError, match="got a Initial; give a list"):
+        PINN(pde.Heat(), Box(x=(0, 1), t=(0, 1)), nn.MLP([2, 4, 1]), Initial(u=0.0), diffusivity=1.0)
+    for where in (Side(x=0.5), lambda x: x > 2.0):
+        with pytest.raises(InputError, match="has no such boundary"):
+            made(Dirichlet(where, u=0.0))
+    for hard in (False, True):
+        for kind in (Initial, Dirichlet):
+            with pytest.raises(InputError, match=rf"{kind.__name__}\(u\): is nan"):
+                made(kind(u=np.nan, hard=hard))
+            with pytest.raises(InputError, match=rf"{kind.__name__}\(u\): 'abc' is no number"):
+                made(kind(u="abc", hard=hard))
+    with pytest.raises(ShapeError, match=r"Neumann\(u\): gives 3 values"):
+        made(Neumann(u=[1.0, 2.0, 3.0]))
+    for wrong in (np.nan, "a"):
+        with pytest.raises(InputError, match=r"Robin.*give two finite numbers"):
+            Robin(wrong, 1.0, u=0.0)
+    with pytest.raises(InputError, match="has no points; leave"):
+        made(Observed(np.zeros((0, 2)), u=[]))
+    for wrong in (-1.0, np.nan, "a"):
+        with pytest.raises(InputError, match=r"PINN\(weights\): 'equation' has .* finite number, 0 or more"):
+            made(weights={"equation": wrong})
+    with pytest.raises(InputError, match=r"PINN\(diffusivity='a'\): give a number"):
+        made(diffusivity="a")
+    for points, said in ((np.full((3, 2), np.nan), "outside"), ([[2.0, 0.5]], "outside"), (np.zeros((0, 2)), "there are none")):
+        with pytest.raises(InputError, match=said):
+            made().batch(points=points)
+    rounded = np.float32(made().domain.boundary(50)[0] - 1e-8)
+    assert made().batch(points=rounded)["equation"]["points"].shape == (50, 2)
+    assert Side(x=np.float32(1)).value == Side(x=np.int64(1)).value == 1.0 and float(Positive(np.float32(0.5)).value()) == 0.5
+    steady = PINN(Growth(), Box(x=(0, 1), t=(0, 1)), nn.MLP([2, 4, 1]), [Periodic("x")], factor=1.0)     # no derivative in space
+    assert steady.residuals(steady.batch(equation=4))["periodic x"].shape == (100, 1)
+
+
 def test_contradictions_are_found_and_agreement_is_not():
     line = Box(x=(-1, 1), t=(0, 1))
 
@@ -460,6 +604,16 @@ def test_contradictions_are_found_and_agreement_is_not():
         made(Dirichlet(Side(x=0), u=0.0), Dirichlet(Side(y=0), u=1.0), domain=Box(x=(0, 1), y=(0, 1), t=(0, 1)))
     with pytest.raises(InputError, match="contradict"):
         made(Initial(u=lambda x, y: x), Dirichlet(u=0.0), domain=Disc((0, 0), 1) * Interval(t=(0, 1)))
+    with pytest.raises(InputError, match="'neumann' and 'neumann 2' contradict: at x=1"):
+        made(Neumann(Side(x=1), u=0.0), Neumann(Side(x=1), u=1.0))
+    with pytest.raises(InputError, match="contradict: at x=1"):
+        made(Neumann(Side(x=1), u=0.0), Neumann(u=1.0))
+    with pytest.raises(InputError, match="'dirichlet' and, at the opposite end of 'periodic x', 'dirichlet 2' contradict: at x=-1"):
+        made(Dirichlet(Side(x=-1), u=0.0), Dirichlet(Side(x=1), u=1.0), Periodic("x"))
+    with pytest.raises(InputError, match="at the opposite end of 'periodic x', 'dirichlet' contradict"):
+        made(Dirichlet(u=lambda x: x), Periodic("x"))
+    made(Dirichlet(u=lambda x, t: x ** 2 + t), Periodic("x"))
+    made(Neumann(Side(x=1), u=0.0), Neumann(Side(y=1), u=1.0), domain=Box(x=(0, 1), y=(0, 1), t=(0, 1)))
     made(Initial(u=lambda x: 1 - x ** 2), Dirichlet(u=0.0), Dirichlet(Side(x=1), u=lambda t: 0.0 * t))
     made(Dirichlet(Side(x=-1), u=0.0), Dirichlet(Side(x=1), u=1.0), Neumann(u=0.0))
     made(Initial(u=1.0), Dirichlet(lambda t: t > 0.01, u=0.0))
@@ -538,8 +692,8 @@ def test_hard_conditions_around_a_disc_and_their_refusals():
         PINN(pde.Poisson(), ring, net, [Dirichlet(u=0.0, hard=True)], source=1.0)
     with pytest.raises(InputError, match="cannot be made exact"):
         PINN(pde.Poisson(), Box(x=(0, 1), y=(0, 1)), net, [Dirichlet(lambda x: x > 0.5, u=0.0, hard=True)], source=1.0)
-    with pytest.raises(InputError, match="is no side"):
-        PINN(pde.Poisson(), Box(x=(0, 1), y=(0, 1)), net, [Dirichlet(Side(x=0.5), u=0.0, hard=True)], source=1.0)
+    with pytest.raises(InputError, match="is no side"):                     # near enough to be meant, but not the number itself
+        PINN(pde.Poisson(), Box(x=(0, 1), y=(0, 1)), net, [Dirichlet(Side(x=1.0 - 1e-12), u=0.0, hard=True)], source=1.0)
     with pytest.raises(InputError, match="its rate alone"):
         PINN(pde.Acoustic(), PLANE, nn.MLP([3, 5, 1]), [Initial(p_t=0.0, hard=True)], speed=1.0)
     with pytest.raises(InputError, match=r"hp\.sin instead of np\.sin"):
@@ -556,6 +710,10 @@ def test_an_ansatz_of_ones_own():
     np.testing.assert_allclose(pinn([[0.3, 0.0], [-1.0, 0.7]]).detach().numpy()[:, 0], [np.cos(0.15 * np.pi), 0.0], atol=1e-14)
     with pytest.raises(InputError, match="must be among u, x, t"):
         PINN(pde.Heat(), Box(x=(-1, 1), t=(0, 1)), nn.MLP([2, 5, 1]), ansatz=lambda v: v, diffusivity=1.0)
+    with pytest.raises(InputError, match=r"hp\.sin instead of np\.sin"):
+        PINN(pde.Heat(), Box(x=(-1, 1), t=(0, 1)), nn.MLP([2, 5, 1]), ansatz=lambda u, x: np.sin(x) * u, diffusivity=1.0)
+    with pytest.raises(InputError, match=r"PINN\(ansatz\): returns v; the fields are u"):
+        PINN(pde.Heat(), Box(x=(-1, 1), t=(0, 1)), nn.MLP([2, 5, 1]), ansatz=lambda u, x: {"v": u}, diffusivity=1.0)
     with pytest.raises(InputError, match=r"fields have shape \(2, 3\)"):
         PINN(pde.Heat(), Box(x=(-1, 1), t=(0, 1)), nn.MLP([2, 5, 1]), ansatz=lambda u: hp.concat([u, u, u], axis=-1), diffusivity=1.0)
 

@@ -59,6 +59,27 @@ def test_boundaries_have_outward_normals_and_the_right_size(name, sampler):
     assert found == pytest.approx(size, rel=1e-2)
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_a_boundary_belongs_to_its_domain(name):
+    domain = CASES[name][0]
+    points, normals = domain.boundary(400, Random(), hp.random.Generator(5))
+    assert domain.contains(points).all()
+    assert not domain.contains(points + 1e-6 * normals).any()
+
+
+def test_corners_belong_and_what_was_taken_away_does_not():
+    square = Polygon([(0, 0), (1, 0), (1, 1), (0, 1)])
+    edges = np.array([[1, 0.5], [0.5, 1], [0, 0.5], [0.5, 0], *square.corners])
+    assert square.contains(edges).all() and (square * Interval(t=(0, 1))).contains(np.insert(edges, 2, 1.0, axis=1)).all()
+    assert L_SHAPE.contains(L_SHAPE.corners).all() and not L_SHAPE.contains([[1e-6, 1e-6]]).any()
+    frame = Box(x=(-1, 3), y=(-1, 2)) - (Box(x=(0, 1), y=(0, 1)) | Box(x=(1, 2), y=(0, 1)))     # two holes that touch are one
+    assert frame.contains([[0, 0.5], [1, 0], [2, 1], [-1, 2]]).all() and not frame.contains([[1, 0.5], [0.5, 0.5]]).any()
+    corner = Box(x=(-1, 3), y=(-1, 3)) - (Box(x=(0, 1), y=(0, 2)) | Box(x=(1, 2), y=(0, 1)))    # its re-entrant corner is an edge
+    assert corner.contains([[1, 1]]).all() and not corner.contains([[1, 0.5]]).any()
+    small = Box(x=(0, 1e6), t=(0, 1e-3))                                    # each variable has its own rounding
+    assert not small.contains([[0.5, 1.001e-3]]).any()
+
+
 def test_a_boundary_is_sampled_by_length():
     points, _ = RING.boundary(600)
     inner = np.hypot(*points.T) < 1.5
@@ -166,3 +187,23 @@ def test_windows_of_time():
         points = part.interior(50)
         t = domain.names.index("t")
         assert (points[:, t] >= 1.0).all() and (points[:, t] <= 2.0).all() and domain.contains(points).all()
+
+
+def test_numbers_of_numpy_and_values_of_the_wrong_kind():
+    assert Disc((0, 0), np.float32(2.0)).measure == Disc((0, 0), 2.0).measure
+    closed = Polygon([(0, 0), (1, 0), (1, 0), (1, 1), (0, 1), (0, 0)])              # repeated corners, and a closed list
+    assert closed.measure == 1.0 and len(closed.corners) == len(closed.faces) == 4
+    assert closed.boundary(40)[0].shape == (40, 2) and closed.contains(closed.corners).all()
+    for wrong in ("sobol", Sobol):
+        with pytest.raises(InputError, match="give a sampler such as"):
+            closed.interior(10, wrong)
+    with pytest.raises(InputError, match="generator 3; give"):
+        closed.boundary(10, generator=3)
+    with pytest.raises(InputError, match="give two numbers; Ball takes three"):
+        Disc(3, 1)
+    with pytest.raises(InputError, match="is no array of numbers"):
+        Polygon([(0, 0), (1, 0), (1,)])
+    with pytest.raises(InputError, match="is no array of numbers"):
+        Ball("abc", 1.0)
+    with pytest.raises(InputError, match="two different names"):
+        Polygon([(0, 0), (1, 0), (1, 1)], names=None)

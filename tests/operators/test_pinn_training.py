@@ -5,7 +5,7 @@ import pytest
 
 import hyperion as hp
 from hyperion import io, nn, operators, optim, pde
-from hyperion.errors import InputError
+from hyperion.errors import InputError, NonFiniteError
 from hyperion.operators import PINN, Box, Dirichlet, Initial, Observed, PINNTrainer, Points, Positive, TimeMarching
 
 
@@ -134,6 +134,23 @@ def test_adaptive_points_go_where_the_residual_is():
     assert np.array_equal(own, Points(pinn, equation=200).batch["equation"]["points"].numpy())
 
 
+def test_refined_points_keep_the_first_ones_and_their_number():
+    pinn = PINN(pde.Poisson(), Box(x=(0, 1), y=(0, 1)), nn.MLP([2, 4, 1], dtype="float64"), source=1.0)
+    for equation, most in ((100, 100), (100, 60)):
+        with pytest.raises(InputError, match=f"most={most} leaves no room .* the first 100"):
+            Points(pinn, every=1, adaptive=operators.ResidualRefinement(add=10, most=most, pool=100), equation=equation)
+    points = Points(pinn, operators.Grid(), every=1, adaptive=operators.ResidualRefinement(add=15, most=111, pool=400), equation=89)
+    first = points.batch["equation"]["points"].numpy()
+    assert len(first) == 81                                     # a grid has fewer points than were asked for
+    for count in (81, 96, 111, 111, 111):
+        batch, = next(points)
+        assert len(batch["equation"]["points"]) == count
+    assert np.array_equal(batch["equation"]["points"].numpy()[:81], first)
+    last = batch["equation"]["points"].numpy()[-15:]
+    batch, = next(points)
+    assert np.array_equal(batch["equation"]["points"].numpy()[-30:-15], last)       # the oldest added ones have left
+
+
 @pytest.mark.parametrize("hard", [True, False])
 def test_time_marching(hard):
     pinn = heat(hard, time=1.0, weights={} if hard else {"initial": 10.0})
@@ -173,6 +190,11 @@ def test_time_marching_keeps_what_was_observed_in_each_window():
                 [Initial(u=0.0), Observed([[0.5, 0.1], [0.5, 0.2], [0.5, 0.9]], u=[1.0, 2.0, 3.0])], diffusivity=1.0)
     first, second = list(TimeMarching(pinn, [0.0, 0.5, 1.0]))
     assert [len(window.soft["observed"].points) for window in (first, second)] == [2, 1]
+    pinn = PINN(pde.Heat(), Box(x=(0, 1), t=(0, 2)), nn.MLP([2, 4, 1]), [Initial(u=0.0), Observed([[0.5, 1.5]], u=[1.0])],
+                weights={"initial": 3.0, "observed": 7.0}, diffusivity=1.0)
+    first, second = list(TimeMarching(pinn, [0.0, 1.0, 2.0]))               # nothing was observed in the first
+    assert first.weights == {"equation": 1.0, "initial": 3.0}
+    assert second.weights == {"equation": 1.0, "initial": 3.0, "observed": 7.0} == pinn.weights
 
 
 def test_unknown_coefficients_are_found():
@@ -224,9 +246,43 @@ def test_what_cannot_be():
     bare = PINN(pde.Heat(), Box(x=(0, 1), t=(0, 1)), nn.MLP([2, 2, 1]), diffusivity=1.0)
     with pytest.raises(InputError, match="no Initial"):
         TimeMarching(bare, [0, 1])
+    with pytest.raises(InputError, match="give numbers, the ends"):
+        TimeMarching(pinn, ["a", 1])
     marching = TimeMarching(pinn, [0, 0.2])
     with pytest.raises(InputError, match="0 of 1 windows"):
         marching([[0.5, 0.1]])
     marching.begin()
     with pytest.raises(InputError, match="all 1 windows"):
         marching.begin()
+
+
+def test_values_of_the_wrong_kind_are_named():
+    pinn, states = heat(), {}
+    points, adam = Points(pinn, equation=10), optim.Adam(pinn, lr=1e-3)
+    with pytest.raises(InputError, match=r"points\): got a PINN; give Points"):
+        PINNTrainer(pinn, adam, pinn)
+    with pytest.raises(InputError, match=r"balance='ntk'\): give None or a Balance, such as NTK"):
+        PINNTrainer(pinn, adam, points, balance="ntk")
+    with pytest.raises(InputError, match=r"causal=1\.0\): give None or a CausalWeights"):
+        PINNTrainer(pinn, adam, points, causal=1.0)
+    with pytest.raises(InputError, match=r"slices lie from 5 to 10, the time of the equation from 0 to 0\.2"):
+        PINNTrainer(pinn, adam, points, causal=operators.CausalWeights(5, 10))
+    with pytest.raises(InputError, match=r"pool=50\)\): 100 points are to be chosen"):
+        Points(pinn, every=1, adaptive=operators.ResidualDensity(pool=50), equation=100)
+    for balance in (None, operators.GradientNorm()):
+        trainer = PINNTrainer(pinn, optim.Adam(pinn, lr=1e-3), points, balance=balance)
+        states[balance is None] = trainer.state_dict()
+    with pytest.raises(InputError, match=r"made with balance"):
+        PINNTrainer(pinn, adam, points).load_state_dict(states[False])
+    with pytest.raises(InputError, match=r"made without balance"):
+        PINNTrainer(pinn, adam, points, balance=operators.GradientNorm()).load_state_dict(states[True])
+
+
+def test_a_residual_that_is_not_finite_chooses_no_points():
+    pinn = heat()
+    points = Points(pinn, every=1, adaptive=operators.ResidualDensity(pool=50), equation=20)
+    next(points)
+    for x in pinn.parameters():
+        x.assign(np.nan * x.detach())
+    with pytest.raises(NonFiniteError, match="the residual is nan at"):
+        next(points)

@@ -1,5 +1,6 @@
 """What sets the weights of a PINN's loss while it is trained: of its terms, of slices of time, of single points."""
 
+import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -207,7 +208,7 @@ class CausalWeights:
         if not -math.inf < start < end < math.inf:
             raise InputError(f"CausalWeights(start={start!r}, end={end!r}): must be two times, the first before the second")
         given = tuple(float(value) for value in tolerances)
-        if not given or given[0] <= 0.0 or any(not a < b < math.inf for a, b in zip(given, given[1:], strict=False)):
+        if not given or given[0] <= 0.0 or any(not a < b < math.inf for a, b in itertools.pairwise(given)):
             raise InputError(f"CausalWeights(tolerances={tolerances!r}): must be numbers above 0, each larger than the one before")
         self.start, self.end, self.slices = float(start), float(end), as_count(slices, "CausalWeights(slices)")
         self.tolerances, self.threshold = given, as_fraction(threshold, "CausalWeights(threshold)")

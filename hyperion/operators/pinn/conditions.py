@@ -4,6 +4,7 @@ A condition chooses rows: points with what is known there. Its residual is zero 
 a function of the variables: `Dirichlet(Side(x=-1), u=lambda t: hp.sin(t))`.
 """
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +17,7 @@ from hyperion.autograd.random import Generator
 from hyperion.errors import InputError, ShapeError, nearest
 from hyperion.operators.pinn.domains import Domain
 from hyperion.operators.pinn.samplers import Sampler
-from hyperion.operators.pinn.values import called, named_arguments, values_at
+from hyperion.operators.pinn.values import NUMBER, Given, called, named_arguments, traced_values, values_at
 from hyperion.pde.equation import Equation
 
 __all__ = ["Condition", "Dirichlet", "Initial", "Neumann", "Observed", "Periodic", "Robin", "Side"]
@@ -32,7 +33,7 @@ class Side:
     """
 
     def __init__(self, **where: float):
-        if len(where) != 1 or not all(isinstance(v, int | float) for v in where.values()):
+        if len(where) != 1 or not all(isinstance(v, NUMBER) for v in where.values()):
             raise InputError(f"Side({', '.join(where)}): give one variable and its value on that side, such as Side(x=-1)")
         ((self.name, value),) = where.items()
         self.value = float(value)
@@ -69,7 +70,7 @@ class Condition(ABC):
         """Return (rows, fields): zero where the condition holds; row i depends on row i alone."""
 
     def values(self, domain: Domain, points: np.ndarray) -> dict[str, np.ndarray]:
-        """Return what the fields are at points where it holds, if it gives values of fields themselves."""
+        """Return what the fields, or for Neumann their slopes, are at points where it holds; nothing if it does not tell."""
         return {}
 
     def covers(self, domain: Domain, points: np.ndarray) -> np.ndarray:
@@ -86,6 +87,11 @@ def check_fields(given: Mapping[str, Any], equation: Equation, what: str) -> Non
             raise InputError(f"{what}: {type(equation).__name__} has no field {name!r}; {nearest(name, equation.fields)}")
 
 
+def _few(domain: Domain) -> int:
+    """Return how many points of a boundary are looked at before training."""
+    return max(64, len(domain.faces))
+
+
 def _columns(given: Mapping[str, Any], fields: Mapping[str, Any]) -> list[int]:
     order = list(fields)
     return [order.index(name) for name in given]
@@ -96,6 +102,13 @@ def _chosen(values: Tensor, columns: list[int]) -> Tensor:
     if columns == list(range(values.shape[-1])):
         return values
     return hp.stack([values[..., k] for k in columns], axis=-1)
+
+
+def _known(given: Mapping[str, Any], pinn: Any, rows: Mapping[str, Tensor], what: str) -> Tensor:
+    """Return the values in rows; where derivatives are taken with respect to the points, with those of the functions given."""
+    if not rows["points"].tracked:
+        return rows["values"]
+    return hp.concat([traced_values(value, pinn.domain, rows["points"], f"{what}({name})") for name, value in given.items()], axis=-1)
 
 
 class Initial(Condition):
@@ -115,7 +128,7 @@ class Initial(Condition):
             raise InputError("Initial(points=..., hard=True): a hard condition needs functions, values between the points are not known")
 
     def check(self, domain: Domain, equation: Equation) -> None:
-        """Refuse a domain without time, unknown fields, and rates of fields of first order in time."""
+        """Refuse a domain without time, unknown fields, rates of fields of first order in time, and values that are no numbers."""
         if "t" not in domain.names:
             raise InputError(f"Initial(...): {domain!r} has no time; give it a variable t, or leave the condition out")
         self.fixed = {"t": float(domain.lower[domain.names.index("t")])}
@@ -128,6 +141,7 @@ class Initial(Condition):
             if self.points.ndim != 2 or self.points.shape[1] != domain.ndim - 1:
                 raise ShapeError(f"Initial(points of shape {self.points.shape}): must be (n, {domain.ndim - 1}), columns "
                                  f"{', '.join(domain.space)}")
+        self.rows(domain, _few(domain), None, None)
 
     def rows(self, domain: Domain, count: int, sampler: Sampler | None, generator: Generator | None) -> Rows:
         """Return points at the first moment with values."""
@@ -140,18 +154,22 @@ class Initial(Condition):
         else:
             points, _ = domain.surface(count, sampler, generator, lambda p, n: (n[:, t] < -0.5) & (
                 np.abs(p[:, t] - self.fixed["t"]) <= 1e-9 * domain.sides[t]), "Initial")
-        given = {**self._own, **{f"{name}_t": value for name, value in self._rates.items()}}
+        given = self._given()
         return {"points": points, "values": np.stack([values_at(v, domain, points, f"Initial({k})") for k, v in given.items()], axis=1)}
+
+    def _given(self) -> dict[str, Any]:
+        return {**self._own, **{f"{name}_t": value for name, value in self._rates.items()}}
 
     def residual(self, pinn: Any, rows: Mapping[str, Tensor]) -> Tensor:
         """Return the fields, then the rates, minus their values."""
         own, rates = self._order
+        known = rows["values"] if self.points is not None else _known(self._given(), pinn, rows, "Initial")
         if not rates:
-            return _chosen(pinn(rows["points"]), own) - rows["values"]
+            return _chosen(pinn(rows["points"]), own) - known
         still, along = (0,) * pinn.domain.ndim, pinn.axis_of("t")
         found = pinn.derivatives(rows["points"], [still, along])
         parts = ([_chosen(found[still], own)] if own else []) + [_chosen(found[along], rates)]
-        return (parts[0] if len(parts) == 1 else hp.concat(parts, axis=-1)) - rows["values"]
+        return (parts[0] if len(parts) == 1 else hp.concat(parts, axis=-1)) - known
 
     def values(self, domain: Domain, points: np.ndarray) -> dict[str, np.ndarray]:
         """Return the fields at points of the first moment."""
@@ -170,7 +188,7 @@ class _OnBoundary(Condition):
         self.fixed = {where.name: where.value} if isinstance(where, Side) else {}
 
     def check(self, domain: Domain, equation: Equation) -> None:
-        """Refuse fields and variables that are not there."""
+        """Refuse fields, variables and sides that are not there, and values that are no numbers."""
         what = type(self).__name__
         check_fields(self.fields, equation, what)
         self._order = _columns(self.fields, equation.fields)
@@ -180,6 +198,7 @@ class _OnBoundary(Condition):
                 raise InputError(f"{what}({self.where!r}): the first moment is given by Initial(...); the last one is not")
         elif self.where is not None:
             named_arguments(self.where, domain.names, f"{what}(where)")
+        self.rows(domain, _few(domain), None, None)
 
     def covers(self, domain: Domain, points: np.ndarray) -> np.ndarray:
         """Return which points of the boundary it is meant for."""
@@ -221,7 +240,7 @@ class Dirichlet(_OnBoundary):
 
     def residual(self, pinn: Any, rows: Mapping[str, Tensor]) -> Tensor:
         """Return the fields minus their values."""
-        return _chosen(pinn(rows["points"]), self._order) - rows["values"]
+        return _chosen(pinn(rows["points"]), self._order) - _known(self.fields, pinn, rows, "Dirichlet")
 
     def values(self, domain: Domain, points: np.ndarray) -> dict[str, np.ndarray]:
         """Return the fields at points of the boundary."""
@@ -238,10 +257,14 @@ class Neumann(_OnBoundary):
     def __init__(self, where: Any = None, *, name: str | None = None, **fields: Any):
         super().__init__(where, fields, name)
 
+    def values(self, domain: Domain, points: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the slopes at points of the boundary."""
+        return {name: values_at(value, domain, points, f"Neumann({name})") for name, value in self.fields.items()}
+
     def residual(self, pinn: Any, rows: Mapping[str, Tensor]) -> Tensor:
         """Return the slopes minus their values."""
         _, slope = hp.jet(pinn, (rows["points"],), (rows["normals"],), 1)
-        return _chosen(slope, self._order) - rows["values"]
+        return _chosen(slope, self._order) - _known(self.fields, pinn, rows, "Neumann")
 
 
 class Robin(_OnBoundary):
@@ -253,13 +276,15 @@ class Robin(_OnBoundary):
 
     def __init__(self, value: float, slope: float, where: Any = None, *, name: str | None = None, **fields: Any):
         super().__init__(where, fields, name)
+        if not all(isinstance(x, NUMBER) and np.isfinite(x) for x in (value, slope)):
+            raise InputError(f"Robin(value={value!r}, slope={slope!r}): give two finite numbers")
         self.weights = float(value), float(slope)
 
     def residual(self, pinn: Any, rows: Mapping[str, Tensor]) -> Tensor:
         """Return the sums minus their values."""
         value, slope = hp.jet(pinn, (rows["points"],), (rows["normals"],), 1)
         a, b = self.weights
-        return _chosen(a * value + b * slope, self._order) - rows["values"]
+        return _chosen(a * value + b * slope, self._order) - _known(self.fields, pinn, rows, "Robin")
 
 
 class Periodic(Condition):
@@ -275,20 +300,38 @@ class Periodic(Condition):
         self.variable, self.name = variable, name or f"periodic {variable}"
 
     def check(self, domain: Domain, equation: Equation) -> None:
-        """Refuse a variable that is not there, or is time."""
+        """Refuse a variable that is not there, or is time, and a domain whose ends are not alike."""
         column = domain.column(self.variable, "Periodic(variable): variable")
         if self.variable == "t":
             raise InputError("Periodic('t'): time is not periodic in an equation with a first moment")
         axis = axis_order(domain).index(self.variable)
         orders = [d.orders[axis] for rate in equation.rates(len(domain.space)).values() for d in rate.derivatives()]
-        self._column, self._below = column, max(1, *orders)
+        self._column, self._below = column, max([1, *orders])
+        for upper in (False, True):
+            _, normals, opposite = self._pairs(domain, _few(domain), None, None, upper)
+            alone = np.flatnonzero(~domain.on_boundary(opposite, -normals))
+            if alone.size:
+                place = ", ".join(f"{name}={v:g}" for name, v in zip(domain.names, opposite[alone[0]], strict=True))
+                raise InputError(f"Periodic({self.variable!r}): the ends of {domain!r} are not alike, {place} is not on its boundary; "
+                                 "a period needs the same boundary at both ends")
 
     def rows(self, domain: Domain, count: int, sampler: Sampler | None, generator: Generator | None) -> Rows:
         """Return points at the lower end, and those opposite."""
-        points, _ = domain.boundary(count, sampler, generator, lambda p, n: n[:, self._column] < -0.5, self.name)
-        opposite = points.copy()
-        opposite[:, self._column] = domain.upper[self._column]
+        points, _, opposite = self._pairs(domain, count, sampler, generator)
         return {"points": points, "opposite": opposite}
+
+    def _pairs(
+        self, domain: Domain, count: int, sampler: Sampler | None, generator: Generator | None, upper: bool = False,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return points and outward normals at one end, and the points opposite."""
+        k, sign = self._column, 1.0 if upper else -1.0
+        near, far = (domain.upper, domain.lower) if upper else (domain.lower, domain.upper)
+        side = Side(**{self.variable: float(near[k])})
+        points, normals = domain.boundary(count, sampler, generator, lambda p, n: side.holds(domain, p) & (sign * n[:, k] > 0.5),
+                                          f"{self.name} at {side!r}")
+        opposite = points.copy()
+        opposite[:, k] = far[k]
+        return points, normals, opposite
 
     def residual(self, pinn: Any, rows: Mapping[str, Tensor]) -> Tensor:
         """Return the differences of fields and derivatives."""
@@ -316,6 +359,8 @@ class Observed(Condition):
         """Refuse points outside the domain, values that are not finite, and unknown fields."""
         check_fields(self.fields, equation, "Observed")
         points = domain.checked(self.points)
+        if not len(points):
+            raise InputError("Observed(points): has no points; leave the condition out")
         for name, values in self.fields.items():
             if len(values) != len(points):
                 raise ShapeError(f"Observed({name}): {len(values)} values at {len(points)} points; give one for each")
@@ -354,30 +399,46 @@ def refuse_contradictions(domain: Domain, conditions: list[Condition]) -> None:
         for second in conditions[i + 1:]:
             for a, b in ((first, second), (second, first)):
                 _compare(domain, a, b)
+    given = [c for c in conditions if isinstance(c, Dirichlet)]
+    for period in (c for c in conditions if isinstance(c, Periodic)):
+        points, opposite = period.rows(domain, _few(domain), None, None).values()
+        for a, b in itertools.product(given, repeat=2):
+            shared = a.covers(domain, points) & b.covers(domain, opposite)
+            what = f"{a.name!r} and, at the opposite end of {period.name!r}, {b.name!r}"
+            _refuse_gap(domain, points[shared], _declared(a, domain, points[shared]), _declared(b, domain, opposite[shared]), what)
 
 
 def _declared(condition: Condition, domain: Domain, points: np.ndarray) -> dict[str, np.ndarray]:
     """Return the values that a user gave; what the window before has learnt agrees only as far as it was trained."""
-    return {} if any(hasattr(value, "along") for value in getattr(condition, "fields", {}).values()) else condition.values(domain, points)
+    return {} if any(isinstance(value, Given) for value in getattr(condition, "fields", {}).values()) else condition.values(domain, points)
 
 
 def _compare(domain: Domain, a: Condition, b: Condition) -> None:
-    if not isinstance(a, Initial | Dirichlet) or not isinstance(b, Initial | Dirichlet):
+    slopes = isinstance(a, Neumann) and isinstance(b, Neumann)
+    if not slopes and not (isinstance(a, Initial | Dirichlet) and isinstance(b, Initial | Dirichlet)):
         return
     if (isinstance(a, Initial) and not b.fixed) or any(a.fixed.get(name, value) != value for name, value in b.fixed.items()):
         return
-    points = a.rows(domain, 64, None, None)["points"].copy()
-    for name, value in b.fixed.items():
-        points[:, domain.names.index(name)] = value
-    points = points[domain.contains(points) & a.covers(domain, points) & b.covers(domain, points)]
-    if not len(points):
-        return
-    ours, theirs = (_declared(c, domain, points) for c in (a, b))
-    for field in set(ours) & set(theirs):
+    rows = a.rows(domain, _few(domain), None, None)
+    points = rows["points"].copy()
+    if isinstance(b, Neumann):                                  # at a corner they may differ: there are two normals
+        shared = b.covers(domain, points) & b._faces(domain, rows["normals"])
+    else:
+        for name, value in b.fixed.items():
+            points[:, domain.names.index(name)] = value
+        shared = domain.contains(points) & a.covers(domain, points) & b.covers(domain, points)
+    points = points[shared]
+    _refuse_gap(domain, points, _declared(a, domain, points), _declared(b, domain, points), f"{a.name!r} and {b.name!r}")
+
+
+def _refuse_gap(
+    domain: Domain, points: np.ndarray, ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray], what: str,
+) -> None:
+    for field in set(ours) & set(theirs) if len(points) else ():
         size = max(1.0, float(np.abs(ours[field]).max()), float(np.abs(theirs[field]).max()))
         gap = np.abs(ours[field] - theirs[field])
         i = int(gap.argmax())
         if gap[i] > 1e-6 * size:
             place = ", ".join(f"{name}={v:g}" for name, v in zip(domain.names, points[i], strict=True))
-            raise InputError(f"conditions {a.name!r} and {b.name!r} contradict: at {place}, {field} is {ours[field][i]:g} by the one and "
+            raise InputError(f"conditions {what} contradict: at {place}, {field} is {ours[field][i]:g} by the one and "
                              f"{theirs[field][i]:g} by the other; correct one, or restrict one by a function: where=lambda x, t: t > 0.01")

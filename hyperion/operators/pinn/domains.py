@@ -5,6 +5,7 @@ proportion to length, area or volume. A boundary is a list of faces, each a map 
 union, a difference or an intersection if one side of it is inside and the other is not.
 """
 
+import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from hyperion.operators.pinn.samplers import LatinHypercube, Sampler, Sobol
 __all__ = ["Box", "Domain", "Face", "Interval"]
 
 NEAR = 1e-7         # of the domain's size: how far on both sides of a face one looks
+ROUNDING = 1e-9     # of its size along each variable: how far outside a point is still on the boundary
 TRIED = 1024        # points at which a face's share of the boundary is estimated
 PATIENCE = 64       # rounds of points before a region counts as empty
 
@@ -58,8 +60,11 @@ class Domain(ABC):
     upper: np.ndarray
 
     @abstractmethod
-    def inside(self, points: np.ndarray) -> np.ndarray:
-        """Return which points, (n, d) float64, are inside or on the boundary."""
+    def inside(self, points: np.ndarray, slack: Any = 0.0) -> np.ndarray:
+        """Return which points, (n, d) float64, are inside; on the boundary itself rounding decides.
+
+        slack: length, (d,) or one for all variables, by which the domain is first grown; below 0: shrunk.
+        """
 
     @property
     @abstractmethod
@@ -90,8 +95,8 @@ class Domain(ABC):
         return self.names.index(name)
 
     def contains(self, points: Any) -> np.ndarray:
-        """Return which points, (n, d) in the order of the variables, are inside or on the boundary: bool (n,)."""
-        return self.inside(self.checked(points))
+        """Return which points, (n, d) in the order of the variables, are inside or on the boundary, to rounding: bool (n,)."""
+        return self.inside(self.checked(points), ROUNDING * (self.upper - self.lower))
 
     def checked(self, points: Any) -> np.ndarray:
         """Return points as (n, d) float64. Raises: ShapeError for another shape."""
@@ -251,6 +256,8 @@ def _drawn(
 ) -> np.ndarray:
     """Return `count` placed points that are kept, from as many rounds of a sampler as that takes."""
     sampler, generator = sampler or LatinHypercube(), generator or Generator(0)
+    if not isinstance(sampler, Sampler) or not isinstance(generator, Generator):
+        raise InputError(f"{what}: sampler {sampler!r}, generator {generator!r}; give a sampler such as Sobol(), and a hp.random.Generator")
     if keep is None:
         return place(sampler.unit(count, sides, generator))
     found: list[np.ndarray] = []
@@ -310,9 +317,9 @@ class Box(Domain):
         """1: it is its bounding box."""
         return 1.0
 
-    def inside(self, points: np.ndarray) -> np.ndarray:
+    def inside(self, points: np.ndarray, slack: Any = 0.0) -> np.ndarray:
         """Return which points are in all ranges."""
-        return np.all((points >= self.lower) & (points <= self.upper), axis=1)
+        return np.all((points >= self.lower - slack) & (points <= self.upper + slack), axis=1)
 
     def during(self, start: float, end: float) -> Domain:
         """Return the part between two times."""
@@ -373,9 +380,13 @@ class Combination(Domain):
     def __repr__(self) -> str:
         return f"({self.first!r} {self.sign} {self.second!r})"
 
-    def inside(self, points: np.ndarray) -> np.ndarray:
-        """Return what the rule makes of the two."""
-        return self.rule(self.first.inside(points), self.second.inside(points))
+    def inside(self, points: np.ndarray, slack: Any = 0.0) -> np.ndarray:
+        """Return what the rule makes of the two; what is taken away shrinks where the rest grows."""
+        found = self.rule(self.first.inside(points, slack), self.second.inside(points, -slack if self.sign == "-" else slack))
+        if self.sign == "|" and np.any(np.less(slack, 0.0)):        # where the two touch, neither keeps a point that lies inside of both
+            around = itertools.product((-1.0, 0.0, 1.0), repeat=self.ndim)
+            found |= np.all([self.inside(points + np.array(signs) * slack) for signs in around], axis=0)
+        return found
 
     @cached_property
     def faces(self) -> Sequence[Face]:
@@ -421,9 +432,10 @@ class Product(Domain):
         """The product of those of the two."""
         return self.first.share * self.second.share
 
-    def inside(self, points: np.ndarray) -> np.ndarray:
+    def inside(self, points: np.ndarray, slack: Any = 0.0) -> np.ndarray:
         """Return which points are in both."""
-        return self.first.inside(points[:, :self.first.ndim]) & self.second.inside(points[:, self.first.ndim:])
+        n, slack = self.first.ndim, np.broadcast_to(slack, (self.ndim,))
+        return self.first.inside(points[:, :n], slack[:n]) & self.second.inside(points[:, n:], slack[n:])
 
     def during(self, start: float, end: float) -> Domain:
         """Return the part between two times."""

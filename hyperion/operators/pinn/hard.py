@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from hyperion import autograd as hp
-from hyperion.autograd import Tensor, as_tensor
+from hyperion.autograd import Tensor
 from hyperion.errors import InputError
 from hyperion.operators.pinn.conditions import Condition, Dirichlet, Initial, Side
 from hyperion.operators.pinn.domains import Box, Domain
 from hyperion.operators.pinn.shapes import Ball
-from hyperion.operators.pinn.values import called
+from hyperion.operators.pinn.values import Given, called_on_tensors
 
 __all__ = ["Exact"]
 
@@ -115,16 +115,8 @@ class Exact:
 
 def _function(value: Any, condition: Condition) -> Function:
     """Return a condition's number or function as one of columns of Tensors."""
-    if hasattr(value, "along"):
+    if isinstance(value, Given):
         return value.along
     if not callable(value):
         return lambda at: float(np.asarray(value))
-
-    def evaluate(at: Columns) -> Any:
-        try:
-            return as_tensor(called(value, at, f"hard condition {condition.name!r}"))
-        except TypeError as error:
-            raise InputError(f"hard condition {condition.name!r}: its function does not take Tensors ({error}); what holds exactly "
-                             "is differentiated, so write it with hyperion's functions: hp.sin instead of np.sin") from error
-
-    return evaluate
+    return lambda at: called_on_tensors(value, at, f"hard condition {condition.name!r}")

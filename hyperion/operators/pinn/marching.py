@@ -12,6 +12,7 @@ from hyperion.nn.module import Module
 from hyperion.operators.pinn.conditions import Condition, Initial, Observed
 from hyperion.operators.pinn.domains import Domain
 from hyperion.operators.pinn.pinn import PINN
+from hyperion.operators.pinn.values import Given
 
 __all__ = ["TimeMarching"]
 
@@ -38,7 +39,10 @@ class TimeMarching(Module):
     def __init__(self, pinn: PINN, times: Sequence[float]):
         t = pinn.domain.column("t", "TimeMarching: variable")
         ends = (float(pinn.domain.lower[t]), float(pinn.domain.upper[t]))
-        self._times = [float(time) for time in times]
+        try:
+            self._times = [float(time) for time in times]
+        except (TypeError, ValueError):
+            raise InputError(f"TimeMarching(times={times!r}): give numbers, the ends of the windows") from None
         rising = all(a < b for a, b in zip(self._times, self._times[1:], strict=False))
         if len(self._times) < 2 or not rising or (self._times[0], self._times[-1]) != ends:
             raise InputError(f"TimeMarching(times={list(times)}): must rise from {ends[0]:g} to {ends[1]:g}, the time of {pinn.domain!r}")
@@ -59,8 +63,11 @@ class TimeMarching(Module):
         start, end = self._times[k:k + 2]
         before = self.parts[-1] if k else None
         conditions = [c for own in self._whole.conditions if (c := self._in_window(own, before, start, end)) is not None]
-        self.parts = [*self.parts, (before or self._whole).window(start, end, conditions)]
-        return self.parts[-1]
+        part = (before or self._whole).window(start, end, conditions)
+        if before is not None:                                  # a term that the window before had not, such as what was observed
+            part.weights |= {name: self._whole.weights[name] for name in part.weights if name not in before.weights}
+        self.parts = [*self.parts, part]
+        return part
 
     def _in_window(self, condition: Condition, before: PINN | None, start: float, end: float) -> Condition | None:
         if isinstance(condition, Initial) and before is not None:
@@ -89,7 +96,7 @@ class TimeMarching(Module):
         return hp.asarray(out)
 
 
-class _End:
+class _End(Given):
     """A field of a PINN, or its rate, at the end of its window: what the next one starts from."""
 
     def __init__(self, pinn: PINN, field: str, time: float, order: int):

@@ -15,7 +15,7 @@ from hyperion.operators.pinn.conditions import Condition, axis_order, refuse_con
 from hyperion.operators.pinn.domains import Domain
 from hyperion.operators.pinn.hard import Exact
 from hyperion.operators.pinn.samplers import Sampler
-from hyperion.operators.pinn.values import Unknown, called, named_arguments, values_at
+from hyperion.operators.pinn.values import NUMBER, Unknown, called_on_tensors, named_arguments, traced_values, values_at
 from hyperion.optim.levenberg import Pointwise
 from hyperion.pde.equation import Derivative, Equation
 
@@ -81,6 +81,8 @@ class PINN(Module):
         for name, weight in (weights or {}).items():
             if name not in self.weights:
                 raise InputError(f"PINN(weights): no term {name!r}; {nearest(name, self.weights)}")
+            if not (isinstance(weight, NUMBER) and 0.0 <= weight < np.inf):
+                raise InputError(f"PINN(weights): {name!r} has {weight!r}; a weight must be a finite number, 0 or more")
             self.weights[name] = float(weight)
         self._wanted = self._derivatives()
 
@@ -158,8 +160,11 @@ class PINN(Module):
         fields = {name: out[..., k:k + 1] for k, name in enumerate(self.names)}
         fields |= {name: exact(at, fields[name]) for name, exact in self.exact.items()}
         if self.ansatz is not None:
-            found = called(self.ansatz, {**fields, **at}, "PINN(ansatz)")
-            fields |= found if isinstance(found, Mapping) else {self.names[0]: found}
+            found = called_on_tensors(self.ansatz, {**fields, **at}, "PINN(ansatz)")
+            found = found if isinstance(found, Mapping) else {self.names[0]: found}
+            if not set(found) <= set(self.names):
+                raise InputError(f"PINN(ansatz): returns {', '.join(map(str, found))}; the fields are {', '.join(self.names)}")
+            fields |= found
         return fields[self.names[0]] if len(self.names) == 1 else hp.concat([fields[name] for name in self.names], axis=-1)
 
     def axis_of(self, name: str, order: int = 1) -> tuple[int, ...]:
@@ -189,15 +194,20 @@ class PINN(Module):
     # Residuals and losses
 
     def residual(self, points: Any) -> Tensor:
-        """Return time derivative minus rate of each field at points, (n, fields): zero where the equation holds."""
+        """Return time derivative minus rate of each field at points, (n, fields): zero where the equation holds.
+
+        Parameters that are functions are differentiated too, where derivatives are taken with respect to the points.
+        Raises: InputError if such a function is then not written with hyperion's functions.
+        """
         x = self.points(points)
-        return self.equation_residual(self._equation_rows(x.detach().to("cpu").numpy().astype(np.float64)) | {"points": x})
+        given = {} if x.tracked else self._equation_rows(x.to("cpu").numpy().astype(np.float64))
+        return self.equation_residual({**given, "points": x})
 
     def equation_residual(self, rows: Mapping[str, Tensor]) -> Tensor:
         """Return the residuals of the equation in rows of a batch: `points`, and the values there of given functions by parameter."""
         x = rows["points"]
         found = self.derivatives(x, self._wanted)
-        given = {name: rows[name] if name in rows else self._coefficient(name, x) for name in self.coefficients}
+        given = {name: self._coefficient(name, rows) for name in self.coefficients}
         given = self.equation.derive(**given)
         columns = []
         for name, field in self.equation.fields.items():
@@ -217,15 +227,19 @@ class PINN(Module):
         out = columns[0] if len(columns) == 1 else hp.concat(columns, axis=-1)
         return out
 
-    def _coefficient(self, name: str, x: Tensor) -> Any:
-        value = self.coefficients[name]
+    def _coefficient(self, name: str, rows: Mapping[str, Tensor]) -> Any:
+        value, x = self.coefficients[name], rows["points"]
+        if _is_function(value) and x.tracked:           # values in the rows have no derivative with respect to the points
+            return traced_values(value, self.domain, x, f"PINN({name})")
+        if name in rows:
+            return rows[name]
         value = value.at(self.domain, x) if isinstance(value, Unknown) else value
         return value.astype(x.dtype) if isinstance(value, Tensor) and value.dtype != x.dtype else value
 
     def _equation_rows(self, points: np.ndarray) -> dict[str, Any]:
         """Return the points and the values of the parameters that are functions, (n, 1)."""
         given = {name: values_at(value, self.domain, points, f"PINN({name})")[:, None] for name, value in self.coefficients.items()
-                 if callable(value) and not isinstance(value, Module | Tensor)}
+                 if _is_function(value)}
         return {"points": points, **{name: self._constant(v, _first_parameter(self.network)) for name, v in given.items()}}
 
     def batch(
@@ -235,7 +249,7 @@ class PINN(Module):
 
         counts: how many, for `equation` and each condition by its name (a space in it as _); conditions not named have 100.
         points: None, or those of the equation, (n, variables), instead of drawn ones.
-        Raises: InputError for counts that are no whole numbers above 0, or of unknown terms.
+        Raises: InputError for counts that are no whole numbers above 0, or of unknown terms, and for points outside the domain.
         """
         generator = generator or Generator(0)
         counts = {name if name in self.soft else name.replace("_", " "): n for name, n in counts.items()}
@@ -246,12 +260,25 @@ class PINN(Module):
             if EQUATION not in counts:
                 raise InputError("batch(...): say how many points the equation is looked at, equation=2000")
             points = self.domain.interior(counts[EQUATION], sampler, generator)
-        made: dict[str, dict[str, Any]] = {EQUATION: self._equation_rows(self.domain.checked(points))}
+        else:
+            points = self._inside(points)
+        made: dict[str, dict[str, Any]] = {EQUATION: self._equation_rows(points)}
         for name, condition in self.soft.items():
             made[name] = condition.rows(self.domain, counts.get(name, 100), sampler, generator)
         like = _first_parameter(self.network)
         return {name: {key: x if isinstance(x, Tensor) else self._constant(x, like) for key, x in rows.items()}
                 for name, rows in made.items()}
+
+    def _inside(self, points: Any) -> np.ndarray:
+        """Return points as (n, variables) float64, checked."""
+        array = self.domain.checked(points)
+        if not len(array):
+            raise InputError("batch(points): there are none; give at least one point of the equation")
+        # points of an earlier batch may be rounded to float32; NaN is nowhere inside
+        outside = np.flatnonzero(~self.domain.inside(array, 1e-6 * (self.domain.upper - self.domain.lower)))
+        if outside.size:
+            raise InputError(f"batch(points): point {int(outside[0])}, {array[outside[0]].tolist()}, is outside {self.domain!r}")
+        return array
 
     def _term(self, name: str) -> Callable[["PINN", Mapping[str, Tensor]], Tensor]:
         """Return the residual of a term, as a function of a PINN and rows."""
@@ -287,13 +314,19 @@ class PINN(Module):
     def window(self, start: float, end: float, conditions: Iterable[Condition] | None = None) -> "PINN":
         """Return a PINN of the same equation between two times, with a copy of the network; conditions: instead of its own."""
         given = self.conditions if conditions is None else conditions
-        return PINN(self.equation, self.domain.during(start, end), hp.tree_map(_fresh, self.network), given, ansatz=self.ansatz,
-                    weights=self.weights, scaled=self.scaled, **self.coefficients)
+        made = PINN(self.equation, self.domain.during(start, end), hp.tree_map(_fresh, self.network), given, ansatz=self.ansatz,
+                    scaled=self.scaled, **self.coefficients)
+        made.weights |= {name: weight for name, weight in self.weights.items() if name in made.weights}
+        return made
 
 
 def _first_parameter(module: Module) -> Tensor:
     """Return a parameter, without a walk through the whole Module."""
     return next(tensor for _, part in module.named_modules() for _, tensor, kind in part._own() if kind != "buffer")
+
+
+def _is_function(value: Any) -> bool:
+    return callable(value) and not isinstance(value, Module | Tensor)
 
 
 def _fresh(x: Tensor) -> Tensor:
@@ -303,6 +336,8 @@ def _fresh(x: Tensor) -> Tensor:
 def _bound(conditions: Iterable[Condition], domain: Domain, equation: Equation) -> list[Condition]:
     """Return copies of conditions that know domain and equation, with different names."""
     made: list[Condition] = []
+    if not isinstance(conditions, Iterable):
+        raise InputError(f"PINN(conditions): got a {type(conditions).__name__}; give a list of them: [Initial(...), Dirichlet(...)]")
     for i, condition in enumerate(conditions):
         if not isinstance(condition, Condition):
             raise InputError(f"PINN(conditions): entry {i} is a {type(condition).__name__}; give Initial, Dirichlet, Periodic, ...")
@@ -335,7 +370,10 @@ def _checked_parameter(equation: Equation, domain: Domain, name: str, value: Any
     if isinstance(value, Unknown):
         return value
     if isinstance(value, Tensor) or not callable(value):
-        tensor = value if isinstance(value, Tensor) else as_tensor(np.asarray(value, dtype=np.float64))
+        try:
+            tensor = value if isinstance(value, Tensor) else as_tensor(np.asarray(value, dtype=np.float64))
+        except (TypeError, ValueError):
+            raise InputError(f"PINN({name}={value!r}): give a number, or a function of {', '.join(domain.names)}") from None
         if tensor.shape not in ((), (1,)):
             raise ShapeError(f"PINN({name}): has shape {tensor.shape}; give a number, or a function of {', '.join(domain.names)}")
         number = float(tensor.detach().reshape(()))

@@ -21,10 +21,10 @@ class Ball(Domain):
     """
 
     def __init__(self, center: Sequence[float], radius: float, names: Sequence[str] | None = None):
-        middle = np.asarray(center, dtype=np.float64)
+        middle = _array(center, "Ball(center)")
         if middle.ndim != 1 or middle.size not in (2, 3) or not np.isfinite(middle).all():
             raise InputError(f"Ball(center={center!r}): give two or three finite numbers; for one variable use Interval")
-        if not (isinstance(radius, int | float) and math.isfinite(radius) and radius > 0.0):
+        if not (isinstance(radius, int | float | np.integer | np.floating) and math.isfinite(radius) and radius > 0.0):
             raise InputError(f"Ball(radius={radius!r}): has no interior; give a positive number")
         self.names = tuple(names) if names is not None else ("x", "y", "z")[:middle.size]
         if len(set(self.names)) != middle.size:
@@ -40,9 +40,9 @@ class Ball(Domain):
         """The portion of the cube around it."""
         return math.pi / 4.0 if self.ndim == 2 else math.pi / 6.0
 
-    def inside(self, points: np.ndarray) -> np.ndarray:
+    def inside(self, points: np.ndarray, slack: Any = 0.0) -> np.ndarray:
         """Return which points are within the radius."""
-        return ((points - self.center) ** 2).sum(axis=1) <= self.radius**2
+        return ((points - self.center) ** 2).sum(axis=1) <= (self.radius + np.mean(slack)) ** 2
 
     @cached_property
     def faces(self) -> Sequence[Face]:
@@ -71,9 +71,16 @@ def Disc(center: Sequence[float], radius: float, names: Sequence[str] = ("x", "y
     >>> Disc((0.0, 0.5), 2.0)
     Disc((0, 0.5), 2)
     """
-    if len(center) != 2:
+    if np.shape(center) != (2,):
         raise InputError(f"Disc(center={center!r}): give two numbers; Ball takes three")
     return Ball(center, radius, names)
+
+
+def _array(values: Any, what: str) -> np.ndarray:
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"{what}: {values!r} is no array of numbers") from None
 
 
 class Polygon(Domain):
@@ -85,10 +92,12 @@ class Polygon(Domain):
     """
 
     def __init__(self, corners: Any, names: Sequence[str] = ("x", "y")):
-        points = np.asarray(corners, dtype=np.float64)
+        points = _array(corners, "Polygon(corners)")
+        if points.ndim == 2:
+            points = points[np.any(points != np.roll(points, -1, axis=0), axis=1)]          # a closed list repeats its first corner
         if points.ndim != 2 or points.shape[1] != 2 or len(points) < 3 or not np.isfinite(points).all():
             raise InputError(f"Polygon(corners of shape {points.shape}): give three or more corners (x, y), all finite")
-        if len(names) != 2 or names[0] == names[1]:
+        if np.shape(names) != (2,) or names[0] == names[1]:
             raise InputError(f"Polygon(names={names!r}): give two different names")
         x, y = points.T
         area = 0.5 * float(x @ np.roll(y, -1) - y @ np.roll(x, -1))
@@ -118,14 +127,24 @@ class Polygon(Domain):
         """The portion of the rectangle around it."""
         return self.area / math.prod(self.sides)
 
-    def inside(self, points: np.ndarray) -> np.ndarray:
-        """Return which points a ray to the right leaves through an odd number of edges."""
+    def inside(self, points: np.ndarray, slack: Any = 0.0) -> np.ndarray:
+        """Return which points a ray to the right leaves through an odd number of edges; within |slack| of an edge its sign decides."""
         x, y = points[:, 0], points[:, 1]
         odd = np.zeros(len(points), bool)
         for (ax, ay), (bx, by) in zip(self.corners, np.roll(self.corners, -1, axis=0), strict=True):
             if ay != by:
                 odd ^= ((ay > y) != (by > y)) & (x < ax + (y - ay) * (bx - ax) / (by - ay))
-        return odd
+        width = float(np.mean(slack))
+        return np.where(self._distance(points) <= abs(width), width > 0.0, odd) if width else odd
+
+    def _distance(self, points: np.ndarray) -> np.ndarray:
+        """Return how far points are from the nearest edge."""
+        nearest = np.full(len(points), np.inf)
+        for start, end in zip(self.corners, np.roll(self.corners, -1, axis=0), strict=True):
+            along = end - start
+            part = np.clip((points - start) @ along / (along @ along), 0.0, 1.0)
+            nearest = np.minimum(nearest, np.linalg.norm(points - start - part[:, None] * along, axis=1))
+        return nearest
 
     @cached_property
     def faces(self) -> Sequence[Face]:

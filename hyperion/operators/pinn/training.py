@@ -10,7 +10,7 @@ from hyperion import autograd as hp
 from hyperion.autograd import Tensor
 from hyperion.autograd.random import Generator
 from hyperion.autograd.trees import flatten, unflatten
-from hyperion.errors import InputError
+from hyperion.errors import InputError, NonFiniteError
 from hyperion.gpu import device as devices
 from hyperion.nn.arguments import as_count
 from hyperion.operators.pinn.balancing import Balance, CausalWeights, ResidualAttention
@@ -53,6 +53,13 @@ class Points:
         self.seed, self.steps, self.drawn = seed, 0, 0
         self._generator = Generator(seed)
         self.batch = pinn.batch(self.sampler, self._generator, **self.counts)
+        self._first = len(self.batch[EQUATION]["points"])
+        if isinstance(adaptive, ResidualDensity) and adaptive.pool < self._first:
+            raise InputError(f"Points(adaptive=ResidualDensity(pool={adaptive.pool})): {self._first} points are to be chosen from it; "
+                             "give a larger pool")
+        if isinstance(adaptive, ResidualRefinement) and adaptive.most <= self._first:
+            raise InputError(f"Points(adaptive=...): most={adaptive.most} leaves no room for points that join the first {self._first}; "
+                             "give ResidualRefinement a larger most, or fewer points of the equation")
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name}: {len(next(iter(rows.values())))}" for name, rows in self.batch.items())
@@ -75,15 +82,19 @@ class Points:
             chosen = pool[self.adaptive.choose(self._residual(pool), self.counts[EQUATION], self._generator)]
             if isinstance(self.adaptive, ResidualRefinement):
                 before = self.batch[EQUATION]["points"].to("cpu").numpy()
-                own, added = before[:self.counts[EQUATION]], np.concatenate([before[self.counts[EQUATION]:], chosen])
-                chosen = np.concatenate([own, added[-max(self.adaptive.most - len(own), 0):]])
+                own, added = before[:self._first], np.concatenate([before[self._first:], chosen])
+                chosen = np.concatenate([own, added[-(self.adaptive.most - self._first):]])
         self.batch = self.pinn.batch(self.sampler, self._generator, chosen, **self.counts)
 
     def _residual(self, pool: np.ndarray) -> np.ndarray:
         """Return the size of the residual at points, over all fields."""
         with hp.no_grad():
             found = [self.pinn.residual(part).to("cpu").numpy() for part in np.array_split(pool, -(-len(pool) // LOOKED_AT))]
-        return np.sqrt((np.concatenate(found).astype(np.float64) ** 2).sum(axis=1))
+        size = np.sqrt((np.concatenate(found).astype(np.float64) ** 2).sum(axis=1))
+        wrong = np.flatnonzero(~np.isfinite(size))
+        if wrong.size:
+            raise NonFiniteError(f"Points: the residual is {size[wrong[0]]} at {pool[wrong[0]].tolist()}; the training has diverged there")
+        return size
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the next batches depend on; `position` is what changes while training."""
@@ -131,6 +142,13 @@ class PINNTrainer:
     ):
         if not hasattr(optimizer, "advance"):
             raise InputError(f"PINNTrainer(optimizer): got a {type(optimizer).__name__}; give an optimiser of hyperion.optim")
+        if not isinstance(points, Points):
+            raise InputError(f"PINNTrainer(points): got a {type(points).__name__}; give Points(pinn, equation=2000)")
+        kinds = (("balance", balance, Balance), ("causal", causal, CausalWeights), ("attention", attention, ResidualAttention))
+        for name, value, kind in kinds:
+            if value is not None and not isinstance(value, kind):
+                raise InputError(f"PINNTrainer({name}={value!r}): give None or a {kind.__name__}, such as "
+                                 f"{'NTK' if kind is Balance else kind.__name__}(...)")
         own, stepped = {id(p) for p in pinn.parameters()}, {id(p) for p in flatten(optimizer.parameters)[0]}
         if own != stepped:
             raise InputError(f"PINNTrainer(optimizer): steps {len(stepped)} Tensors, the PINN has {len(own)}, {len(own & stepped)} of them "
@@ -152,6 +170,11 @@ class PINNTrainer:
             raise InputError("PINNTrainer(causal=..., attention=...): give one of them")
         if causal is not None and "t" not in pinn.domain.names:
             raise InputError("PINNTrainer(causal=...): the equation has no time")
+        if causal is not None:
+            t = pinn.domain.names.index("t")
+            if not (causal.start <= pinn.domain.lower[t] and pinn.domain.upper[t] <= causal.end):
+                raise InputError(f"PINNTrainer(causal=...): its slices lie from {causal.start:g} to {causal.end:g}, the time of the "
+                                 f"equation from {pinn.domain.lower[t]:g} to {pinn.domain.upper[t]:g}; give CausalWeights the equation's")
         if causal is not None and isinstance(optimizer, VectorOptimizer):
             raise InputError(f"PINNTrainer(causal=...): its weights change with every evaluation, and {type(optimizer).__name__} compares "
                              "several; use Adam, SOAP or Muon, or windows of time: TimeMarching")
@@ -239,12 +262,16 @@ class PINNTrainer:
         """Go on from a state: the next step is the one that followed it. Raises: InputError or FileError if it does not fit."""
         if not {"model", "optimizer", "points", "steps"} <= set(state):
             raise InputError("PINNTrainer.load_state_dict(state): this is no state of a PINNTrainer; give what state_dict() returned")
+        for name in ("balance", "causal", "attention"):
+            if (getattr(self, name) is None) != (state.get(name) is None):
+                raise InputError(f"PINNTrainer.load_state_dict(state): it was made {'with' if getattr(self, name) is None else 'without'} "
+                                 f"{name}=..., this trainer is the other way; resume with the options it began with")
         self.points.load_state_dict(state["points"])
         self.pinn.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         for name in ("balance", "causal", "attention"):
             own, kept = getattr(self, name), state.get(name)
-            if own is not None and kept is not None:
+            if own is not None:
                 own.load_state_dict(kept)
         self.steps, self.stalled, self._failed = int(state["steps"]), bool(state["stalled"]), int(state["failed"])
         self.weights = {name: float(w) for name, w in state["weights"].items()}

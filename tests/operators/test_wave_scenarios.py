@@ -1,0 +1,64 @@
+"""The scenarios wave_surrogate and fwi_neural_prior through the command line: outputs, resuming, refusals with exit code 2."""
+
+import h5py
+import numpy as np
+import pytest
+
+from hyperion.cli import main
+from hyperion.cli.run import Run
+
+SCENARIOS = {
+    "wave_surrogate": ({"wavefields", "gradients", "training"}, ["--losses", "both", "--steps", "4"]),
+    "fwi_neural_prior": ({"errors", "models-1"}, ["--ways", "siren,started-siren", "--steps", "3"]),
+}
+
+
+def run(name, out, *words):
+    return main(["run", name, "--smoke", *map(str, words), "--out", str(out)])
+
+
+def contents(path):
+    found = {}
+    with h5py.File(path / "result.h5") as file:
+        file.visititems(lambda name, item: found.update({name: np.asarray(item)}) if isinstance(item, h5py.Dataset) else None)
+        facts = {key: value for key, value in file.attrs.items() if "error" in key or ":" in key}
+    return found, facts
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_run_that_was_stopped_goes_on_to_the_same_result(name, tmp_path, monkeypatch):
+    figures, words = SCENARIOS[name]
+    assert run(name, tmp_path / "whole", *words) == 0
+    assert {path.stem for path in (tmp_path / "whole" / "figures").glob("*.png")} == figures
+    written, calls = Run.checkpoint, []
+
+    def stopped(self, state, every=None):
+        calls.append(1)
+        written(self, state, 0.0)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "checkpoint", stopped)
+    assert run(name, tmp_path / "parts", *words) == 130
+    monkeypatch.setattr(Run, "checkpoint", written)
+    assert run(name, tmp_path / "parts", *words, "--resume") == 0
+    (whole, facts), (parts, again) = contents(tmp_path / "whole"), contents(tmp_path / "parts")
+    assert facts == again and len(facts) >= 3
+    assert whole.keys() == parts.keys() and all(np.array_equal(whole[key], parts[key], equal_nan=True) for key in whole)
+
+
+@pytest.mark.parametrize("words, message", [
+    (["wave_surrogate", "--network", "cnn"], "--network cnn must be unet or fno"),
+    (["wave_surrogate", "--resolution", "30"], "--resolution 30 a multiple of 8"),
+    (["wave_surrogate", "--examples", "1"], "--examples 1 must be at least --batch 2"),
+    (["wave_surrogate", "--losses", "magic"], "choose among data, data-more"),
+    (["wave_surrogate", "--window", "200"], "fewer than --window 200"),
+    (["fwi_neural_prior", "--ways", "magic"], "choose among stages"),
+    (["fwi_neural_prior", "--shape", "30,40"], "two multiples of 8"),
+    (["fwi_neural_prior", "--tested", "0"], "--tested 0"),
+    (["fwi_neural_prior", "--first", "300,2000"], "1450 to 4450 m/s"),
+])
+def test_refusals(tmp_path, capsys, words, message):
+    assert run(words[0], tmp_path / "run", *words[1:]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
