@@ -3,10 +3,12 @@
 A rate is a sum of weight * parameters * derivatives of fields. `Expression` is that sum; fields and parameters are handed to `rate` as
 expressions, so that it reads like the formula. Solvers and networks read the terms; neither is known here.
 """
+import math
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, ClassVar
 
 from hyperion.errors import InputError
@@ -76,7 +78,11 @@ class Expression:
         return cls({((name,), ()): 1.0}, ndim)
 
     def _of(self, other: "Expression | float") -> "Expression":
-        return other if isinstance(other, Expression) else Expression({((), ()): float(other)}, self.ndim)
+        if isinstance(other, Expression):
+            return other
+        if isinstance(other, bool) or not isinstance(other, Real) or not math.isfinite(other):
+            raise InputError(f"rate: {other!r} stands beside fields and coefficients; use finite numbers, and parameters for what varies")
+        return Expression({((), ()): float(other)}, self.ndim)
 
     def __add__(self, other: "Expression | float") -> "Expression":
         total = dict(self.terms)
@@ -102,6 +108,11 @@ class Expression:
 
     def __sub__(self, other: "Expression | float") -> "Expression":
         return self + self._of(other) * -1.0
+
+    def __truediv__(self, other: float) -> "Expression":
+        if isinstance(other, Expression):
+            raise InputError("rate: divides by a field or coefficient; declare the reciprocal as a coefficient, and make it in `derive`")
+        return self * (1.0 / other)
 
     def __rsub__(self, other: "Expression | float") -> "Expression":
         return self._of(other) - self
@@ -196,9 +207,12 @@ class Equation(ABC):
         if ndim not in self.dimensions:
             raise InputError(f"{type(self).__name__} in {ndim} dimensions: its rate has a meaning in {self.dimensions} only")
         result = self.rate(**{f: Expression.field(f, ndim) for f in self.fields}, **self._symbols(ndim))
-        rates = result if isinstance(result, dict) else dict(zip(self.fields, (result,), strict=True))
+        rates = result if isinstance(result, dict) else {next(iter(self.fields)): result}
         if set(rates) != set(self.fields):
             raise InputError(f"{type(self).__name__}.rate: gives rates of {sorted(rates)}, the declared fields are {sorted(self.fields)}")
+        for f, rate in rates.items():
+            if not isinstance(rate, Expression):
+                raise InputError(f"{type(self).__name__}.rate: the rate of {f} is {rate!r}; make it of the fields it is given")
         return rates
 
     def injections(self, ndim: int) -> dict[str, dict[str, Expression]]:

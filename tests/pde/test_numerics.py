@@ -369,6 +369,10 @@ def test_the_equation_refuses_what_leapfrog_cannot_step():
         (lambda p, c: pde.derivative(p, -1, 3), "first and second derivatives along one axis"),
         (lambda p, c: pde.derivative(pde.derivative(p, -1), -2), r"orders \(1, 1\) along the axes"),
         (lambda p, c: pde.derivative(p, -1, 0), "a whole number of at least 1"),
+        (lambda p, c: 3.0, "the rate of p is 3.0"),
+        (lambda p, c: None, "the rate of p is None"),
+        (lambda p, c: p * float("nan"), "rate: nan stands beside"),
+        (lambda p, c: p / c, "declare the reciprocal"),
         (lambda p, c: {"q": p}, r"gives rates of \['q'\], the declared fields are \['p'\]"),
     ):
         with pytest.raises(InputError, match=message):

@@ -1,0 +1,88 @@
+"""A model that a network makes: what full-waveform inversion trains then is the network."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import hyperion.autograd as hp
+from hyperion.errors import InputError, ShapeError
+from hyperion.gpu import device as devices
+from hyperion.inversion.batches import is_number
+from hyperion.nn import Module
+from hyperion.pde import Grid
+
+__all__ = ["NeuralModel", "coordinates"]
+
+
+def coordinates(grid: Grid) -> hp.Tensor:
+    """Return the places of the nodes as inputs of a coordinate network: (nodes, axes), each axis from -1 to 1, float32.
+
+    >>> coordinates(Grid((2, 3), 10.0)).numpy().tolist()
+    [[-1.0, -1.0], [-1.0, 0.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 0.0], [1.0, 1.0]]
+    """
+    lines = [np.linspace(-1.0, 1.0, n, dtype=np.float32) for n in grid.shape]
+    places = np.stack(np.meshgrid(*lines, indexing="ij"), axis=-1).reshape(-1, grid.ndim)
+    return hp.asarray(places, device=grid.device)
+
+
+class NeuralModel(Module):
+    """Return start + scale * (network(inputs) - what it gave at first), inside bounds: a model of the earth with a network's weights.
+
+    network: a Module: of coordinates (`coordinates`, `nn.SIREN`), or one that makes a field of a fixed input (a decoder).
+    inputs: what the network is called with, a Tensor or an array; it is not trained.
+    start: the first model, shape of the grid; it is the model until the first step.  bounds: (lower, upper), numbers; nodes outside are
+        put on them, and pull no more.  fixed: boolean, True where the model stays as it is (water), or None.
+    scale: what an output of 1 changes [unit of the model].
+    The network's output has as many numbers as the grid has nodes, or is a field (..., *space) at least as large: its corner is taken.
+    Raises: InputError, ShapeError for arguments that cannot be.
+    Source: He and Wang 2021, "Reparameterized full-waveform inversion using deep neural networks", Geophysics 86, V1; Zhu et al. 2022,
+    "Integrating deep neural networks with full-waveform inversion", Geophysics 87, R93 (start + network, eq. 6); Sun et al. 2023,
+    "Implicit seismic full waveform inversion with deep neural representation", J. Geophys. Res. Solid Earth 128 (coordinates, SIREN).
+
+    >>> from hyperion import nn
+    >>> grid = Grid((20, 30), 10.0)
+    >>> model = NeuralModel(nn.SIREN([2, 16, 16, 1], 10.0), coordinates(grid), np.full(grid.shape, 2000.0, np.float32), (1400.0, 4500.0))
+    >>> model().shape, float(model()[3, 4])
+    ((20, 30), 2000.0)
+    """
+
+    def __init__(
+        self, network: Callable[..., Any], inputs: Any, start: Any, bounds: tuple[float, float], fixed: Any = None, scale: float = 1000.0,
+    ):
+        start = hp.as_tensor(start).detach()
+        if len(bounds) != 2 or not all(is_number(bound) for bound in bounds) or not bounds[0] < bounds[1]:
+            raise InputError(f"NeuralModel(bounds={bounds!r}): give two numbers, (lower, upper), in the unit of the model")
+        values = devices.to_numpy(start.data)
+        fixed = np.zeros(start.shape, bool) if fixed is None else np.asarray(fixed)
+        if fixed.shape != start.shape or fixed.dtype.kind != "b":
+            raise ShapeError(f"NeuralModel(fixed of shape {fixed.shape}, {fixed.dtype}): give booleans, of the shape {start.shape}")
+        free = values[~fixed]
+        if not free.size:
+            raise InputError("NeuralModel(fixed): is True everywhere, so nothing could change; leave part of the model free")
+        if not np.isfinite(values).all() or free.min() < bounds[0] or free.max() > bounds[1]:
+            raise InputError(f"NeuralModel(start): values {free.min():g} to {free.max():g} must be finite, inside bounds={tuple(bounds)}")
+        if not (is_number(scale) and scale > 0.0):
+            raise InputError(f"NeuralModel(scale={scale!r}): must be above 0 [unit of the model]")
+        self.network, self.inputs, self.start = network, hp.as_tensor(inputs).detach(), start
+        self.bounds, self.scale = (float(bounds[0]), float(bounds[1])), float(scale)
+        self.free = hp.asarray(devices.to_device(~fixed, start.device))
+        self.first = hp.zeros(start.shape, dtype=start.dtype, device=start.device)
+        self.first = self._made().detach()
+
+    def _made(self) -> hp.Tensor:
+        """Return what the network makes, in the shape of the grid."""
+        shape, out = self.start.shape, hp.as_tensor(self.network(self.inputs))
+        if out.size == self.start.size:
+            return out.reshape(shape)
+        space = out.shape[out.ndim - len(shape):]
+        fits = len(space) == len(shape) and out.size == math.prod(space) and all(a >= b for a, b in zip(space, shape, strict=True))
+        if not fits:
+            raise ShapeError(f"NeuralModel: the network gives shape {out.shape} for a grid of {shape}; give one value for each node")
+        return out.reshape(space)[tuple(slice(0, n) for n in shape)]
+
+    def forward(self) -> hp.Tensor:
+        """Return the model, (*grid)."""
+        changed = hp.clip(self.start.detach() + self.scale * (self._made() - self.first.detach()), *self.bounds)
+        return hp.where(self.free, changed, self.start.detach())
