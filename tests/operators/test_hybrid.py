@@ -1,12 +1,16 @@
 """Networks inside time loops: derivatives through solver and network, checkpoints, losses over trajectories, batches of pieces."""
 
+import importlib.util
 import tracemalloc
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import hyperion as hp
 from hyperion import nn, operators, optim, pde, testing
+from hyperion.cli import main
 from hyperion.errors import DtypeError, InputError, ShapeError
 from hyperion.operators import hybrid
 
@@ -246,6 +250,57 @@ def test_a_network_learns_what_the_solver_lacks_through_the_loop():
     unseen = {name: hybrid.rollout(f, start[8:], 40).detach().numpy() for name, f in (("without", step), ("with", model))}
     errors = {name: np.linalg.norm(u - truth.numpy()[8:]) / np.linalg.norm(truth.numpy()[8:]) for name, u in unseen.items()}
     assert errors["with"] < 0.01 < 0.3 < errors["without"]
+
+
+# The solvers and closures that the scenarios write themselves
+
+def scenario(name):
+    path = Path(__file__).resolve().parents[2] / f"scenarios/{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_finite_differences_in_the_loop_are_of_order_2_and_keep_the_circulation():
+    loop = scenario("solver_in_the_loop")
+    config = SimpleNamespace(interval=0.2, fastest=4.5, viscosity=0.05)
+    field = pde.GaussianField((64, 64), 2 * np.pi, tau=3.0, alpha=4.0, scale=60.0)
+    start = field.sample(hp.random.Generator(0), 1, "float64")[:, None].numpy()
+    solver = pde.VorticitySolver(pde.Torus((64, 64), 2 * np.pi), pde.ETDRK4(step=0.01))
+    truth = solver.solve(start, 0.2, viscosity=0.05, forcing=loop.driving(64)).numpy()[:, 0]
+    errors = {}
+    for points in (32, 64, 128):
+        w = hp.asarray(loop.resampled(start, points) + np.float32(0.5))         # a mean moves nothing
+        after = loop.FiniteDifferences(points, config, "cpu")(w).numpy() - 0.5
+        assert abs(after.mean()) < 1e-6
+        errors[points] = np.linalg.norm(loop.resampled(after, 32) - loop.resampled(truth, 32)) / np.linalg.norm(loop.resampled(truth, 32))
+    assert 3.5 < errors[32] / errors[64] < 4.5 and 3.5 < errors[64] / errors[128] < 4.5, errors
+
+
+@pytest.mark.parametrize("name", ["none", "shock capturing", "Smagorinsky", "learned flux"])
+def test_closures_keep_the_mean_and_are_quadratic(name):
+    closures = scenario("learned_closure")
+    nn.seed(0)
+    closure = {"none": None, "shock capturing": closures.shock_capturing, "Smagorinsky": closures.Smagorinsky(0.2),
+               "learned flux": closures.LearnedFlux(2, 8)}[name]
+    config = SimpleNamespace(interval=0.01, viscosity=0.0)
+    u = hp.asarray(normal(3, 1, 32))
+    solver = closures.FiniteVolumes(config, 32, closure)
+    with hp.no_grad():
+        after = hybrid.rollout(solver, u, 20).numpy()
+        rates = [solver.rate(scale * u).numpy() / scale**2 for scale in (1.0, 8.0)]
+    assert np.abs(after.mean(-1) - u.numpy().mean(-1)[:, None]).max() < 1e-12
+    np.testing.assert_allclose(rates[0], rates[1], rtol=0, atol=1e-5 * np.abs(rates[0]).max())       # the size has a floor of 1e-4
+
+
+@pytest.mark.parametrize("words, option", [
+    (["solver_in_the_loop", "--lengths", "1,2"], "--lengths"), (["solver_in_the_loop", "--layers", "1"], "--layers"),
+    (["learned_closure", "--unroll", "500"], "--unroll"), (["learned_closure", "--reference", "100"], "--reference"),
+])
+def test_scenarios_refuse_options_that_make_no_sense(words, option, tmp_path, capsys):
+    assert main(["run", *words, "--smoke", "--out", str(tmp_path / "run")]) == 2
+    assert option in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
 # Wrong input

@@ -1,0 +1,102 @@
+"""A network as the model: the gradient through solver and network, the first model, bounds and fixed nodes; random models."""
+
+import numpy as np
+import pytest
+
+import hyperion as hp
+from hyperion import inversion, nn, pde
+from hyperion.errors import InputError, ShapeError
+from hyperion.testing import taylor_test
+
+GRID = pde.Grid((20, 28), 20.0)
+START = np.linspace(1600.0, 2600.0, 20)[:, None] * np.ones((1, 28))
+WATER = np.arange(20)[:, None] * np.ones((1, 28)) < 3
+BOUNDS = (1400.0, 4500.0)
+
+
+def siren(dtype="float64"):
+    return nn.SIREN([2, 12, 12, 1], 8.0, dtype=dtype), inversion.coordinates(GRID).astype(dtype)
+
+
+def decoder(dtype="float64"):
+    layers = [nn.Conv2d(3, 8, 3, padding=1, dtype=dtype), nn.GroupNorm(2, 8, dtype=dtype), nn.Activation(hp.silu)]
+    layers += [nn.Upsample(scale_factor=4, mode="bilinear"), nn.Conv2d(8, 1, 3, padding=1, dtype=dtype)]
+    return nn.Sequential(*layers), hp.random.Generator(1).normal((1, 3, 6, 7), dtype=dtype)      # 24 x 28: more rows than the grid
+
+
+@pytest.mark.parametrize("make", [siren, decoder])
+def test_the_gradient_through_solver_and_network_is_that_of_finite_differences(make):
+    nn.seed(0)
+    wave = pde.Solver(pde.Acoustic(), GRID, order=4, boundary=pde.CPML(width=8), stepping=pde.Leapfrog(max_speed=BOUNDS[1]))
+    survey = inversion.surface_survey(GRID, pde.ricker(5.0, 0.6, 2e-3), 2, 14, 40.0, 40.0)
+    observed = wave.solve(survey, speed=START * 1.05)
+    model = inversion.NeuralModel(*make(), START, BOUNDS, WATER, scale=100.0)
+    draw = np.random.default_rng(0)
+    model = hp.tree_map(lambda p: p + 0.1 * draw.standard_normal(p.shape), model)                # away from the start, where all is smooth
+    direction = hp.tree_map(lambda p: hp.asarray(draw.standard_normal(p.shape)), model)
+    orders = taylor_test(lambda m: inversion.l2(wave.solve(survey, speed=m()), observed), model, direction, step=1e-2, reverse=True)
+    assert all(1.9 < order < 2.1 for order in orders), orders
+
+
+@pytest.mark.parametrize("make", [siren, decoder])
+def test_it_begins_at_the_start_stays_in_bounds_and_leaves_fixed_nodes(make):
+    nn.seed(1)
+    model = inversion.NeuralModel(*make("float32"), START.astype(np.float32), BOUNDS, WATER)
+    assert np.array_equal(model().detach().numpy(), START.astype(np.float32))
+    changed = hp.tree_map(lambda p: p + 3.0 * np.random.default_rng(p.size).standard_normal(p.shape).astype(np.float32), model)()
+    changed = changed.detach().numpy()
+    assert np.array_equal(changed[WATER], START[WATER].astype(np.float32))
+    assert changed.min() >= BOUNDS[0] and changed.max() <= BOUNDS[1] and np.ptp(changed[~WATER]) > 100.0
+    assert changed.dtype == np.float32
+
+
+def test_its_state_holds_what_it_began_with():
+    nn.seed(2)
+    model = inversion.NeuralModel(*siren(), START, BOUNDS)
+    nn.seed(3)
+    other = inversion.NeuralModel(*siren(), START, BOUNDS)
+    moved = hp.tree_map(lambda p: p + 0.01, model)
+    other.load_state_dict(moved.state_dict())
+    assert np.array_equal(other().detach().numpy(), moved().detach().numpy())
+    assert not np.array_equal(moved().detach().numpy(), START)
+
+
+@pytest.mark.parametrize("error, match, options", [
+    (InputError, "two numbers", {"bounds": (4500.0, 1400.0)}),
+    (InputError, "inside bounds", {"bounds": (1800.0, 4500.0)}),
+    (InputError, "inside bounds", {"start": np.full(GRID.shape, np.nan)}),
+    (InputError, "nothing could change", {"fixed": np.ones(GRID.shape, bool)}),
+    (ShapeError, "give booleans", {"fixed": np.zeros((3, 3), bool)}),
+    (InputError, "scale=0", {"scale": 0.0}),
+    (ShapeError, "one value for each node", {"inputs": np.zeros((7, 2))}),
+])
+def test_what_cannot_be_is_refused(error, match, options):
+    network, inputs = siren()
+    given = {"inputs": inputs, "start": START, "bounds": BOUNDS} | options
+    with pytest.raises(error, match=match):
+        inversion.NeuralModel(network, **given)
+
+
+def test_random_models_are_layers_under_water_and_a_seed_draws_the_same():
+    grid = pde.Grid((48, 96), 25.0)
+    models = inversion.random_layers(grid, hp.random.Generator(3), 24, water=150.0)
+    assert models.shape == (24, 48, 96) and models.dtype == np.float32
+    assert np.array_equal(models[3:5], np.stack([inversion.random_layers(grid, hp.random.Generator(3), 5, water=150.0)[i] for i in (3, 4)]))
+    assert not np.array_equal(models[0], models[1])
+    depth = grid.axis(0)
+    assert np.all(models[:, depth < 150.0] == 1500.0) and np.all(models[:, depth >= 150.0] >= 1550.0) and models.max() <= 4300.0
+    deep, shallow = models[:, depth > 900.0].mean(), models[:, (depth >= 150.0) & (depth < 400.0)].mean()
+    assert deep > shallow + 500.0
+    assert 4 < (models.max(axis=(1, 2)) > 3550.0).sum() < 22                            # about half have salt; sediments end near 3480
+    assert (inversion.random_layers(grid, hp.random.Generator(3), 24, water=150.0, salt=0.0).max(axis=(1, 2)) > 4000.0).sum() == 0
+
+
+@pytest.mark.parametrize("match, call", [
+    ("2-D grid", lambda: inversion.random_layers(pde.Grid((20, 20, 20), 10.0), hp.random.Generator(0), 1)),
+    ("at most 90 %", lambda: inversion.random_layers(GRID, hp.random.Generator(0), 1, water=390.0)),
+    ("at least 1", lambda: inversion.random_layers(GRID, hp.random.Generator(0), 0)),
+    ("a probability", lambda: inversion.random_layers(GRID, hp.random.Generator(0), 1, salt=1.5)),
+])
+def test_random_models_that_cannot_be_are_refused(match, call):
+    with pytest.raises(InputError, match=match):
+        call()
