@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import Any
 
 import cupy
-import operators_cases
 import numpy as np
+import operators_cases
 import torch
 from peers import hyperion_operators, torch_operators
 

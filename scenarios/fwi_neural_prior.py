@@ -131,7 +131,8 @@ def as_network(make, quasi_newton=False):
         optimiser = optim.LBFGS(model, memory=20, first_step=0.01) if quasi_newton else optim.Adam(model, lr=rates)
         for made in range(1, config.gradients + 1):
             value = optimiser.advance(hp.value_and_grad(lambda model: misfit(model())))
-            yield optimiser.evaluations if isinstance(optimiser, optim.LBFGS) else made, optimiser.parameters().detach().to("cpu").numpy(), value
+            spent = optimiser.evaluations if isinstance(optimiser, optim.LBFGS) else made
+            yield spent, optimiser.parameters().detach().to("cpu").numpy(), value
             if isinstance(optimiser, optim.LBFGS) and optimiser.stalled:
                 return
     return way

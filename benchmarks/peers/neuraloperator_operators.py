@@ -5,8 +5,8 @@ from importlib.metadata import version as version_of
 
 import numpy as np
 import torch
-from operators_cases import Case
 from neuralop.models import FNO
+from operators_cases import Case
 
 
 def version() -> str:
