@@ -44,13 +44,18 @@ class Discretisation:
 class KernelParameter:
     """What a kernel reads as one array: a polynomial of the equation's coefficients, times step^time / cell^space.
 
-    place: the axes along which it is wanted half a cell beyond the nodes.
+    place: the axes along which it is wanted half a cell beyond the nodes. own: what multiplies a field itself in its first-order rate;
+    the parameter is divided by 1 - step / 2 * own then.
+
+    Crank-Nicolson for f_t = own f + rest: (f' - f) / step = own (f' + f) / 2 + rest, so f' = f + step (own f + rest) / (1 - step own / 2).
+    Damping (own < 0) is stable then at any step. Source: Crank and Nicolson, Math. Proc. Cambridge Phil. Soc. 43 (1947), 50.
     """
 
     polynomial: Polynomial
     time: int
     space: int
     place: tuple[int, ...]
+    own: Polynomial = ()
 
 
 def discretise(equation: Equation, ndim: int, order: int, ratios: tuple[float, ...], boundary: Boundary,
@@ -115,11 +120,11 @@ class _Builder:
 
     def _update(self, f: str, target: str, before: dict[str, Assign]) -> Assign:
         """Return the assignment that advances a field; what updates memory variables goes to `before`."""
-        time = self.equation.fields[f].time_order
+        time, own = self.equation.fields[f].time_order, self._own(f)
         keep = Term(1.0, (), target, self.point)
         terms = [keep] if time == 1 else [Term(2.0, (), f, self.point), Term(-1.0, (), target, self.point)]
         for d, polynomial in self.rates[f].items():
-            k = self._parameter(f, tuple(sorted(polynomial)), time, d.order)
+            k = self._parameter(f, tuple(sorted(polynomial)), time, d.order, own)
             if d.order == 0:
                 if set(self.equation.fields[f].at) != set(self.equation.fields[d.field].at):
                     raise InputError(f"{type(self.equation).__name__}.rate: {d.field} does not sit where {f} does")
@@ -129,8 +134,13 @@ class _Builder:
                 terms.append(Term(1.0, k + coefficients, array, stencil))
         for name, fields in self.injections.items():
             if f in fields:
-                terms.append(self._injection(f, f"source.{name}", fields[f], time))
+                terms.append(self._injection(f, f"source.{name}", fields[f], time, own))
         return Assign.of(target, terms)
+
+    def _own(self, f: str) -> Polynomial:
+        """Return what multiplies a field itself, undifferentiated, in its first-order rate: damping, if it is negative."""
+        itself = Derivative(f, (0,) * self.ndim)
+        return tuple(sorted(self.rates[f].get(itself, ()))) if self.equation.fields[f].time_order == 1 else ()
 
     def _linear(self, f: str, rate: Expression) -> dict[Derivative, list[tuple[tuple[str, ...], float]]]:
         """Return {derivative: polynomial of parameters} of a rate. Raises: InputError for terms that leapfrog on stencils does not step."""
@@ -166,20 +176,18 @@ class _Builder:
             self.profiles |= dict.fromkeys((c for t in update.terms for c in t.coefficients), d.axis)
         return rewritten.reads
 
-    def _injection(self, f: str, source: str, injection: Expression, time: int) -> Term:
+    def _injection(self, f: str, source: str, injection: Expression, time: int, own: Polynomial) -> Term:
         """Return the source's term; it shares the kernel parameter of the rate where the two are equal."""
         polynomial = tuple(sorted((parameters, w) for (parameters, _), w in injection.terms.items()))
-        if not any(parameters for parameters, _ in polynomial):
+        if not own and not any(parameters for parameters, _ in polynomial):
             return Term(sum(w for _, w in polynomial), (), source, self.point)
-        same = KernelParameter(polynomial, time, 2, self._place(f))
-        k = (self.parameters[same],) if same in self.parameters else self._parameter(f, polynomial, time, 0)
+        same = KernelParameter(polynomial, time, 2, self._place(f), own)
+        k = (self.parameters[same],) if same in self.parameters else self._parameter(f, polynomial, time, 0, own)
         return Term(1.0, k, source, self.point)
 
-    def _parameter(self, f: str, polynomial: Polynomial, time: int, space: int) -> tuple[str, ...]:
+    def _parameter(self, f: str, polynomial: Polynomial, time: int, space: int, own: Polynomial) -> tuple[str, ...]:
         """Return the kernel parameter of a term in the rate of f, where f sits."""
-        if polynomial == (((), 1.0),) and time == 0:
-            return ()
-        return (self.parameters.setdefault(KernelParameter(polynomial, time, space, self._place(f)), f"k{len(self.parameters)}"),)
+        return (self.parameters.setdefault(KernelParameter(polynomial, time, space, self._place(f), own), f"k{len(self.parameters)}"),)
 
     def _place(self, f: str) -> tuple[int, ...]:
         return tuple(sorted(axis + self.ndim for axis in self.equation.fields[f].at))

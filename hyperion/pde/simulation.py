@@ -13,10 +13,11 @@ import numpy as np
 
 from hyperion.autograd import Tensor, as_tensor, broadcast_to, fir, general, pad_edge, where, zeros_like
 from hyperion.cpu import find_compiler
-from hyperion.errors import InputError, SpeedWarning, nearest
+from hyperion.errors import InputError, SpeedWarning, StabilityError, nearest
 from hyperion.gpu import device as devices
 
 from . import dispersion, interpreter, native
+from .discretise import Polynomial
 from .layout import Layout
 from .placing import Placed
 from .stepping import Plan
@@ -55,16 +56,36 @@ class Call:
         for name in discrete.program.parameters:
             k = discrete.kernel_parameters[name]
             factor = discrete.factor(name, self.plan.step, solver.cell)
-            total: Tensor | None = None
-            for names, weight in k.polynomial:
-                constant = weight * factor
-                term = coefficients.at(names[0], k.place) * constant if names else self._filled(constant)
-                for n in names[1:]:
-                    term = term * coefficients.at(n, k.place)
-                total = term if total is None else total + term
-            assert total is not None
+            total = self._polynomial(coefficients, k.polynomial, k.place, factor)
+            if k.own:
+                total = total / self._undamped(self._polynomial(coefficients, k.own, k.place, self.plan.step / 2))
             out.append(self._up_to_mirrors(pad_edge(total, solver.pads) if any(map(any, solver.pads)) else total, k.place))
         return [*out, self._samples()]
+
+    def _polynomial(self, coefficients: Placed, polynomial: Polynomial, place: tuple[int, ...], factor: float) -> Tensor:
+        """Return factor times a polynomial of coefficients where `place` says."""
+        total: Tensor | None = None
+        for names, weight in polynomial:
+            constant = weight * factor
+            term = coefficients.at(names[0], place) * constant if names else self._filled(constant)
+            for n in names[1:]:
+                term = term * coefficients.at(n, place)
+            total = term if total is None else total + term
+        assert total is not None
+        return total
+
+    def _undamped(self, half: Tensor) -> Tensor:
+        """Return what damped rates are divided by: 1 - half, half a step's growth by a field's own term.
+
+        Raises: StabilityError where a field grows so fast by itself that a step has no end.
+        """
+        most = float(devices.to_numpy(half.data).max())
+        if most >= 1.0:
+            rate, step = 2.0 * most / self.plan.step, self.plan.step
+            name = type(self.solver.equation).__name__
+            raise StabilityError(f"a field of {name} grows by itself at a rate of up to {rate:g} 1/s, too fast for a step of {step:g} s; "
+                                 f"use one below {step / most:g} s")
+        return 1.0 - half
 
     def _up_to_mirrors(self, x: Tensor, place: tuple[int, ...]) -> Tensor:
         """Return a kernel parameter; cells half a cell beyond a reflecting last node are images, so nothing depends on it there."""
