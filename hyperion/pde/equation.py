@@ -158,13 +158,28 @@ def laplace(f: Expression) -> Expression:
     return sum((derivative(f, axis, 2) for axis in range(-f.ndim, -1)), start=derivative(f, -1, 2))
 
 
+def axes(equation: "Equation | type[Equation]", ndim: int, allowed: tuple[int, ...] = (2, 3)) -> dict[str, int]:
+    """Return {letter of a coordinate: its axis, counted from the last}, for an equation whose fields depend on the dimensions.
+
+    Raises: InputError for a number of dimensions that is not allowed.
+
+    >>> axes(Equation, 2), axes(Equation, 3)
+    ({'z': -2, 'x': -1}, {'z': -3, 'y': -2, 'x': -1})
+    """
+    if isinstance(ndim, bool) or ndim not in allowed:
+        name = equation.__name__ if isinstance(equation, type) else type(equation).__name__
+        raise InputError(f"{name}(ndim={ndim!r}): give {' or '.join(map(str, allowed))}, the number of space dimensions")
+    return {letter: axis for letter, axis in (("z", -ndim), ("y", -2), ("x", -1)) if ndim == 3 or letter != "y"}
+
+
 class Equation(ABC):
     """A partial differential equation, declared once.
 
-    fields: {name: Field}. parameters: {name: unit}, what users give. dimensions: the numbers of space dimensions in which `rate` has a
-    meaning. coefficients: {name: unit} of what `rate` receives beside the fields and `derive` makes of the parameters; by default the
-    parameters themselves. harmonic: the coefficients whose mean between nodes is harmonic (at fields that sit there); of others it is
-    arithmetic. odd_at_free_surfaces: whether fields on nodes are odd about a free surface, and those half a cell beyond even.
+    fields: {name: Field}; where they depend on the number of dimensions, `__init__(ndim)` makes them. parameters: {name: unit}, what
+    users give. dimensions: the numbers of space dimensions in which `rate` has a meaning. coefficients: {name: unit} of what `rate`
+    receives beside the fields and `derive` makes of the parameters; by default the parameters themselves. harmonic: the coefficients
+    whose mean between nodes is harmonic (at fields that sit there); of others it is arithmetic. odd_at_free_surfaces: whether fields on
+    nodes are odd about a free surface, and those half a cell beyond even.
     """
 
     fields: ClassVar[dict[str, Field]]

@@ -3,24 +3,31 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from hyperion.pde.equation import Equation, Expression, Field, derivative
+from hyperion.pde.equation import Equation, Expression, Field, axes, derivative
 
 
 class AcousticVariableDensity(Equation):
-    """p_t = -K div v, v_t = -grad p / density, K = density speed^2: pressure [Pa] and particle velocity in two dimensions.
+    """p_t = -K div v, v_t = -grad p / density, K = density speed^2: pressure [Pa] and particle velocity in two or three dimensions.
 
-    Velocities sit between the nodes of pressure. A source of `p` is a rate of pressure per m^2; one of a velocity an acceleration.
+    Velocities (vz, vy in three dimensions, vx) sit between the nodes of pressure. A source of `p` is a rate of pressure per m^ndim; one of
+    a velocity an acceleration.
     Source: Virieux 1984, Geophysics 49, 1933 (the scheme); Morse and Ingard, Theoretical Acoustics (1968), eq. 6.2.
 
     >>> AcousticVariableDensity().derive(speed=2.0, density=3.0)
     {'bulk': 12.0, 'buoyancy': 0.3333333333333333}
+    >>> list(AcousticVariableDensity(ndim=3).fields)
+    ['p', 'vz', 'vy', 'vx']
     """
 
-    fields: ClassVar[dict[str, Field]] = {"p": Field("Pa"), "vz": Field("m/s", at=(-2,)), "vx": Field("m/s", at=(-1,))}
+    fields: dict[str, Field]
     parameters: ClassVar[dict[str, str]] = {"speed": "m/s", "density": "kg/m^3"}
     coefficients: ClassVar[dict[str, str]] = {"bulk": "Pa", "buoyancy": "m^3/kg"}
     harmonic: ClassVar[tuple[str, ...]] = ("buoyancy",)
-    dimensions: ClassVar[tuple[int, ...]] = (2,)
+    dimensions: tuple[int, ...]
+
+    def __init__(self, ndim: int = 2):
+        self.axes, self.dimensions = axes(self, ndim), (ndim,)
+        self.fields = {"p": Field("Pa"), **{f"v{i}": Field("m/s", at=(axis,)) for i, axis in self.axes.items()}}
 
     @property
     def positive(self) -> tuple[str, ...]:
@@ -31,13 +38,10 @@ class AcousticVariableDensity(Equation):
         """Return bulk modulus and buoyancy."""
         return {"bulk": density * speed ** 2, "buoyancy": 1.0 / density}
 
-    def rate(self, p: Expression, vz: Expression, vx: Expression, bulk: Expression, buoyancy: Expression) -> dict[str, Expression]:
+    def rate(self, p: Expression, bulk: Expression, buoyancy: Expression, **velocities: Expression) -> dict[str, Expression]:
         """Return p_t and v_t."""
-        return {
-            "p": -(bulk * (derivative(vz, -2) + derivative(vx, -1))),
-            "vz": -(buoyancy * derivative(p, -2)),
-            "vx": -(buoyancy * derivative(p, -1)),
-        }
+        divergence = sum((derivative(velocities[f"v{i}"], axis) for i, axis in self.axes.items()), start=0.0 * p)
+        return {"p": -(bulk * divergence), **{f"v{i}": -(buoyancy * derivative(p, axis)) for i, axis in self.axes.items()}}
 
     def fastest(self, speed: Any, density: Any) -> Any:
         """Return the speed itself."""
