@@ -100,6 +100,8 @@ class Case:
         equation: pde.Equation | None = None,
         fields: tuple[str | None, str | None] = (None, None),
         substeps: int | None = None,
+        values: Callable[[np.random.Generator], list[np.ndarray]] | None = None,
+        speed: float = 3000.0,
         **options,
     ):
         random = np.random.default_rng(seed)
@@ -107,18 +109,21 @@ class Case:
         grid, equation = pde.Grid(shape, spacing), equation or pde.Acoustic()
         options = {"threads": 2, "storage": pde.EverySteps()} | options
         self.solver = pde.Solver(
-            equation, grid, order=order, boundary=boundary, stepping=pde.Leapfrog(3000.0, substeps=substeps), **options
+            equation, grid, order=order, boundary=boundary, stepping=pde.Leapfrog(speed, substeps=substeps), **options
         )
         places = [random.random((2, n, len(shape))) * grid.extent for n in (3, 4)]
         samples = random.standard_normal((2, 3, steps)).astype(dtype)
         self.survey = pde.Survey(*places, pde.Wavelet(samples, step), source_field=fields[0], receiver_field=fields[1])
+        self.random = random
+        if values is not None:
+            self.args: tuple[np.ndarray, ...] = (samples, *values(random))
+            return
         scale = {"speed": 1500.0, "buoyancy": 1e-3, "bulk": 3e9, "decay": 20.0, "density": 1e3, "p_speed": 1700.0, "s_speed": 700.0}
         scale["mix"] = 0.3
-        values = [(scale[name] * (1.0 + 0.6 * random.random(shape))).astype(dtype) for name in equation.parameters]
+        made = [(scale[name] * (1.0 + 0.6 * random.random(shape))).astype(dtype) for name in equation.parameters]
         if "s_speed" in equation.parameters:  # water above
-            values[list(equation.parameters).index("s_speed")][: shape[0] // 3] = 0.0
-        self.args: tuple[np.ndarray, ...] = (samples, *values)
-        self.random = random
+            made[list(equation.parameters).index("s_speed")][: shape[0] // 3] = 0.0
+        self.args = (samples, *made)
 
     def gathers(self, samples: Any, *values: Any) -> Any:
         """Return the gathers of these samples and parameters."""

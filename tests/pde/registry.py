@@ -1,0 +1,142 @@
+"""What the laws of the stencil engine are walked over: every equation with random materials, and every value a solver can be given.
+
+An equation in `hyperion.pde` without an entry here fails a test. A combination is one of everything: `everything` is the product,
+`sampled` what the usual run of the tests takes.
+"""
+
+import itertools
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hyperion import pde
+from tests.pde.cases import Case, Coupled, Damped, Dose, PressureVelocity, PressureVelocity3D
+
+FREE, RIGID = pde.FreeSurface(), pde.Rigid()
+PLANE, VOLUME = (31, 37), (20, 19, 22)
+NARROW_LAYER = {2: pde.CPML(width=5), 3: pde.CPML(width=3)}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An equation in a number of dimensions and what its experiments need.
+
+    ranges: {parameter: (lowest, highest)} of random materials. zero: parameters that are zero in the upper third (fluids).
+    speed: no wave is faster [m/s]. boundaries: names in BOUNDARIES that the equation can have. amplitude: of white source samples.
+    """
+
+    name: str
+    equation: pde.Equation
+    shape: tuple[int, ...]
+    ranges: dict[str, tuple[float, float]]
+    zero: tuple[str, ...] = ()
+    speed: float = 3000.0
+    boundaries: tuple[str, ...] = ("layer", "none", "periodic", "free", "rigid", "corners")
+    amplitude: float = 1.0
+    options: dict = field(default_factory=dict)
+
+    def material(self, random: np.random.Generator, dtype: type) -> list[np.ndarray]:
+        """Return the random parameters, in the order of the equation's."""
+        out = []
+        for name in self.equation.parameters:
+            low, high = self.ranges[name]
+            values = (low + (high - low) * random.random(self.shape)).astype(dtype)
+            if name in self.zero:
+                values[: self.shape[0] // 3] = 0.0
+            out.append(values)
+        return out
+
+
+SPEED, DENSITY = (1500.0, 2400.0), (1000.0, 1600.0)
+ACOUSTIC = {"speed": SPEED, "density": DENSITY}
+ELASTIC = {"p_speed": (1700.0, 2700.0), "s_speed": (700.0, 1100.0), "density": DENSITY}
+FLOW = {"buoyancy": (0.6e-3, 1e-3), "bulk": (3e9, 5e9), "decay": (20.0, 32.0)}
+REFLECTING = ("layer", "none", "periodic", "rigid")
+
+ENTRIES = [
+    Entry("acoustic", pde.Acoustic(), PLANE, ACOUSTIC),
+    Entry("acoustic-3d", pde.Acoustic(), VOLUME, ACOUSTIC),
+    Entry("variable-density", pde.AcousticVariableDensity(), PLANE, ACOUSTIC),
+    Entry("elastic", pde.Elastic(), PLANE, ELASTIC, zero=("s_speed",), boundaries=REFLECTING),
+    # Declared here, as a user would: a bare pair and its three-dimensional form, unread fields, a loss, two coupled second-order fields.
+    Entry("pair", PressureVelocity(), PLANE, FLOW),
+    Entry("pair-3d", PressureVelocity3D(), VOLUME, FLOW),
+    Entry("dose", Dose(), PLANE, FLOW),
+    Entry("damped", Damped(), PLANE, FLOW),
+    Entry("coupled", Coupled(), PLANE, {"speed": SPEED, "mix": (0.2, 0.4)}),
+]
+BOUNDARIES = {
+    "layer": lambda ndim: NARROW_LAYER[ndim],
+    "none": lambda ndim: pde.CPML(width=0),
+    "periodic": lambda ndim: pde.Periodic(),
+    "free": lambda ndim: pde.Sides(NARROW_LAYER[ndim], top=FREE),
+    "rigid": lambda ndim: pde.Sides(NARROW_LAYER[ndim], bottom=RIGID, right=RIGID),
+    "corners": lambda ndim: pde.Sides(NARROW_LAYER[ndim], top=FREE, left=FREE, right=RIGID),
+}
+ORDERS = (2, 4, 8)
+STORAGES = (pde.EverySteps(), pde.Checkpoints(bytes=200_000), pde.Thinned(every=1))
+THREADS = (1, 2)
+
+
+@dataclass(frozen=True)
+class Combination:
+    """One of everything; `case()` is its random experiment."""
+
+    entry: Entry
+    boundary: str
+    order: int
+    storage: pde.Storage
+    threads: int
+    sent: str
+    heard: str
+
+    def __str__(self) -> str:
+        return f"{self.entry.name}-{self.boundary}-{self.order}-{self.storage!r}-{self.threads}-{self.sent}-{self.heard}"
+
+    def case(self, dtype: type = np.float64) -> Case:
+        """Return two shots of three sources and four receivers off the nodes, white noise."""
+        entry = self.entry
+        made = Case(
+            entry.shape,
+            self.order,
+            BOUNDARIES[self.boundary](len(entry.shape)),
+            equation=entry.equation,
+            fields=(self.sent, self.heard),
+            storage=self.storage,
+            threads=self.threads,
+            dtype=dtype,
+            values=lambda random: entry.material(random, dtype),
+            speed=entry.speed,
+            steps=30,
+            **entry.options,
+        )
+        made.args = (made.args[0] * dtype(entry.amplitude), *made.args[1:])
+        return made
+
+
+def everything() -> list[Combination]:
+    """Return the product of all values; the pairs of a source and a receiver of an equation take turns."""
+    out = []
+    for entry in ENTRIES:
+        pairs = itertools.cycle(_pairs(entry))
+        rows = itertools.product(entry.boundaries, ORDERS, STORAGES, THREADS)
+        out += [Combination(entry, *row, *next(pairs)) for row in rows]
+    return out
+
+
+def sampled(each: int = 4, seed: int = 5) -> list[Combination]:
+    """Return `each` combinations of every equation in which values take turns: all of them occur, and meet at random."""
+    random = np.random.default_rng(seed)
+    out, turn = [], 0
+    for entry in ENTRIES:
+        pairs = [_pairs(entry)[i] for i in random.permutation(len(_pairs(entry)))]
+        for i in range(each):
+            boundary = "layer" if i == 0 else entry.boundaries[1 + (turn + i) % (len(entry.boundaries) - 1)]
+            order, storage, threads = ORDERS[(turn + i) % 3], STORAGES[(turn // 2 + i) % len(STORAGES)], THREADS[int(random.integers(2))]
+            out.append(Combination(entry, boundary, order, storage, threads, *pairs[i % len(pairs)]))
+        turn += each - 1
+    return out
+
+
+def _pairs(entry: Entry) -> list[tuple[str, str]]:
+    return list(itertools.product(entry.equation.injections(len(entry.shape)), entry.equation.receivers()))

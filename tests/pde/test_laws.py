@@ -1,0 +1,117 @@
+"""The laws, walked over the registry: kernels equal the interpreter, the adjoint is exact, tangents are slopes, Hessians symmetric."""
+
+import inspect
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+import hyperion as hp
+from hyperion import pde
+from hyperion.autograd import hvp, jvp, vjp
+from tests.pde.cases import Case, difference, interpreter
+from tests.pde.registry import ENTRIES, Combination, everything, sampled
+
+# The wavelets are white noise, so that nothing is hidden by smoothness.
+pytestmark = pytest.mark.filterwarnings("ignore::hyperion.errors.SamplingWarning")
+
+SAMPLED = sampled()
+EPS = {np.float64: np.finfo(np.float64).eps, np.float32: float(np.finfo(np.float32).eps)}
+
+
+def equal_the_interpreter(combination: Combination, dtype: type) -> None:
+    """Gathers and gradients of the kernels are the interpreter's; 1e3 eps bounds rounding, as in test_kernels."""
+    case = combination.case(dtype)
+    out, gradients, weights = case.with_gradients()
+    with interpreter():
+        expected, expected_gradients, _ = case.with_gradients(weights)
+    if not expected.any():  # nothing that is sent reaches what is heard
+        assert not out.any()
+        return
+    assert difference(out, expected) < 1e3 * EPS[dtype]
+    for got, want in zip(gradients, expected_gradients, strict=True):
+        assert difference(got, want) < 1e3 * EPS[dtype] if want.any() else not got.any()
+
+
+def adjoint_and_tangent(combination: Combination) -> None:
+    """<J u, w> = <u, J' w> to 1e-12 of the norms, and J u is the slope of the gathers along u."""
+    case = combination.case()
+    _, gradients, weights = case.with_gradients()
+    directions = case.directions()
+    born = jvp(case.gathers, case.args, directions)[1].numpy()
+    forward, reverse = np.vdot(born, weights), sum(np.vdot(g, u) for g, u in zip(gradients, directions, strict=True))
+    assert abs(forward - reverse) <= 1e-12 * np.linalg.norm(born) * np.linalg.norm(weights)
+    inside = within(case, directions)
+    born = jvp(case.gathers, case.args, inside)[1].numpy()
+    h = 1e-5  # truncation h^2 = 1e-10, rounding eps / h = 2e-11
+    ahead, behind = (case.gathers(*(x + s * h * d for x, d in zip(case.args, inside, strict=True))).numpy() for s in (1.0, -1.0))
+    if born.any():
+        assert difference(born, (ahead - behind) / (2.0 * h)) < 1e-7
+
+
+def within(case: Case, directions: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """Return directions that leave zeros of materials zero: no step goes below them."""
+    return (directions[0], *(np.where(x == 0.0, 0.0, d) for x, d in zip(case.args[1:], directions[1:], strict=True)))
+
+
+def second_derivatives(combination: Combination) -> None:
+    """The Hessian of a misfit is symmetric, is the slope of the gradient, and its Gauss-Newton part is the adjoint of the tangent."""
+    case = combination.case()
+    u, v = (within(case, case.directions()) for _ in range(2))
+
+    def misfit(args):
+        return hp.sum(case.gathers(*args) ** 2)
+
+    def inner(a, b):
+        return sum(float(np.vdot(x, y)) for x, y in zip(a, b, strict=True))
+
+    def product(d):
+        return [x.numpy() for x in hvp(misfit, (case.args,), (d,))[0]]
+
+    def slope(h):
+        return [x.numpy() for x in hp.grad(misfit)(tuple(x + h * d for x, d in zip(case.args, u, strict=True)))]
+
+    hu, hv = product(u), product(v)
+    assert abs(inner(hu, v) - inner(hv, u)) <= 1e-12 * np.sqrt(inner(hu, hu) * inner(v, v))
+    h = 1e-5
+    for got, ahead, behind in zip(hu, slope(h), slope(-h), strict=True):
+        assert difference(got, (ahead - behind) / (2.0 * h)) < 1e-6 if got.any() else True
+    born = [jvp(case.gathers, case.args, d)[1].numpy() for d in (u, v)]
+    back = [g.numpy() for g in vjp(case.gathers, *case.args)[1](born[0])]
+    assert abs(inner(back, v) - np.vdot(born[0], born[1])) <= 1e-12 * np.linalg.norm(born[0]) * np.linalg.norm(born[1])
+
+
+@pytest.mark.parametrize("combination", SAMPLED, ids=str)
+def test_kernels_equal_the_interpreter(combination):
+    equal_the_interpreter(combination, np.float64)
+
+
+@pytest.mark.parametrize("combination", SAMPLED, ids=str)
+def test_adjoint_and_tangent(combination):
+    adjoint_and_tangent(combination)
+
+
+@pytest.mark.parametrize("combination", SAMPLED[::3], ids=str)
+def test_second_derivatives(combination):
+    second_derivatives(combination)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("combination", everything(), ids=str)
+def test_all_laws_everywhere(combination):
+    for dtype in (np.float64, np.float32):
+        equal_the_interpreter(combination, dtype)
+    adjoint_and_tangent(combination)
+    second_derivatives(combination)
+
+
+def test_every_equation_has_an_entry():
+    stepped = {type(entry.equation) for entry in ENTRIES}
+    for name in pde.__all__:
+        made = getattr(pde, name)
+        if inspect.isclass(made) and issubclass(made, pde.Equation) and not inspect.isabstract(made):
+            assert made in stepped or made in UNSTEPPED, f"pde.{name} has no entry in tests/pde/registry.py"
+
+
+# What the engine does not step; their residuals serve networks.
+UNSTEPPED = {pde.AllenCahn, pde.Burgers, pde.Heat, pde.AdvectionDiffusion, pde.KuramotoSivashinsky, pde.Poisson, pde.Schroedinger}
