@@ -17,9 +17,9 @@ from hyperion.errors import InputError, SpeedWarning, StabilityError, nearest
 from hyperion.gpu import device as devices
 
 from . import dispersion, interpreter, native
-from .discretise import Polynomial
 from .layout import Layout
 from .placing import Placed
+from .rates import Polynomial
 from .stepping import Plan
 from .storage import Checkpoints
 from .survey import Survey
@@ -117,7 +117,7 @@ class Call:
         if not self.compiled():
             out = interpreter.simulate(inputs, self.experiment(0, [devices.to_numpy(x.data) for x in inputs]))
         else:
-            keeps = any(x.tracked for x in inputs[:-1]) and not isinstance(solver.storage, Checkpoints)
+            keeps = any(x.tracked for x in inputs[:_count(self, 0)]) and not isinstance(solver.storage, Checkpoints)
             out = simulate(*inputs, call=self, level=0, tape=native.Tape() if keeps else None)
         if solver.stepping.corrected:
             return dispersion.unwarp_gathers(out, self.survey.wavelet.step, self.plan.substeps, self.survey.wavelet.steps)

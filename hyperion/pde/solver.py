@@ -2,13 +2,14 @@
 import math
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from hyperion import config
 from hyperion.autograd import Tensor, as_tensor
-from hyperion.codegen import Assign, Program, linearise
+from hyperion.codegen import Program, linearise
 from hyperion.errors import BoundaryError, DtypeError, InputError, SamplingWarning, ShapeError, StabilityError, nearest
 from hyperion.gpu import device as devices
 
@@ -69,7 +70,7 @@ class Solver:
                                 "free surface, so images do not make one; use pde.Rigid() or the layer")
         self.cell = grid.spacing[-1]
         ratios = tuple(self.cell / h for h in grid.spacing)
-        self.discrete = discretise(equation, grid.ndim, self.order, ratios, self.boundary, self.stencil)
+        self.discrete = discretise(equation, grid.ndim, self.order, ratios, self.boundary, self.stencil, self.stepping)
         self._engines: dict[tuple[Program | int, str, bool], native.Engine] = {}
         self._points: dict[bytes, Taps] = {}
 
@@ -223,9 +224,10 @@ class Solver:
 
 def _with_source(discrete: Discretisation, name: str) -> Program:
     """Return the program with one of its sources only."""
-    p, source = discrete.program, f"source.{name}"
-    assigns = tuple(Assign(a.target, tuple(t for t in a.terms if t.array == source or t.array not in p.sources), a.axis) for a in p.assigns)
-    return Program(p.ndim, assigns, p.parameters, p.profiles, p.memory, p.rotate, (source,), zeros=p.zeros)
+    p = discrete.program
+    sources = tuple(s for s in p.sources if s.partition("@")[0] == f"source.{name}")
+    kept = {a: tuple(t for t in a.terms if t.array in sources or t.array not in p.sources) for a in p.assigns}
+    return replace(p, assigns=tuple(replace(a, terms=terms) for a, terms in kept.items()), sources=sources)
 
 
 def _threads() -> int:
