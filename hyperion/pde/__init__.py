@@ -12,6 +12,9 @@ from .equations import (
     Elastic,
     Heat,
     KuramotoSivashinsky,
+    Maxwell3D,
+    MaxwellTE,
+    MaxwellTM,
     Poisson,
     Schroedinger,
 )
@@ -28,6 +31,7 @@ __all__ = [
     "CPML", "ETDRK4", "RECIPES", "Acoustic", "AcousticVariableDensity", "AdvectionDiffusion", "AllenCahn", "Boundary", "Burgers",
     "BurgersSolver", "Checkpoints", "CrankNicolson", "DarcySolver", "Derivative", "Elastic", "Equation", "EverySteps", "Expression",
     "Field", "FreeSurface", "GaussianField", "GrayScottSolver", "Grid", "Heat", "KuramotoSivashinsky", "Leapfrog", "LeastSquares",
-    "Periodic", "Plan", "Poisson", "Recipe", "Rigid", "Schroedinger", "ShallowWaterSolver", "Sides", "Solver", "Storage", "Survey",
-    "Taylor", "Thinned", "Torus", "VorticitySolver", "Wavelet", "derivative", "laplace", "make_dataset", "ricker",
+    "Maxwell3D", "MaxwellTE", "MaxwellTM", "Periodic", "Plan", "Poisson", "Recipe", "Rigid", "Schroedinger", "ShallowWaterSolver",
+    "Sides", "Solver", "Storage", "Survey", "Taylor", "Thinned", "Torus", "VorticitySolver", "Wavelet", "derivative", "laplace",
+    "make_dataset", "ricker",
 ]

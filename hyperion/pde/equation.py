@@ -182,9 +182,9 @@ class Equation(ABC):
     nodes are odd about a free surface, and those half a cell beyond even.
     """
 
-    fields: ClassVar[dict[str, Field]]
-    parameters: ClassVar[dict[str, str]]
-    coefficients: ClassVar[dict[str, str]] = {}
+    fields: dict[str, Field]
+    parameters: dict[str, str]
+    coefficients: dict[str, str] = {}                  # noqa: RUF012  (an instance may have its own)
     harmonic: ClassVar[tuple[str, ...]] = ()
     dimensions: ClassVar[tuple[int, ...]] = (1, 2, 3)
     odd_at_free_surfaces: ClassVar[bool] = True

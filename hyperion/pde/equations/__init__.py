@@ -6,11 +6,12 @@ from .burgers import Burgers
 from .elastic import Elastic
 from .heat import Heat
 from .kuramoto_sivashinsky import KuramotoSivashinsky
+from .maxwell import Maxwell3D, MaxwellTE, MaxwellTM
 from .poisson import Poisson
 from .pressure_velocity import AcousticVariableDensity
 from .schroedinger import Schroedinger
 
 __all__ = [
     "Acoustic", "AcousticVariableDensity", "AdvectionDiffusion", "AllenCahn", "Burgers", "Elastic", "Heat", "KuramotoSivashinsky",
-    "Poisson", "Schroedinger",
+    "Maxwell3D", "MaxwellTE", "MaxwellTM", "Poisson", "Schroedinger",
 ]
