@@ -105,7 +105,7 @@ class Case:
         **options,
     ):
         random = np.random.default_rng(seed)
-        spacing, step = tuple(5.0 + k for k in range(len(shape))), 0.8e-3
+        spacing, step = tuple(5.0 + k for k in range(len(shape))), 2.4 / speed
         grid, equation = pde.Grid(shape, spacing), equation or pde.Acoustic()
         options = {"threads": 2, "storage": pde.EverySteps()} | options
         self.solver = pde.Solver(

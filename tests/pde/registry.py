@@ -51,6 +51,7 @@ SPEED, DENSITY = (1500.0, 2400.0), (1000.0, 1600.0)
 ACOUSTIC = {"speed": SPEED, "density": DENSITY}
 ELASTIC = {"p_speed": (1700.0, 2700.0), "s_speed": (700.0, 1100.0), "density": DENSITY}
 FLOW = {"buoyancy": (0.6e-3, 1e-3), "bulk": (3e9, 5e9), "decay": (20.0, 32.0)}
+LIGHT = {"permittivity": (1.5, 3.0), "permeability": (1.0, 1.5), "conductivity": (5e-4, 2e-3)}
 REFLECTING = ("layer", "none", "periodic", "rigid")
 
 ENTRIES = [
@@ -58,6 +59,8 @@ ENTRIES = [
     Entry("acoustic-3d", pde.Acoustic(), VOLUME, ACOUSTIC),
     Entry("variable-density", pde.AcousticVariableDensity(), PLANE, ACOUSTIC),
     Entry("elastic", pde.Elastic(), PLANE, ELASTIC, zero=("s_speed",), boundaries=REFLECTING),
+    *(Entry(type(e).__name__, e, PLANE, LIGHT, zero=("conductivity",), speed=3e8) for e in (pde.MaxwellTM(), pde.MaxwellTE())),
+    Entry("Maxwell3D", pde.Maxwell3D(), VOLUME, LIGHT, zero=("conductivity",), speed=3e8),
     # Declared here, as a user would: a bare pair and its three-dimensional form, unread fields, a loss, two coupled second-order fields.
     Entry("pair", PressureVelocity(), PLANE, FLOW),
     Entry("pair-3d", PressureVelocity3D(), VOLUME, FLOW),
