@@ -67,8 +67,8 @@ def main() -> int:
     os.chdir(options.checkout)
     results = Results()
     words = [f"{file}::{name}" for file, names in CASES.items() for name in names]
-    pytest.main([*words, "-qq", "--no-header", "--tb=line", "-p", "no:cacheprovider", "-W", "ignore", *(["-k", options.k] * bool(options.k))],
-                plugins=[results])
+    chosen = ["-k", options.k] if options.k else []
+    pytest.main([*words, "-qq", "--no-header", "--tb=line", "-p", "no:cacheprovider", "-W", "ignore", *chosen], plugins=[results])
     lines = [*results.lines, *gradients()]
     print("\n".join(lines))
     failed = sum(not line.startswith("passed") for line in lines)

@@ -104,8 +104,8 @@ def boundary(width: Any, ndim: int, free: Sequence[tuple[bool, bool]] | None = N
     widths = {int(w) for w in (width if isinstance(width, Sequence) else [width]) if w}
     layer = pde.CPML(widths.pop() if widths else 0)
     names = (("top", "bottom"), ("left", "right")) if ndim == 2 else (("top", "bottom"), ("front", "back"), ("left", "right"))
-    surfaces = {n: pde.FreeSurface() for pair, sides in zip(names, free or [], strict=False) for n, there in zip(pair, sides, strict=True)
-                if there}
+    there = zip((n for pair in names for n in pair), (side for pair in free or [] for side in pair), strict=False)
+    surfaces = {name: pde.FreeSurface() for name, side in there if side}
     return pde.Sides(layer, **surfaces) if surfaces else layer
 
 
