@@ -110,7 +110,7 @@ class Combination:
             dtype=dtype,
             values=lambda random: entry.material(random, dtype),
             speed=entry.speed,
-            steps=30,
+            steps=30 if len(entry.shape) < 3 else 14,       # the graph of the interpreter holds every array of every step
             **entry.options,
         )
         made.args = (made.args[0] * dtype(entry.amplitude), *made.args[1:])
