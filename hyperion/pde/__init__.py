@@ -9,6 +9,8 @@ from .equations import (
     AdvectionDiffusion,
     AllenCahn,
     Burgers,
+    Debye,
+    Drude,
     Elastic,
     Heat,
     KuramotoSivashinsky,
@@ -29,9 +31,9 @@ from .survey import Survey, Wavelet, ricker
 
 __all__ = [
     "CPML", "ETDRK4", "RECIPES", "Acoustic", "AcousticVariableDensity", "AdvectionDiffusion", "AllenCahn", "Boundary", "Burgers",
-    "BurgersSolver", "Checkpoints", "CrankNicolson", "DarcySolver", "Derivative", "Elastic", "Equation", "EverySteps", "Expression",
-    "Field", "FreeSurface", "GaussianField", "GrayScottSolver", "Grid", "Heat", "KuramotoSivashinsky", "Leapfrog", "LeastSquares",
-    "Maxwell3D", "MaxwellTE", "MaxwellTM", "Periodic", "Plan", "Poisson", "Recipe", "Rigid", "Schroedinger", "ShallowWaterSolver",
-    "Sides", "Solver", "Storage", "Survey", "Taylor", "Thinned", "Torus", "VorticitySolver", "Wavelet", "derivative", "laplace",
-    "make_dataset", "ricker",
+    "BurgersSolver", "Checkpoints", "CrankNicolson", "DarcySolver", "Debye", "Derivative", "Drude", "Elastic", "Equation",
+    "EverySteps", "Expression", "Field", "FreeSurface", "GaussianField", "GrayScottSolver", "Grid", "Heat", "KuramotoSivashinsky",
+    "Leapfrog", "LeastSquares", "Maxwell3D", "MaxwellTE", "MaxwellTM", "Periodic", "Plan", "Poisson", "Recipe", "Rigid",
+    "Schroedinger", "ShallowWaterSolver", "Sides", "Solver", "Storage", "Survey", "Taylor", "Thinned", "Torus", "VorticitySolver",
+    "Wavelet", "derivative", "laplace", "make_dataset", "ricker",
 ]

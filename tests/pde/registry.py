@@ -52,6 +52,7 @@ ACOUSTIC = {"speed": SPEED, "density": DENSITY}
 ELASTIC = {"p_speed": (1700.0, 2700.0), "s_speed": (700.0, 1100.0), "density": DENSITY}
 FLOW = {"buoyancy": (0.6e-3, 1e-3), "bulk": (3e9, 5e9), "decay": (20.0, 32.0)}
 LIGHT = {"permittivity": (1.5, 3.0), "permeability": (1.0, 1.5), "conductivity": (5e-4, 2e-3)}
+LIGHT |= {"susceptibility": (1.0, 3.0), "relaxation_time": (2e-8, 5e-8), "plasma_frequency": (1e7, 3e7), "collision_rate": (1e6, 1e7)}
 REFLECTING = ("layer", "none", "periodic", "rigid")
 
 ENTRIES = [
@@ -61,6 +62,8 @@ ENTRIES = [
     Entry("elastic", pde.Elastic(), PLANE, ELASTIC, zero=("s_speed",), boundaries=REFLECTING),
     *(Entry(type(e).__name__, e, PLANE, LIGHT, zero=("conductivity",), speed=3e8) for e in (pde.MaxwellTM(), pde.MaxwellTE())),
     Entry("Maxwell3D", pde.Maxwell3D(), VOLUME, LIGHT, zero=("conductivity",), speed=3e8),
+    Entry("MaxwellTM-Debye", pde.MaxwellTM(pde.Debye()), PLANE, LIGHT, zero=("susceptibility",), speed=3e8),
+    Entry("MaxwellTE-Drude", pde.MaxwellTE(pde.Drude()), PLANE, LIGHT, zero=("plasma_frequency", "collision_rate"), speed=3e8),
     # Declared here, as a user would: a bare pair and its three-dimensional form, unread fields, a loss, two coupled second-order fields.
     Entry("pair", PressureVelocity(), PLANE, FLOW),
     Entry("pair-3d", PressureVelocity3D(), VOLUME, FLOW),

@@ -204,3 +204,59 @@ def test_what_is_refused():
         pde.MaxwellTE(medium="water")
     with pytest.raises(InputError, match="MaxwellTM in 3 dimensions"):
         pde.Solver(pde.MaxwellTM(), pde.Grid((20, 20, 20), 0.05))
+
+
+DEBYE, DRUDE = {"susceptibility": 5.0, "relaxation_time": 2e-9}, {"plasma_frequency": 2.0 * np.pi * 150e6, "collision_rate": 4e8}
+
+
+def admittance(dispersive, s, c=1.0):
+    """Return -j / e [S/m] of a uniform field in a medium of permittivity 2 and 0.02 S/m: s multiplies what is derived, c what is not."""
+    plain = 2.0 * EPSILON * s + 0.02 * c
+    if isinstance(dispersive, pde.Debye):
+        rate = 1.0 / DEBYE["relaxation_time"]
+        drive = EPSILON * DEBYE["susceptibility"] * rate
+        return plain + drive * (c - rate / (s + rate * c))
+    return plain + EPSILON * DRUDE["plasma_frequency"] ** 2 / (s + DRUDE["collision_rate"] * c)
+
+
+@IMPULSES
+@pytest.mark.parametrize("equation", [pde.MaxwellTM, pde.MaxwellTE, pde.Maxwell3D])
+@pytest.mark.parametrize(("dispersive", "others"), [(pde.Debye(), DEBYE), (pde.Drude(), DRUDE)], ids=name)
+def test_the_permittivity_of_the_discrete_medium(equation, dispersive, others):
+    # A current that varies along itself alone makes no h: at each point -j is the permittivity times e_t.
+    (ndim,), step, steps, frequency = equation.dimensions, 1e-10, 2500, 100e6
+    grid, field = pde.Grid((5,) * ndim, 1.0), "ez" if equation is pde.MaxwellTM else "ex"
+    nodes = np.argwhere(np.ones(grid.shape)).astype(float)[None]
+    if field == "ex":
+        nodes = nodes[:, nodes[0, :, -1] == 2.0] + np.array([0.0] * (ndim - 1) + [0.5])
+    samples = oracles.ricker((np.arange(steps) + 0.5) * step, frequency, 2.0 / frequency)
+    wave = pde.Solver(equation(dispersive), grid, order=2, boundary=pde.Periodic(), stepping=pde.Leapfrog(substeps=1))
+    survey = pde.Survey(nodes, nodes[:, :1], pde.Wavelet(samples, step), source_field=field, receiver_field=field)
+    heard = wave.solve(survey, **medium(grid.shape, 2.0, 1.0, 0.02, **others)).numpy()[0, 0]
+    n, omega = np.arange(steps), 2.0 * np.pi * frequency * np.linspace(0.3, 2.5, 12)
+    j, e = (np.exp(-1j * step * np.outer(omega, n + shift)) @ x for shift, x in ((0.5, samples), (0.0, heard)))
+    scheme = admittance(dispersive, 2j / step * np.sin(omega * step / 2), np.cos(omega * step / 2))
+    assert np.abs(-j / e / scheme - 1.0).max() < 1e-9  # the record ends when all has decayed
+    assert np.abs(-j / e / admittance(dispersive, 1j * omega) - 1.0).max() < 0.005  # (omega step)^2 / 12 and its like: 0.002
+
+
+@pytest.mark.parametrize(("dispersive", "others"), [(None, {}), (pde.Debye(), DEBYE), (pde.Drude(), DRUDE)], ids=name)
+def test_reflection_from_a_half_space(dispersive, others):
+    # Normal incidence from vacuum, reflected over incident spectrum at 30 nodes before the medium; Fresnel's coefficient.
+    frequency, h, step, steps, shape, first = 150e6, 0.02, 3e-11, 1400, (160, 12), 90
+    across = pde.Sides(pde.CPML(20), left=MAGNETIC_WALL, right=MAGNETIC_WALL)
+    wave = pde.Solver(pde.MaxwellTM(dispersive), pde.Grid(shape, h), order=4, boundary=across, stepping=pde.Leapfrog(substeps=1))
+    line = np.stack([np.full(12, 10.0), np.arange(12.0)], axis=-1)[None] * h
+    samples = oracles.ricker((np.arange(steps) + 0.5) * step, frequency, 1.5 / frequency)
+    survey = pde.Survey(line, [[(60.0 * h, 6.0 * h)]], pde.Wavelet(samples * np.where(np.arange(12)[:, None] % 11, 1.0, 0.5)[None], step))
+    heard = []
+    for below in (np.zeros(shape), np.broadcast_to(np.arange(shape[0])[:, None] >= first, shape)):
+        filled = {k: v if k == "relaxation_time" else v * below for k, v in others.items()}
+        heard.append(wave.solve(survey, **medium(shape, 1.0 + below, 1.0, 0.02 * below, **filled)).numpy()[0, 0])
+    omega = 2.0 * np.pi * frequency * np.linspace(0.3, 2.0, 20)
+    kernel = np.exp(-1j * step * np.outer(omega, np.arange(steps)))
+    found = kernel @ (heard[1] - heard[0]) / (kernel @ heard[0])
+    conducting = 2.0 + 0.02 / (1j * omega * EPSILON)
+    index = np.sqrt(conducting if dispersive is None else admittance(dispersive, 1j * omega) / (1j * omega * EPSILON))
+    fresnel = (1.0 - index) / (1.0 + index) * np.exp(-2j * omega / LIGHT * (first - 0.5 - 60.0) * h)
+    assert np.abs(found - fresnel).max() < 0.005 and np.abs(fresnel).max() > 0.2

@@ -3,6 +3,7 @@ from .acoustic import Acoustic
 from .advection import AdvectionDiffusion
 from .allen_cahn import AllenCahn
 from .burgers import Burgers
+from .dispersive import Debye, Drude
 from .elastic import Elastic
 from .heat import Heat
 from .kuramoto_sivashinsky import KuramotoSivashinsky
@@ -12,6 +13,6 @@ from .pressure_velocity import AcousticVariableDensity
 from .schroedinger import Schroedinger
 
 __all__ = [
-    "Acoustic", "AcousticVariableDensity", "AdvectionDiffusion", "AllenCahn", "Burgers", "Elastic", "Heat", "KuramotoSivashinsky",
-    "Maxwell3D", "MaxwellTE", "MaxwellTM", "Poisson", "Schroedinger",
+    "Acoustic", "AcousticVariableDensity", "AdvectionDiffusion", "AllenCahn", "Burgers", "Debye", "Drude", "Elastic", "Heat",
+    "KuramotoSivashinsky", "Maxwell3D", "MaxwellTE", "MaxwellTM", "Poisson", "Schroedinger",
 ]

@@ -17,11 +17,11 @@ class Medium(ABC):
     letter, unit: of that field. parameters, coefficients: {name: unit}, as of an equation; positive: those of them that are.
     """
 
-    letter: str
-    unit: str
-    parameters: dict[str, str]
-    coefficients: dict[str, str]
-    positive: tuple[str, ...]
+    letter: ClassVar[str]
+    unit: ClassVar[str]
+    parameters: ClassVar[dict[str, str]]
+    coefficients: ClassVar[dict[str, str]]
+    positive: ClassVar[tuple[str, ...]]
 
     @abstractmethod
     def derive(self, **parameters: Any) -> dict[str, Any]:
