@@ -5,6 +5,7 @@ from .datasets import RECIPES, Recipe, make_dataset
 from .equation import Derivative, Equation, Expression, Field, derivative, laplace
 from .equations import (
     Acoustic,
+    AcousticPressure,
     AcousticVariableDensity,
     AdvectionDiffusion,
     AllenCahn,
@@ -30,10 +31,10 @@ from .storage import Checkpoints, EverySteps, Storage, Thinned
 from .survey import Survey, Wavelet, ricker
 
 __all__ = [
-    "CPML", "ETDRK4", "RECIPES", "Acoustic", "AcousticVariableDensity", "AdvectionDiffusion", "AllenCahn", "Boundary", "Burgers",
-    "BurgersSolver", "Checkpoints", "CrankNicolson", "DarcySolver", "Debye", "Derivative", "Drude", "Elastic", "Equation",
-    "EverySteps", "Expression", "Field", "FreeSurface", "GaussianField", "GrayScottSolver", "Grid", "Heat", "KuramotoSivashinsky",
-    "Leapfrog", "LeastSquares", "Maxwell3D", "MaxwellTE", "MaxwellTM", "Periodic", "Plan", "Poisson", "Recipe", "Rigid",
-    "Schroedinger", "ShallowWaterSolver", "Sides", "Solver", "Storage", "Survey", "Taylor", "Thinned", "Torus", "VorticitySolver",
-    "Wavelet", "derivative", "laplace", "make_dataset", "ricker",
+    "CPML", "ETDRK4", "RECIPES", "Acoustic", "AcousticPressure", "AcousticVariableDensity", "AdvectionDiffusion", "AllenCahn",
+    "Boundary", "Burgers", "BurgersSolver", "Checkpoints", "CrankNicolson", "DarcySolver", "Debye", "Derivative", "Drude", "Elastic",
+    "Equation", "EverySteps", "Expression", "Field", "FreeSurface", "GaussianField", "GrayScottSolver", "Grid", "Heat",
+    "KuramotoSivashinsky", "Leapfrog", "LeastSquares", "Maxwell3D", "MaxwellTE", "MaxwellTM", "Periodic", "Plan", "Poisson", "Recipe",
+    "Rigid", "Schroedinger", "ShallowWaterSolver", "Sides", "Solver", "Storage", "Survey", "Taylor", "Thinned", "Torus",
+    "VorticitySolver", "Wavelet", "derivative", "laplace", "make_dataset", "ricker",
 ]

@@ -16,7 +16,8 @@ class Discretisation:
 
     program: assignments in units of the reference cell and of one step; `source.<name>` stands for each of the equation's sources;
     `source.<name>@<sampling>` for its samples taken otherwise, as the stepping says.
-    kernel_parameters: {name: KernelParameter}. places: {field: axes along which it sits half a cell beyond the nodes}.
+    kernel_parameters: {name: KernelParameter}. places: {field, or array of a first derivative of one: axes along which it sits half a cell
+    beyond the nodes}.
     """
 
     program: Program
@@ -50,4 +51,4 @@ def discretise(equation: Equation, ndim: int, order: int, ratios: tuple[float, .
     """
     rates = Rates(equation, ndim, order, ratios, boundary, design)
     program = stepping.program(rates)
-    return Discretisation(program, {name: k for k, name in rates.parameters.items()}, {f: rates.place(f) for f in equation.fields})
+    return Discretisation(program, {name: k for k, name in rates.parameters.items()}, rates.places)

@@ -18,7 +18,8 @@ from hyperion.errors import InputError
 class Field:
     """A field of an equation.
 
-    unit: its unit, as text. time_order: order of the time derivative that `rate` gives (1 or 2); 0 in a steady equation: the rate is zero.
+    unit: its unit, as text. time_order: order of the time derivative that `rate` gives (1 or 2); 0: the rate is zero, as in a
+    steady equation. A solver in time takes a field of order 0 as given by others at every instant, if its rate is (what gives it) - field.
     at: axes, counted from the last (-1 is x), along which the field sits half a cell beyond the node (staggered grids).
     """
 
@@ -204,11 +205,11 @@ class Equation(ABC):
 
     def sources(self, **symbols: Any) -> dict[str, dict[str, Expression | float]]:
         """Return {name: {field: what a unit source density is multiplied by in its rate}}; by default each field by itself, times 1."""
-        return {f: {f: 1.0} for f in self.fields}
+        return {f: {f: 1.0} for f, field in self.fields.items() if field.time_order}
 
     def receivers(self) -> dict[str, dict[str, float]]:
         """Return {name: {field: weight}} of what can be recorded; by default each field. The fields of one name sit at one place."""
-        return {f: {f: 1.0} for f in self.fields}
+        return {f: {f: 1.0} for f, field in self.fields.items() if field.time_order}
 
     def fastest(self, **parameters: Any) -> Any:
         """Return the local speed of the fastest wave [m/s] from parameter arrays, for the stability limit of a time step.

@@ -2,10 +2,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hyperion.codegen import Assign, Program, Stencil, Term, here
-from hyperion.errors import InputError
+from hyperion.codegen import Assign, Program, Term, here
+from hyperion.errors import BoundaryError, InputError
 
-from .boundary import Boundary, Request
+from .boundary import Boundary, Read, Request
 from .equation import Derivative, Equation, Expression
 from .stencils import LeastSquares, Taylor
 
@@ -32,9 +32,9 @@ class KernelParameter:
 
 @dataclass(frozen=True)
 class Memory:
-    """What updates a memory variable of the boundary: it remembers derivatives of `field`."""
+    """What is to be assigned before a rate is read: a memory variable of the boundary, or an array that `fields` give at every instant."""
 
-    field: str
+    fields: frozenset[str]
     update: Assign
 
 
@@ -43,6 +43,9 @@ class Rates:
 
     ratios: reference cell over the cell of each axis. The step and the cell stand in the kernel parameters alone, so one text serves every
     grid of the same shape of cell. What is asked for is noted: `program` knows its parameters, memory variables and profiles.
+    stepped: the fields that have a rate in time; others are given by these at every instant, as are the first derivatives that mixed ones
+    are made of. places: {field, or array of such a first derivative: axes, counted from the first, along which it sits half a cell beyond
+    the nodes}.
     Raises: InputError for rates that have no stencil.
     """
 
@@ -52,6 +55,9 @@ class Rates:
         self.design, self.point, self.name = design, here(ndim), type(equation).__name__
         self.linear = {f: self._linear(f, rate) for f, rate in equation.rates(ndim).items()}
         self.injections = equation.injections(ndim)
+        self.stepped = {f: field for f, field in equation.fields.items() if field.time_order}
+        self.places = {f: tuple(sorted(axis + ndim for axis in field.at)) for f, field in equation.fields.items()}
+        self.given = self._given()                     # {field: fields that give it at every instant}
         self.parameters: dict[KernelParameter, str] = {}
         self.memory: dict[str, int] = {}
         self.profiles: dict[str, int] = {}
@@ -65,10 +71,16 @@ class Rates:
         terms: list[Term] = []
         memory: list[Memory] = []
         for d, polynomial in self.linear[f].items():
+            if d.field in self.given:
+                given, before = self.terms(d.field, arrays)
+                memory += [*before, Memory(frozenset(self.given[d.field]), Assign.of(arrays[d.field], given))]
+            if d.order == 0 and self.places[f] != self.places[d.field]:
+                raise InputError(f"{self.name}.rate: {d.field} does not sit where {f} does")
+            if time == d.order == 0 and not any(parameters for parameters, _ in polynomial):
+                terms.append(Term(sum(w for _, w in polynomial), (), arrays[d.field], self.point))
+                continue
             k = self._parameter(f, tuple(sorted(polynomial)), time, d.order, own)
             if d.order == 0:
-                if set(self.equation.fields[f].at) != set(self.equation.fields[d.field].at):
-                    raise InputError(f"{self.name}.rate: {d.field} does not sit where {f} does")
                 terms.append(Term(1.0, k, arrays[d.field], self.point))
                 continue
             for coefficients, array, stencil in self._derivative(f, d, arrays[d.field], memory):
@@ -87,12 +99,9 @@ class Rates:
         return tuple(sorted(self.linear[f].get(itself, ()))) if self.equation.fields[f].time_order == 1 else ()
 
     def reads(self, f: str) -> set[str]:
-        """Return the fields whose derivatives stand in the rate of a field."""
-        return {d.field for d in self.linear[f] if d.order}
-
-    def place(self, f: str) -> tuple[int, ...]:
-        """Return the axes, counted from the first, along which a field sits half a cell beyond the nodes."""
-        return tuple(sorted(axis + self.ndim for axis in self.equation.fields[f].at))
+        """Return the fields whose derivatives stand in the rate of a field, there or in what gives a field that it reads."""
+        direct = {d.field for d in self.linear[f] if d.order or d.field in self.given}
+        return direct.union(*(self.given[g] for g in direct if g in self.given))
 
     def program(self, assigns: list[Assign], rotate: dict[str, str], samplings: tuple[str, ...] = ("",)) -> Program:
         """Return one step made of what has been asked for."""
@@ -111,25 +120,65 @@ class Rates:
             if others:
                 raise InputError(f"{self.name}.rate: {' times '.join(e.field for e in ds)} is nonlinear in the fields; Solver steps linear "
                                  "ones")
-            if d.order > 2 or (d.order and d.axis is None):
+            if d.order > 2:
                 raise InputError(f"{self.name}.rate: the derivative of {d.field} of orders {d.orders} along the axes; Solver has stencils "
-                                 "for first and second derivatives along one axis")
+                                 "for first and second derivatives")
             by.setdefault(d, []).append((parameters, w))
         return by
 
-    def _derivative(self, f: str, d: Derivative, array: str, memory: list[Memory]) -> tuple[tuple[tuple[str, ...], str, Stencil], ...]:
+    def _given(self) -> dict[str, set[str]]:
+        """Return {field that others give at every instant: fields it is given by}, and take it out of its own rate: 0 = rest - field."""
+        given: dict[str, set[str]] = {}
+        if not self.stepped:
+            raise InputError(f"{self.name}.fields: no field has a rate in time (their time order is 0); there is nothing to step")
+        for f in self.equation.fields.keys() - self.stepped.keys():
+            if self.linear[f].pop(Derivative(f, (0,) * self.ndim), None) != [((), -1.0)] or not self.linear[f]:
+                raise InputError(f"{self.name}.rate: {f} has time order 0, so others give it at every instant; a solver in time needs its "
+                                 f"rate as 0 = (what gives it) - {f}")
+            given[f] = {d.field for d in self.linear[f]}
+            if f in given[f]:
+                raise InputError(f"{self.name}.rate: {f} has time order 0 and is given by its own derivatives; no system is solved for it")
+            if any(f in fields for fields in self.injections.values()):
+                raise InputError(f"{self.name}.sources: {f} is given by other fields; let sources enter those")
+        for _ in list(given):                          # given fields may be given by each other
+            given = {f: by.union(*(given[g] for g in by if g in given)) for f, by in given.items()}
+        if any(f in by for f, by in given.items()):
+            raise InputError(f"{self.name}.rate: fields of time order 0 are given by each other in a circle")
+        return given
+
+    def _derivative(self, f: str, d: Derivative, array: str, memory: list[Memory]) -> tuple[Read, ...]:
         """Return the reads of a derivative of `array`, which stands for the field of d, in the rate of f."""
-        assert d.axis is not None
-        place = [d.axis - self.ndim in self.equation.fields[g].at for g in (f, d.field)]
+        if d.axis is None:
+            return self._mixed(f, d, array, memory)
+        place = [d.axis in self.places[g] for g in (f, d.field)]
         if d.order == 2 and place[0] != place[1]:
             raise InputError(f"{self.name}.rate: the second derivative of {d.field} does not sit where {f} does")
-        kind = int(place[0]) - int(place[1])
-        request = Request(self.ndim, array, d.axis, d.order, kind, place[0], self.order, self.design, self.ratios[d.axis])
+        return self._along(d.field, array, d.axis, d.order, place[0], memory)
+
+    def _mixed(self, f: str, d: Derivative, array: str, memory: list[Memory]) -> tuple[Read, ...]:
+        """Return the reads of a mixed second derivative: along the first axis of an array that holds the derivative along the last."""
+        first, last = (k for k, n in enumerate(d.orders) if n)
+        half = last in self.places[f]
+        if half == (last in self.places[d.field]) and any(map(any, self.boundary.mirrors(self.ndim))):
+            raise BoundaryError(f"{self.name}.rate: mixed derivatives of {d.field} have no images about sides that reflect, as in "
+                                f"{self.boundary!r}; use pde.CPML or pde.Periodic")
+        slope = f"/{last}{'half' if half else 'node'}"
+        self.places[d.field + slope] = tuple(sorted({*self.places[d.field]} - {last} | ({last} if half else set())))
+        self.given[d.field + slope] = {d.field} | self.given.get(d.field, set())
+        reads = self._along(d.field, array, last, 1, half, memory)
+        made = Assign.of(array + slope, [Term(1.0, c, read, stencil) for c, read, stencil in reads])
+        memory.append(Memory(frozenset(self.given[d.field + slope]), made))
+        return self._along(d.field + slope, array + slope, first, 1, first in self.places[f], memory)
+
+    def _along(self, name: str, array: str, axis: int, order: int, half: bool, memory: list[Memory]) -> tuple[Read, ...]:
+        """Return the reads of a derivative of `array`, which stands for `name`, along one axis; half: wanted beyond the nodes there."""
+        kind = int(half) - int(axis in self.places[name])
+        request = Request(self.ndim, array, axis, order, kind, half, self.order, self.design, self.ratios[axis])
         rewritten = self.boundary.rewrite(request)
         for update in rewritten.memory:
-            memory.append(Memory(d.field, update))
-            self.memory[update.target] = d.axis
-            self.profiles |= dict.fromkeys((c for t in update.terms for c in t.coefficients), d.axis)
+            memory.append(Memory(frozenset({name} | self.given.get(name, set())), update))
+            self.memory[update.target] = axis
+            self.profiles |= dict.fromkeys((c for t in update.terms for c in t.coefficients), axis)
         return rewritten.reads
 
     def _injection(self, f: str, source: str, injection: Expression, time: int, own: Polynomial) -> Term:
@@ -137,13 +186,13 @@ class Rates:
         polynomial = tuple(sorted((parameters, w) for (parameters, _), w in injection.terms.items()))
         if not own and not any(parameters for parameters, _ in polynomial):
             return Term(sum(w for _, w in polynomial), (), source, self.point)
-        same = KernelParameter(polynomial, time, 2, self.place(f), own)
+        same = KernelParameter(polynomial, time, 2, self.places[f], own)
         k = (self.parameters[same],) if same in self.parameters else self._parameter(f, polynomial, time, 0, own)
         return Term(1.0, k, source, self.point)
 
     def _parameter(self, f: str, polynomial: Polynomial, time: int, space: int, own: Polynomial) -> tuple[str, ...]:
         """Return the kernel parameter of a term in the rate of f, where f sits."""
-        return (self.parameters.setdefault(KernelParameter(polynomial, time, space, self.place(f), own), f"k{len(self.parameters)}"),)
+        return (self.parameters.setdefault(KernelParameter(polynomial, time, space, self.places[f], own), f"k{len(self.parameters)}"),)
 
     def _is_positive(self, polynomial: Polynomial) -> bool:
         """Tell whether a polynomial is a product of what is positive everywhere, up to its sign."""

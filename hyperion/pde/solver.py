@@ -194,8 +194,10 @@ class Solver:
         for the absorbing layer. Source: Lines, Slawinski and Bording, Geophysics 64 (1999), 967, eq. 12.
         """
         second_order = any(f.time_order == 2 for f in self.equation.fields.values())
-        stencil = stencils.second(1, 0, self.order, self.stencil) if second_order else stencils.first(1, 0, self.order, 1)
-        norm = sum(abs(w) for _, w in stencil.taps) ** (1 if second_order else 2)
+        pair = sum(abs(w) for _, w in stencils.first(1, 0, self.order, 1).taps) ** 2
+        norm = sum(abs(w) for _, w in stencils.second(1, 0, self.order, self.stencil).taps) if second_order else pair
+        if any(f.time_order == 0 for f in self.equation.fields.values()):                # second derivatives through a flux
+            norm = max(norm, pair)
         return 0.98 * 2.0 / (max_speed * math.sqrt(sum(norm / h ** 2 for h in self.grid.spacing)))
 
     def engine(self, level: int, dtype: np.dtype, source: str) -> native.Engine:

@@ -62,10 +62,10 @@ class Leapfrog(Stepping):
 
     def program(self, rates: Rates) -> Program:
         """Return one step: groups of fields one after the other, each from what is newest of the others."""
-        fields, arrays = rates.equation.fields, {f: f for f in rates.equation.fields}
+        fields, arrays = rates.stepped, {f: f for f in rates.equation.fields}
         assigns: list[Assign] = []
         rotate: dict[str, str] = {}
-        seen: dict[str, bool] = {}                     # {memory variable: whether its field was advanced when it was updated}
+        seen: dict[str, frozenset[str]] = {}           # {what is read: its fields that were advanced when it was assigned}
         advanced: set[str] = set()                     # first-order fields, in place, by the groups so far
         for group in self._groups(rates):
             before: dict[str, Assign] = {}
@@ -81,9 +81,10 @@ class Leapfrog(Stepping):
                 for m in memory:
                     if m.update.target not in seen:    # once a step, before whoever reads it first
                         before[m.update.target] = m.update
-                    if seen.setdefault(m.update.target, m.field in advanced) != (m.field in advanced):
-                        raise InputError(f"{rates.name}.rate: derivatives of {m.field} are read before and after it is advanced, which the "
-                                         f"memory of {rates.boundary!r} cannot follow; declare the fields in another order")
+                    if seen.setdefault(m.update.target, m.fields & advanced) != m.fields & advanced:
+                        names = " or ".join(sorted(m.fields))
+                        raise InputError(f"{rates.name}.rate: {m.update.target} is read before and after {names} is advanced, by which it is "
+                                         "given or which it remembers; declare the fields in another order")
             assigns += [*in_order(before), *updates]
             advanced |= {f for f in group if fields[f].time_order == 1}
         return rates.program(assigns, rotate)
@@ -91,8 +92,8 @@ class Leapfrog(Stepping):
     def _groups(self, rates: Rates) -> list[list[str]]:
         """Return the fields in groups that step one after the other: a new one begins where a field reads, or is read by, the group."""
         groups: list[list[str]] = [[]]
-        reads = {f: rates.reads(f) for f in rates.equation.fields}
-        for f, field in rates.equation.fields.items():
+        reads = {f: rates.reads(f) for f in rates.stepped}
+        for f, field in rates.stepped.items():
             if field.time_order not in (1, 2):
                 raise InputError(f"{rates.name}.fields[{f!r}]: time order {field.time_order}; leapfrog steps orders 1 and 2")
             if field.time_order == 1 and f in reads[f]:
@@ -104,9 +105,11 @@ class Leapfrog(Stepping):
         return groups
 
 
-def in_order(memory: dict[str, Assign]) -> list[Assign]:
-    """Return updates of memory variables, those last that read others."""
-    return sorted(memory.values(), key=lambda a: any(t.array in memory and t.array != a.target for t in a.terms))
+def in_order(updates: dict[str, Assign]) -> list[Assign]:
+    """Return assignments {target: it} so that those that read others come after them."""
+    def depth(target: str) -> int:
+        return 1 + max((depth(t.array) for t in updates[target].terms if t.array in updates and t.array != target), default=0)
+    return sorted(updates.values(), key=lambda a: depth(a.target))
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,19 @@ class Coupled(pde.Equation):
         return 1.2 * speed
 
 
+class Mixed(pde.Equation):
+    """p_tt = speed^2 (laplace(p) + mix p_zx): a mixed derivative, which is taken in two steps."""
+
+    fields: ClassVar[dict[str, pde.Field]] = {"p": pde.Field("Pa", time_order=2)}
+    parameters: ClassVar[dict[str, str]] = {"speed": "m/s", "mix": "1"}
+
+    def rate(self, p, speed, mix):
+        return speed**2 * (pde.laplace(p) + mix * pde.derivative(pde.derivative(p, -1), -2))
+
+    def fastest(self, speed, mix):
+        return 1.2 * speed
+
+
 class Damped(PressureVelocity):
     """Pressure and velocity with a loss: p_t = -bulk div v - decay p. A field advanced in place has a parameter on its old value."""
 

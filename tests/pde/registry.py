@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hyperion import pde
-from tests.pde.cases import Case, Coupled, Damped, Dose, PressureVelocity, PressureVelocity3D
+from tests.pde.cases import Case, Coupled, Damped, Dose, Mixed, PressureVelocity, PressureVelocity3D
 
 FREE, RIGID = pde.FreeSurface(), pde.Rigid()
 PLANE, VOLUME = (31, 37), (20, 19, 22)
@@ -59,6 +59,10 @@ ENTRIES = [
     Entry("acoustic", pde.Acoustic(), PLANE, ACOUSTIC),
     Entry("acoustic-3d", pde.Acoustic(), VOLUME, ACOUSTIC),
     Entry("variable-density", pde.AcousticVariableDensity(), PLANE, ACOUSTIC),
+    Entry("variable-density-3d", pde.AcousticVariableDensity(ndim=3), VOLUME, ACOUSTIC),
+    Entry("pressure", pde.AcousticPressure(), PLANE, ACOUSTIC),
+    Entry("pressure-3d", pde.AcousticPressure(ndim=3), VOLUME, ACOUSTIC),
+    Entry("mixed", Mixed(), PLANE, {"speed": SPEED, "mix": (0.2, 0.4)}, boundaries=("layer", "none", "periodic")),
     Entry("elastic", pde.Elastic(), PLANE, ELASTIC, zero=("s_speed",), boundaries=REFLECTING),
     *(Entry(type(e).__name__, e, PLANE, LIGHT, zero=("conductivity",), speed=3e8) for e in (pde.MaxwellTM(), pde.MaxwellTE())),
     Entry("Maxwell3D", pde.Maxwell3D(), VOLUME, LIGHT, zero=("conductivity",), speed=3e8),

@@ -65,3 +65,19 @@ def test_reflection_at_normal_incidence(ndim):
 def test_dimensions_it_has_no_meaning_in(ndim):
     with pytest.raises(InputError, match=r"AcousticVariableDensity\(ndim=.*give 2 or 3"):
         pde.AcousticVariableDensity(ndim)
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_the_second_order_form_is_the_same_scheme(ndim):
+    # p_t = -K div v + w and p_tt = K div(grad p / density) + c^2 s, s = w_t / c^2: one follows from the other by eliminating v.
+    shape, random, step, speed = {2: (40, 44), 3: (24, 22, 26)}[ndim], np.random.default_rng(3), 1e-3, 2000.0
+    density = 1000.0 + 800.0 * random.random(shape)
+    source, receiver = [100.0, 110.0, 120.0][:ndim], [150.0, 160.0, 130.0][:ndim]
+    rate = oracles.ricker(np.arange(250) * step, 12.0, 0.09)
+    second = np.diff(rate, prepend=0.0) / step / speed**2
+    one, other = (
+        solved(equation(ndim), shape, [source], [receiver], pde.Wavelet(w, step), 10.0, pde.CPML(4), order=4, speed=speed, density=density)
+        for equation, w in ((pde.AcousticVariableDensity, rate), (pde.AcousticPressure, second))
+    )
+    assert np.abs(one).max() > 0.0
+    assert oracles.relative_l2(other, one) < 1e-10

@@ -9,10 +9,11 @@ from .heat import Heat
 from .kuramoto_sivashinsky import KuramotoSivashinsky
 from .maxwell import Maxwell3D, MaxwellTE, MaxwellTM
 from .poisson import Poisson
+from .pressure import AcousticPressure
 from .pressure_velocity import AcousticVariableDensity
 from .schroedinger import Schroedinger
 
 __all__ = [
-    "Acoustic", "AcousticVariableDensity", "AdvectionDiffusion", "AllenCahn", "Burgers", "Debye", "Drude", "Elastic", "Heat",
-    "KuramotoSivashinsky", "Maxwell3D", "MaxwellTE", "MaxwellTM", "Poisson", "Schroedinger",
+    "Acoustic", "AcousticPressure", "AcousticVariableDensity", "AdvectionDiffusion", "AllenCahn", "Burgers", "Debye", "Drude",
+    "Elastic", "Heat", "KuramotoSivashinsky", "Maxwell3D", "MaxwellTE", "MaxwellTM", "Poisson", "Schroedinger",
 ]
