@@ -83,8 +83,8 @@ class Leapfrog(Stepping):
                         before[m.update.target] = m.update
                     if seen.setdefault(m.update.target, m.fields & advanced) != m.fields & advanced:
                         names = " or ".join(sorted(m.fields))
-                        raise InputError(f"{rates.name}.rate: {m.update.target} is read before and after {names} is advanced, by which it is "
-                                         "given or which it remembers; declare the fields in another order")
+                        raise InputError(f"{rates.name}.rate: {m.update.target} is read before and after {names} is advanced, which "
+                                         "it is given by or remembers; declare the fields in another order")
             assigns += [*in_order(before), *updates]
             advanced |= {f for f in group if fields[f].time_order == 1}
         return rates.program(assigns, rotate)
