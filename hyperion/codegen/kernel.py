@@ -89,7 +89,7 @@ class Kernel:
     def text(self) -> str:
         """Return the C function."""
         loops = self._columns() if self.narrow else self._rows()
-        out = [f"static void {self.name}(const Context *c, const Array *t, Stored *history, const long *box, const int *side) {{"]
+        out = [f"static void {self.name}(const Context *c, const Array *t, real *history, const long *box, const int *side) {{"]
         strides = {self._stride(x, k): (x, k) for x in self.pointer for k in range(self.ndim - 1)}
         out += [f"  real *restrict A{i} = {self._entry(x)}.p;" for x, i in self.pointer.items()]
         out += [f"  const long {name} = {self._entry(x)}.stride[{k}];" for name, (x, k) in strides.items()]
@@ -148,7 +148,7 @@ class Kernel:
                                       (f"side[{k}] ? {high} - {rest} : {low}", f"side[{k}] ? {high} : {low} + {rest}", "VLh")):
                 block = self._block(rows)
                 if width == "VLh":
-                    block = [re.sub(r"\b(V|VL|LD|ST|STORE|SHIFTUP|SHIFTDOWN)\b", r"\1h", line) for line in block]
+                    block = [re.sub(r"\b(V|VL|LD|ST|SHIFTUP|SHIFTDOWN)\b", r"\1h", line) for line in block]
                 both.append(f"  for (long x = {begin}, end = {end}; x < end; x += {width}) {{")
                 if self.ndim == 2:
                     both += [f"  long {first} = {planes}; {self._start()}", f"  for (; {first} + {rows} <= box[1]; {first} += {rows}) {{"]
@@ -211,7 +211,7 @@ class _Block:
         for k, (target, terms) in enumerate(kernel.body):
             for i, of, kept in kernel.kept:            # before the assignment: a target advanced in place is still the old one
                 if of == target:
-                    self.stores.append(f"STORE(history + {i} * c->history_size + {place} + x, {self._value(kept, row, fresh, atoms)});")
+                    self.stores.append(f"ST(history + {i} * c->history_size + {place} + x, {self._value(kept, row, fresh, atoms)});")
             text = self._value(terms, row, fresh, atoms)
             self.lines.append(f"V o{k}_{row} = {text};")
             fresh[target] = f"o{k}_{row}"

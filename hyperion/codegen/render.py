@@ -49,8 +49,10 @@ def c_text(program: Program, histories: Iterable[History], rows: int | None = No
     most = max(len(w) for w in written)
     targets = ", ".join("{" + ", ".join(map(str, [*w, *[-1] * (most - len(w))])) + "}" for w in written)
     return (f"#define SWEEPS {len(stages)}\n#define REACH {program.reach()}\n#define WRITTEN {most}\n"
-            f"static const int written[SWEEPS][WRITTEN] = {{{targets}}};\n" + "\n".join(kernels)
-            + "\nstatic void sweep(const Context *c, int stage, long m, long first, long last, Stored *history) {\n"
+            f"static const int written[SWEEPS][WRITTEN] = {{{targets}}};\n"
+            f"static const int kept_in[] = {{{', '.join(str(stage) for stage in [*(s for s, _, _ in histories), -1])}}};\n"
+            + "\n".join(kernels)
+            + "\nstatic void sweep(const Context *c, int stage, long m, long first, long last, real *history) {\n"
             + "  const Array *t = c->table[m & 1];\n" + "\n".join(body) + "\n}\n")
 
 

@@ -41,6 +41,13 @@ class BufferPool:
             finally:
                 self._lock.release()
 
+    @property
+    def idle_bytes(self) -> int:
+        """Bytes of idle buffers, which the next `take` may use again."""
+        with self._lock:
+            self._collect()
+            return sum(r.size for r in self._idle)
+
     def clear(self) -> None:
         """Give all idle buffers back to the system."""
         with self._lock:

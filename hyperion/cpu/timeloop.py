@@ -31,22 +31,28 @@ class Context(ctypes.Structure):
 
     _fields_ = [*((n, _LONG * 3) for n in ("cells", "size", "low", "high")),
                 *((n, _LONG) for n in ("steps", "first", "last", "from_", "to", "tile", "block", "threads", "direction", "every", "base",
-                                       "storing", "injections", "receivers", "images", "histories", "periodic", "history_size")),
+                                       "storing", "format", "kept_bytes", "scratch_size", "injections", "receivers", "images",
+                                       "histories", "periodic", "history_size")),
                 ("history_stride", _LONG * 2), ("mirror", _LONG * 6), ("half", _POINTER), ("table", _POINTER * 2),
-                *((n, _POINTER) for n in ("profile", "history", "injection", "receiver", "image")), ("arrived", _LONG), ("sense", _LONG)]
+                *((n, _POINTER) for n in ("profile", "history", "scratch", "injection", "receiver", "image")),
+                ("arrived", _LONG), ("sense", _LONG)]
+
+
+def _text(name: str) -> str:
+    return (_FOLDER / name).read_text()
 
 
 class TimeLoop:
     """Compiled sweeps and the time loop around them.
 
-    kernels: text made by `codegen.c_text`. ndim: 2 or 3. dtype: float32 or float64. short_history: keep histories as bfloat16.
+    kernels: text made by `codegen.c_text`. ndim: 2 or 3. dtype: float32 or float64.
     Raises: CompilerError if there is no compiler or it refuses the text.
     """
 
-    def __init__(self, kernels: str, ndim: int, dtype: np.dtype, short_history: bool):
+    def __init__(self, kernels: str, ndim: int, dtype: np.dtype):
         real = {"float32": "float", "float64": "double"}[np.dtype(dtype).name]
-        text = (_FOLDER / "stencil.h").read_text() + kernels + (_FOLDER / "timeloop.c").read_text()
-        self._library = load(text, (f"-DREAL={real}", f"-DAXES={ndim}", f"-DSHORT_HISTORY={int(short_history)}"))
+        text = _text("stencil.h") + kernels + _text("history.h") + _text("timeloop.c")
+        self._library = load(text, (f"-DREAL={real}", f"-DAXES={ndim}"))
         self._library.run.argtypes = (_POINTER, _LONG)
         self._library.all_finite.argtypes = (_POINTER, _LONG)
 

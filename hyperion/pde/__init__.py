@@ -27,14 +27,14 @@ from .solver import Solver
 from .spectral import ETDRK4, BurgersSolver, CrankNicolson, GaussianField, GrayScottSolver, Torus, VorticitySolver
 from .stencils import LeastSquares, Taylor
 from .stepping import Leapfrog, Plan
-from .storage import Checkpoints, EverySteps, Storage, Thinned
+from .storage import Auto, Checkpoints, EverySteps, OnDisk, Storage, Thinned
 from .survey import Survey, Wavelet, ricker
 
 __all__ = [
-    "CPML", "ETDRK4", "RECIPES", "Acoustic", "AcousticPressure", "AcousticVariableDensity", "AdvectionDiffusion", "AllenCahn",
+    "CPML", "ETDRK4", "RECIPES", "Acoustic", "AcousticPressure", "AcousticVariableDensity", "AdvectionDiffusion", "AllenCahn", "Auto",
     "Boundary", "Burgers", "BurgersSolver", "Checkpoints", "CrankNicolson", "DarcySolver", "Debye", "Derivative", "Drude", "Elastic",
     "Equation", "EverySteps", "Expression", "Field", "FreeSurface", "GaussianField", "GrayScottSolver", "Grid", "Heat",
-    "KuramotoSivashinsky", "Leapfrog", "LeastSquares", "Maxwell3D", "MaxwellTE", "MaxwellTM", "Periodic", "Plan", "Poisson", "Recipe",
-    "Rigid", "Schroedinger", "ShallowWaterSolver", "Sides", "Solver", "Storage", "Survey", "Taylor", "Thinned", "Torus",
+    "KuramotoSivashinsky", "Leapfrog", "LeastSquares", "Maxwell3D", "MaxwellTE", "MaxwellTM", "OnDisk", "Periodic", "Plan", "Poisson",
+    "Recipe", "Rigid", "Schroedinger", "ShallowWaterSolver", "Sides", "Solver", "Storage", "Survey", "Taylor", "Thinned", "Torus",
     "VorticitySolver", "Wavelet", "derivative", "laplace", "make_dataset", "ricker",
 ]

@@ -63,15 +63,8 @@ class Arena:
     """All arrays of one kind in one buffer."""
 
     def __init__(self, layout: Layout, names: Sequence[str], memory: dict[str, int]):
-        places: list[tuple[str, int, int, tuple[int, ...], tuple[int, ...]]] = []
-        at = 0
-        for name in names:
-            for side in (0, 1) if name in memory else (0,):
-                shape, origin = layout.extent(memory.get(name), side)
-                at = _up(at, PAGE) + STAGGER * len(places) % PAGE // layout.dtype.itemsize * layout.dtype.itemsize
-                places.append((name, side, at, shape, origin))
-                at += math.prod(shape) * layout.dtype.itemsize
-        self.buffer: Buffer = POOL.take(at)
+        places, size = self._places(layout, names, memory)
+        self.buffer: Buffer = POOL.take(size)
         self.bytes = self.buffer.bytes
         self.full: dict[str, np.ndarray] = {}          # views of the cells, without halos
         self.whole: dict[str, np.ndarray] = {}         # and with them
@@ -86,6 +79,25 @@ class Arena:
                 self.whole[name] = array
                 inner = [slice(o, o + n) for o, n in zip(origin, layout.size, strict=True)]
                 self.full[name] = array[tuple(inner)]
+
+    @staticmethod
+    def size(layout: Layout, names: Sequence[str], memory: dict[str, int]) -> int:
+        """Return the bytes that such an arena takes."""
+        return Arena._places(layout, names, memory)[1]
+
+    @staticmethod
+    def _places(layout: Layout, names: Sequence[str],
+                memory: dict[str, int]) -> tuple[list[tuple[str, int, int, tuple[int, ...], tuple[int, ...]]], int]:
+        """Return (name, side, first byte, shape, index of cell 0) of each array, and the bytes in all."""
+        places: list[tuple[str, int, int, tuple[int, ...], tuple[int, ...]]] = []
+        at = 0
+        for name in names:
+            for side in (0, 1) if name in memory else (0,):
+                shape, origin = layout.extent(memory.get(name), side)
+                at = _up(at, PAGE) + STAGGER * len(places) % PAGE // layout.dtype.itemsize * layout.dtype.itemsize
+                places.append((name, side, at, shape, origin))
+                at += math.prod(shape) * layout.dtype.itemsize
+        return places, at
 
     def clear(self) -> None:
         """Set everything to zero, halos too."""

@@ -12,8 +12,9 @@ from hyperion.cpu.pool import POOL, Buffer
 from hyperion.cpu.timeloop import ARRAY, Context, Image, Points, TimeLoop
 from hyperion.errors import NonFiniteError
 
+from .history import History
 from .layout import Arena, Layout, Taps
-from .storage import Checkpoints, Storage, split
+from .storage import Checkpoints, Keeping, Needs, split
 
 CHUNK_CELLS = 2.5e8                                    # cell updates per thread in one native call: a tenth to a quarter of a second
 
@@ -27,7 +28,6 @@ class Engine:
 
     program: Program
     dtype: np.dtype
-    short_history: bool
     transposed: Adjoint = field(init=False)
     histories: list = field(init=False)
     images: list[tuple[str, str, int]] = field(init=False)
@@ -50,7 +50,7 @@ class Engine:
         if kind not in self.loops:
             program = self.program if kind == "forward" else self.transposed.program
             text = c_text(program, self.histories if kind == "forward" else ())
-            self.loops[kind] = TimeLoop(text, program.ndim, self.dtype, self.short_history)
+            self.loops[kind] = TimeLoop(text, program.ndim, self.dtype)
         return self.loops[kind]
 
 
@@ -88,8 +88,8 @@ class Experiment:
     mirrors: tuple[tuple[int, int], ...]
     places: dict[str, tuple[int, ...]]
     threads: int
-    every: int = 1
     progress: Callable[[int, int], None] | None = None
+    keeping: Keeping | None = None                     # what a gradient keeps; None where none is asked for
 
     @property
     def shots(self) -> int:
@@ -136,11 +136,20 @@ class Experiment:
         return out
 
 
+    def needs(self, highest_frequency: float, free: int) -> Needs:
+        """Return what a gradient asks of its storage: frequency of the fields [Hz], free main memory [bytes]."""
+        program = self.engine.program
+        state = Arena.size(self.layout, program.arrays(), program.memory)
+        together = max(len(shots) for shots, _ in self.groups())
+        return Needs(self.shots, together, self.steps, self.step, highest_frequency, len(self.engine.histories), self.layout.history_shape,
+                     state, self.layout.dtype.itemsize, free)
+
+
 class Tape:
-    """What a forward run leaves for the adjoint run: one history buffer per shot."""
+    """What a forward run leaves for the adjoint run: the history of each shot."""
 
     def __init__(self) -> None:
-        self.histories: list[Buffer] = []
+        self.histories: list[History] = []
 
 
 class _Run:
@@ -159,6 +168,7 @@ class _Run:
         self.arenas = [Arena(e.layout, self.program.arrays(), self.program.memory) for _ in shots]
         self.contexts = [self._context(arena, parameters, threads) for arena in self.arenas]
         self.threads = threads
+        self.histories: list[History] = []
 
     def _pointer(self, array: np.ndarray) -> int:
         self.hold.append(array)
@@ -178,7 +188,7 @@ class _Run:
                 table[1, a], table[1, b] = table[0, b], table[0, a]
         for name, values in (("cells", lay.cells), ("size", lay.size), ("low", lay.low), ("high", lay.high)):
             setattr(c, name, (ctypes.c_long * 3)(*values))
-        c.steps, c.threads, c.direction, c.every = e.steps, threads, 1 if self.kind == "forward" else -1, e.every
+        c.steps, c.threads, c.direction, c.every = e.steps, threads, 1 if self.kind == "forward" else -1, 1
         c.periodic = (1 << lay.ndim) - 1 if e.periodic else 0
         if any(map(any, e.mirrors)):
             c.mirror = (ctypes.c_long * 6)(*(parity for pair in e.mirrors for parity in pair))
@@ -206,6 +216,18 @@ class _Run:
         numbers = (len(cells), taps.points, self.index[array], self.stage[array], offset, history)
         return Points(*numbers, *(self._pointer(a) for a in arrays), base)
 
+    def use(self, histories: Sequence[History], storing: int, first: int = 0) -> None:
+        """Let the shots write (storing 1) or read (2) their histories, the first slot being that of a step."""
+        self.histories = list(histories)
+        for c, h in zip(self.contexts, histories, strict=True):
+            c.storing, c.history, c.every, c.base = storing, h.address, h.every, first // h.every
+            c.format, c.kept_bytes = h.bits, h.kept_bytes
+            if storing == 1 and h.bits:
+                c.scratch_size = c.histories * c.history_size
+                scratch = POOL.take(self.threads * c.scratch_size * self.e.layout.dtype.itemsize)
+                self.hold.append(scratch)
+                c.scratch = scratch.bytes.ctypes.data
+
     def attach(self, c: Context, name: str, items: list[Points] | list[Image]) -> None:
         """Hand a context its injections, receivers or images."""
         kind = Image if name == "image" else Points
@@ -218,12 +240,16 @@ class _Run:
         """Run loop counts [first, last) in chunks; NaN and Ctrl-C are noticed between them."""
         e, c0 = self.e, self.contexts[0]
         chunk = max(c0.tile, int(CHUNK_CELLS * c0.threads / e.layout.cells_count) // c0.tile * c0.tile)
+        if self.histories:
+            chunk = min(chunk, max(c0.tile, self.histories[0].chunk() // c0.tile * c0.tile))
         for start in range(first, last, chunk):
             stop = min(start + chunk, last)
             for c in self.contexts:
                 c.first, c.last = start, stop
                 c.from_, c.to = (start, stop) if self.kind == "forward" else (e.steps - stop, e.steps - start)
             self.loop.run(self.contexts)
+            for history in self.histories:
+                history.passed(c0.from_, c0.to, chunk, c0.direction)
             for shot, arena in zip(self.shots, self.arenas, strict=True):
                 if not self.loop.finite(arena.whole[self.watched]):
                     self._explode(shot, start, stop)
@@ -276,18 +302,26 @@ def forward(e: Experiment, tape: Tape | None = None) -> np.ndarray:
         if e.progress:
             e.progress(done, e.shots * e.steps)
     for shots, threads in e.groups():
-        run = _Run(e, "forward", shots, threads, parameters)
         outs = [np.zeros((threads, e.steps, e.points("receivers")), e.layout.dtype) for _ in shots]
-        for c, shot, out in zip(run.contexts, shots, outs, strict=True):
-            _attach_forward(run, c, shot, out)
-            if tape is not None:
-                buffer = POOL.take(_slots(0, e.steps, e.every) * c.histories * c.history_size * _stored_bytes(e))
-                tape.histories.append(buffer)
-                c.storing, c.history = 1, buffer.bytes.ctypes.data
-        run.advance(0, e.steps, report)
+        histories = _run_forward(e, shots, threads, parameters, outs, tape is not None, report)
+        if tape is not None:
+            tape.histories += histories
         for shot, out in zip(shots, outs, strict=True):
             gathers[shot] = (out[0] if threads == 1 else out.sum(axis=0)).T
     return gathers
+
+
+def _run_forward(e: Experiment, shots: list[int], threads: int, parameters: Arena, outs: Sequence[np.ndarray | None], keep: bool,
+                 report: Callable[[int], None] | None = None) -> list[History]:
+    """Run a group of shots from start to end; returns their histories if they are to be kept."""
+    run = _Run(e, "forward", shots, threads, parameters)
+    for c, shot, out in zip(run.contexts, shots, outs, strict=True):
+        _attach_forward(run, c, shot, out)
+    if keep:
+        assert e.keeping is not None
+        run.use([History(e.keeping, e.needs(0.0, 0), e.steps) for _ in shots], 1)
+    run.advance(0, e.steps, report)
+    return run.histories
 
 
 def states(e: Experiment, every: int) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
@@ -299,15 +333,6 @@ def states(e: Experiment, every: int) -> Iterator[tuple[int, dict[str, np.ndarra
         if step:
             run.advance(step - every, step)
         yield step, {f: arena.full[program.partner(f) if step % 2 else f] for f in arena.full}
-
-
-def _slots(first: int, last: int, every: int) -> int:
-    """Number of kept steps n in [first, last): those with n % every == every // 2."""
-    return (last - every // 2 + every - 1) // every - (first - every // 2 + every - 1) // every
-
-
-def _stored_bytes(e: Experiment) -> int:
-    return 2 if e.engine.short_history else e.layout.dtype.itemsize
 
 
 def _attach_forward(run: _Run, c: Context, shot: int, out: np.ndarray | None) -> None:
@@ -342,18 +367,15 @@ class Cotangents:
     samples: dict[str, np.ndarray]
 
 
-def backward(e: Experiment, gathers: np.ndarray, storage: Storage, tape: Tape | None, images: bool) -> Cotangents:
+def backward(e: Experiment, gathers: np.ndarray, tape: Tape | None, images: bool) -> Cotangents:
     """Run the exact adjoint of `forward` on cotangents of the gathers, (shots, receivers, steps).
 
-    tape: what forward left; without it the forward run is done again where images need it. images: whether parameters are asked for.
+    tape: what forward left; without it shots run forward again where images need it. images: whether parameters are asked for.
     """
     lay, engine = e.layout, e.engine
     parameters = parameter_arena(e)
     samples = {s: np.zeros((e.shots, e.points("sources"), e.steps), lay.dtype) for s in e.samples}
     sums: list[dict[tuple[str, str], np.ndarray]] = []   # per place in a group: sums in a fixed order are the same on every run
-    if images and not isinstance(storage, Checkpoints) and (tape is None or not tape.histories):
-        tape = Tape()
-        forward(e, tape)
     for shots, threads in e.groups():
         run = _Run(e, "adjoint", shots, threads, parameters)
         results: list[list[tuple[str, np.ndarray]]] = []
@@ -363,14 +385,13 @@ def backward(e: Experiment, gathers: np.ndarray, storage: Storage, tape: Tape | 
                 if i == len(sums):
                     sums.append({(k, target): np.zeros(lay.history_shape, lay.dtype) for k, target, _ in engine.images})
                 _attach_images(run, c, sums[i])
-        if not images:
-            run.advance(0, e.steps)
-        elif isinstance(storage, Checkpoints):
-            _Checkpointed(e, run, shots, threads, parameters, storage.bytes).reverse_all()
+        if images and e.keeping is not None and isinstance(e.keeping.storage, Checkpoints):
+            _Checkpointed(e, run, shots, threads, parameters, e.keeping.storage).reverse_all()
         else:
-            assert tape is not None
-            for c, shot in zip(run.contexts, shots, strict=True):
-                c.storing, c.history = 2, tape.histories[shot].bytes.ctypes.data
+            if images:
+                kept = tape.histories if tape is not None else []
+                run.use([kept[shot] for shot in shots] if kept else
+                        _run_forward(e, shots, threads, parameters, [None] * len(shots), True), 2)
             run.advance(0, e.steps)
         for shot, outs in zip(shots, results, strict=True):
             for source, out in outs:
@@ -417,13 +438,14 @@ def _attach_images(run: _Run, c: Context, sums: dict[tuple[str, str], np.ndarray
 
 def _collect(e: Experiment, sums: list[dict[tuple[str, str], np.ndarray]]) -> dict[str, np.ndarray]:
     """Add up the images of each parameter, undoing the factor that the stored cotangent carries."""
+    assert e.keeping is not None
     inner = tuple(slice(0, n) for n in e.layout.size)
     out: dict[str, np.ndarray] = {}
     for parameter, target, _ in e.engine.images:
         g = sums[0][parameter, target][inner].copy()
         for more in sums[1:]:
             g += more[parameter, target][inner]
-        g *= e.layout.dtype.type(e.every)
+        g *= e.layout.dtype.type(e.keeping.every)
         for axis, at in e.halved(field_of(e.engine.program, target)):
             g[tuple(at if k == axis else slice(None) for k in range(g.ndim))] *= 0.5
         for k in e.engine.transposed.scale.get(e.engine.program.owner(target), ()):
@@ -435,25 +457,19 @@ def _collect(e: Experiment, sums: list[dict[tuple[str, str], np.ndarray]]) -> di
 class _Checkpointed:
     """Adjoint of a group of shots with states kept at a few steps: stretches are run forward again with their history, then backwards."""
 
-    def __init__(self, e: Experiment, adjoint_run: _Run, shots: list[int], threads: int, parameters: Arena, budget: int):
+    def __init__(self, e: Experiment, adjoint_run: _Run, shots: list[int], threads: int, parameters: Arena, storage: Checkpoints):
+        assert e.keeping is not None
         self.e, self.adjoint = e, adjoint_run
         self.forward = _Run(e, "forward", shots, threads, parameters)
         for c, shot in zip(self.forward.contexts, shots, strict=True):
             _attach_forward(self.forward, c, shot, None)
-        c = self.forward.contexts[0]
-        state = self.forward.arenas[0].bytes.size
-        step = c.histories * c.history_size * _stored_bytes(e)
-        # Half of the budget for states, half for the history of a stretch, but at least one of each.
-        self.stretch = max(1, min(e.steps, (budget // 2) // step))
-        self.slots = max(1, (budget - self.stretch * step) // state)
-        self.history = [POOL.take(self.stretch * step) for _ in shots]
-        for run, storing in ((self.forward, 1), (self.adjoint, 2)):
-            for context, buffer in zip(run.contexts, self.history, strict=True):
-                context.history, context.storing = buffer.bytes.ctypes.data, storing
+        needs = e.needs(0.0, 0)
+        self.stretch, self.states = storage.schedule(needs)
+        self.histories = [History(e.keeping, needs, self.stretch) for _ in shots]
 
     def reverse_all(self) -> None:
         """Run the adjoint of all steps."""
-        self._reverse(0, -(-self.e.steps // self.stretch), self._keep(), self.slots)
+        self._reverse(0, -(-self.e.steps // self.stretch), self.states)
 
     def _keep(self) -> list[Buffer]:
         kept = [POOL.take(arena.bytes.size) for arena in self.forward.arenas]
@@ -461,25 +477,20 @@ class _Checkpointed:
             buffer.bytes[:] = arena.bytes
         return kept
 
-    def _restore(self, state: list[Buffer]) -> None:
-        for buffer, arena in zip(state, self.forward.arenas, strict=True):
-            arena.bytes[:] = buffer.bytes
-
-    def _reverse(self, first: int, last: int, state: list[Buffer], slots: int) -> None:
-        """Run the adjoint of stretches [first, last), `state` being the forward state where they begin."""
+    def _reverse(self, first: int, last: int, states: int) -> None:
+        """Run the adjoint of stretches [first, last) from the forward state where they begin; `states` more may be kept."""
+        state = self._keep() if last - first > 1 else []
         while last - first > 1:
-            middle = first + split(last - first, slots) if slots else last - 1
-            self._restore(state)
+            middle = first + split(last - first, states) if states else last - 1
             for c in self.forward.contexts:
                 c.storing = 0
             self.forward.advance(first * self.stretch, middle * self.stretch)
-            self._reverse(middle, last, self._keep(), max(0, slots - 1))
+            self._reverse(middle, last, max(0, states - 1))
             last = middle
-        self._restore(state)
+            for buffer, arena in zip(state, self.forward.arenas, strict=True):
+                arena.bytes[:] = buffer.bytes
         start, stop = first * self.stretch, min(self.e.steps, last * self.stretch)
-        for c in self.forward.contexts:
-            c.storing, c.base = 1, start
-        for c in self.adjoint.contexts:
-            c.base = start
+        self.forward.use(self.histories, 1, start)
+        self.adjoint.use(self.histories, 2, start)
         self.forward.advance(start, stop)
         self.adjoint.advance(self.e.steps - stop, self.e.steps - start)

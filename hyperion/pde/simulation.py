@@ -13,6 +13,7 @@ import numpy as np
 
 from hyperion.autograd import Tensor, as_tensor, broadcast_to, fir, general, pad_edge, where, zeros_like
 from hyperion.cpu import find_compiler
+from hyperion.cpu.memory import free_memory
 from hyperion.errors import InputError, SpeedWarning, StabilityError, nearest
 from hyperion.gpu import device as devices
 
@@ -21,7 +22,7 @@ from .layout import Layout
 from .placing import Placed
 from .rates import Polynomial
 from .stepping import Plan
-from .storage import Checkpoints
+from .storage import Keeping
 from .survey import Survey
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Call:
 
     def __init__(self, solver: "Solver", survey: Survey, tensors: dict[str, Tensor], plan: Plan, progress: Progress | None):
         self.solver, self.survey, self.tensors, self.plan, self.progress = solver, survey, tensors, plan, progress
+        self._keeping: dict[int, Keeping] = {}
         equation, first = solver.equation, next(iter(solver.equation.fields))
         self.source, self.receiver = survey.source_field or first, survey.receiver_field or first
         sent, heard = equation.injections(solver.grid.ndim), equation.receivers()
@@ -117,7 +119,7 @@ class Call:
         if not self.compiled():
             out = interpreter.simulate(inputs, self.experiment(0, [devices.to_numpy(x.data) for x in inputs]))
         else:
-            keeps = any(x.tracked for x in inputs[:_count(self, 0)]) and not isinstance(solver.storage, Checkpoints)
+            keeps = any(x.tracked for x in inputs[:_count(self, 0)]) and self.keeping(0).tape
             out = simulate(*inputs, call=self, level=0, tape=native.Tape() if keeps else None)
         if solver.stepping.corrected:
             return dispersion.unwarp_gathers(out, self.survey.wavelet.step, self.plan.substeps, self.survey.wavelet.steps)
@@ -154,7 +156,15 @@ class Call:
             dict(zip(program.parameters, arrays[:n], strict=True)), dict(zip(program.sources, arrays[n:], strict=True)),
             {f: factor / math.prod(solver.grid.spacing) for f, factor in factors.items()}, self.sources, self.receivers,
             {prefix + f: weight for f, weight in self.heard.items()}, profiles, plan.steps, plan.step, solver.boundary.periodic,
-            solver.mirrors, discrete.places, solver.threads, plan.every, self.progress)
+            solver.mirrors, discrete.places, solver.threads, self.progress)
+
+    def keeping(self, level: int) -> Keeping:
+        """Return what a gradient of the program linearised `level` times keeps; decided once."""
+        if level not in self._keeping:
+            program = self.solver.engine(level, self.dtype, self.source).program
+            e = self.experiment(level, [np.zeros(0, self.dtype)] * len(program.parameters + program.sources))
+            self._keeping[level] = self.solver.storage.keeping(e.needs(self.survey.wavelet.highest_frequency(1e-3), free_memory()))
+        return self._keeping[level]
 
     def states(self, every: int) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
         """Yield (step, fields on the padded grid) of the first shot."""
@@ -188,7 +198,10 @@ def _count(call: Call, level: int) -> int:
 
 
 def _forward(xp: Any, *arrays: np.ndarray, call: Call, level: int, tape: native.Tape | None) -> np.ndarray:
-    return native.forward(call.experiment(level, list(arrays)), tape)
+    e = call.experiment(level, list(arrays))
+    if tape is not None:
+        e.keeping = call.keeping(level)
+    return native.forward(e, tape)
 
 
 def _vjp(g: Tensor, out: Tensor, *inputs: Tensor, call: Call, level: int, tape: native.Tape | None) -> tuple[Tensor | None, ...]:
@@ -211,7 +224,9 @@ simulate = general("simulate", _forward, _vjp, _jvp,
 
 def _pull_forward(xp: Any, *arrays: np.ndarray, call: Call, level: int, tape: native.Tape | None, images: bool) -> tuple[np.ndarray, ...]:
     e = call.experiment(level, list(arrays[:-1]))
-    found = native.backward(e, arrays[-1], call.solver.storage, tape, images)
+    if images:
+        e.keeping = call.keeping(level)
+    found = native.backward(e, arrays[-1], tape, images)
     none = np.broadcast_to(np.zeros((), call.dtype), call.size)
     return (*(found.parameters.get(k, none) for k in e.parameters), *(found.samples[s] for s in e.samples))
 

@@ -1,4 +1,5 @@
 """An equation bound to numerics: the forward run, its exact adjoint and its linearisations. See `simulation.py` for the primitive."""
+import dataclasses
 import math
 import warnings
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from .layout import Taps
 from .simulation import Call, Progress
 from .stencils import LeastSquares, Taylor
 from .stepping import MOST_SUBSTEPS, Leapfrog, Plan, points_needed, rounded_up
-from .storage import Checkpoints, Storage, Thinned
+from .storage import Auto, Storage
 from .survey import Survey
 
 
@@ -32,8 +33,8 @@ class Solver:
 
     order: even order of the space derivatives, 2 to 16. stencil: Taylor(), or LeastSquares(points) of the same width.
     boundary: CPML(width) or Periodic(). stepping: Leapfrog(...).
-    storage: what a gradient keeps: Thinned(...), EverySteps(), Checkpoints(bytes). threads: of the native kernels; default
-    HYPERION_THREADS, else the processors there are.
+    storage: what a gradient keeps: Auto(bytes), Thinned(...), EverySteps(), Checkpoints(bytes), OnDisk(...).
+    threads: of the native kernels; default HYPERION_THREADS, else the processors there are.
     Raises: InputError for values that cannot be.
 
     >>> from hyperion.pde import Acoustic
@@ -55,7 +56,7 @@ class Solver:
         if threads is not None and not is_whole(threads, 1):
             raise InputError(f"Solver(threads={threads!r}): give a whole number of at least 1")
         self.equation, self.grid, self.order = equation, grid, int(order)
-        self.boundary, self.stepping, self.storage = boundary or CPML(), stepping or Leapfrog(), storage or Thinned()
+        self.boundary, self.stepping, self.storage = boundary or CPML(), stepping or Leapfrog(), storage or Auto()
         self.stencil, self.threads = stencil or Taylor(), int(threads) if threads else _threads()
         if self.boundary.periodic and min(grid.shape) < order // 2:
             raise BoundaryError(f"Solver(order={order}) on {grid}: the stencil is wider than the periodic grid; use a lower order")
@@ -71,7 +72,7 @@ class Solver:
         self.cell = grid.spacing[-1]
         ratios = tuple(self.cell / h for h in grid.spacing)
         self.discrete = discretise(equation, grid.ndim, self.order, ratios, self.boundary, self.stencil, self.stepping)
-        self._engines: dict[tuple[Program | int, str, bool], native.Engine] = {}
+        self._engines: dict[tuple[int, str], native.Engine] = {}
         self._points: dict[bytes, Taps] = {}
 
     def __repr__(self) -> str:
@@ -101,7 +102,9 @@ class Solver:
 
     def plan(self, survey: Survey, **parameters: Any) -> Plan:
         """Return what `solve` would do, without running it."""
-        return self._plan(survey, self._parameters(parameters), warn=False)
+        tensors = self._parameters(parameters)
+        plan = self._plan(survey, tensors, warn=False)
+        return dataclasses.replace(plan, keeping=Call(self, survey, tensors, plan, None).keeping(0))
 
     def snapshots(self, survey: Survey, every: int, **parameters: Any) -> Iterator[tuple[int, float, dict[str, np.ndarray]]]:
         """Yield (step, time [s], {field: array of the grid's shape}) of a survey of one shot, every `every` internal steps from the first.
@@ -146,8 +149,6 @@ class Solver:
             tensors[key] = t
         if len({t.dtype for t in tensors.values()}) > 1:
             raise DtypeError(f"solve: parameters of dtypes {', '.join(f'{k} {t.dtype}' for k, t in tensors.items())}; use one for all")
-        if self.storage.bits == 16 and next(iter(tensors.values())).dtype != np.float32:
-            raise DtypeError("Thinned(bits=16) keeps the upper half of float32 values; use it with float32 parameters, or bits=32")
         return tensors
 
     def _plan(self, survey: Survey, tensors: dict[str, Tensor], warn: bool) -> Plan:
@@ -178,14 +179,7 @@ class Solver:
                           "dispersion; use a finer grid, a higher order or a lower frequency", SamplingWarning, stacklevel=3)
         steps = (survey.wavelet.steps - 1) * substeps + 1
         steps += dispersion.margin(steps) if self.stepping.corrected else 0
-        every = 1
-        if isinstance(self.storage, Thinned):
-            every = min(self.storage.steps(step / substeps, survey.wavelet.highest_frequency(1e-3)), max(1, steps // 2))
-        item = 2 if self.storage.bits == 16 else next(iter(tensors.values())).dtype.itemsize
-        history = math.prod(self.size) * item * (steps // every)
-        if isinstance(self.storage, Checkpoints):
-            history = self.storage.bytes
-        return Plan(step / substeps, substeps, limit, steps, limit_speed, points, every, history)
+        return Plan(step / substeps, substeps, limit, steps, limit_speed, points)
 
     def stable_step(self, max_speed: float) -> float:
         """Return the largest stable step [s] of leapfrog for the fastest speed [m/s]: 2 / (c sqrt(sum of operator norms)).
@@ -202,12 +196,12 @@ class Solver:
 
     def engine(self, level: int, dtype: np.dtype, source: str) -> native.Engine:
         """Return the compiled program, linearised `level` times, with one of the equation's sources."""
-        key = (level, f"{np.dtype(dtype).name} {source}", self.storage.bits == 16)
+        key = (level, f"{np.dtype(dtype).name} {source}")
         if key not in self._engines:
             program = _with_source(self.discrete, source)
             for n in range(level):
                 program = linearise(program, f"d{n + 1}.")
-            self._engines[key] = native.Engine(program, np.dtype(dtype), self.storage.bits == 16)
+            self._engines[key] = native.Engine(program, np.dtype(dtype))
         return self._engines[key]
 
     def taps(self, positions: np.ndarray, field: str) -> Taps:

@@ -13,6 +13,7 @@ from . import stencils
 from .checks import is_positive, is_whole
 from .rates import Rates
 from .stencils import LeastSquares, Taylor
+from .storage import Keeping
 
 MOST_SUBSTEPS = 10_000                                 # more than this per sample is a mistake in the units
 
@@ -126,13 +127,22 @@ class Plan:
     steps: int
     max_speed: float
     points: float
-    every: int
-    history_bytes: int
+    keeping: Keeping | None = None
+
+    @property
+    def every(self) -> int:
+        """Steps between kept ones."""
+        return self.keeping.every if self.keeping else 1
+
+    @property
+    def history_bytes(self) -> int:
+        """What a gradient keeps at one time, in memory and on disk [bytes]."""
+        return self.keeping.memory + self.keeping.disk if self.keeping else 0
 
     def __str__(self) -> str:
         return (f"{self.steps} steps of {self.step * 1e3:.4g} ms ({self.substeps} per sample; stable up to {self.limit * 1e3:.4g} ms for "
                 f"{self.max_speed:g} m/s), {self.points:.1f} points per shortest wavelength, a gradient keeps every "
-                f"{self.every}. step, {self.history_bytes / 1e6:.0f} MB a shot")
+                f"{self.every}. step, {self.history_bytes / 1e6:.0f} MB")
 
 
 def rounded_up(value: float) -> float:

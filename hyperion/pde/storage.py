@@ -1,26 +1,128 @@
 """What a gradient keeps of the forward wavefield, as values."""
+import dataclasses
 import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
 
 from hyperion.errors import InputError
 
 from .checks import is_positive, is_whole
 
+BLOCK = 32                                             # values that share a scale where histories are kept in 8 bits (`history.h`)
 
-class Storage:
+
+@dataclass(frozen=True)
+class Needs:
+    """What the gradient of a survey asks of its storage.
+
+    shots: in all; together: shots at one time. steps: internal steps of a shot; step: [s]. highest_frequency: of the fields [Hz].
+    histories: arrays to keep at a step; shape: of each, rows padded. state: bytes of a whole state. itemsize: bytes of a number.
+    free: bytes of main memory.
+    """
+
+    shots: int
+    together: int
+    steps: int
+    step: float
+    highest_frequency: float
+    histories: int
+    shape: tuple[int, ...]
+    state: int
+    itemsize: int
+    free: int
+
+    def kept_bytes(self, bits: int) -> int:
+        """Return the bytes of one history at one step, in numbers of some bits (0: those of the run), in whole pages' words."""
+        values = math.prod(self.shape)
+        if bits == 8:                                  # and a scale per block of a row
+            values += values // self.shape[-1] * -(-self.shape[-1] // BLOCK) * 4
+            return -(-values // 64) * 64
+        return values * (2 if bits == 16 else self.itemsize)
+
+    def slot_bytes(self, bits: int) -> int:
+        """Return the bytes of all histories at one step."""
+        return self.histories * self.kept_bytes(bits)
+
+    def thinning(self) -> int:
+        """Return how many steps may lie between kept ones: below the Nyquist rate of the product of two fields, with room to spare."""
+        highest = self.highest_frequency
+        return max(1, math.floor(1.0 / (4.2 * highest * self.step))) if highest > 0 else 1
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """What a storage has decided for one gradient.
+
+    storage: EverySteps, Thinned or Checkpoints. every: steps between kept ones; bits: of kept numbers (0: those of the run).
+    tape: whether the forward run keeps its histories for the adjoint run; else shots run forward again, a few at a time.
+    memory, disk: bytes of histories and states kept at one time. folder: where on disk.
+    """
+
+    storage: "Storage"
+    every: int
+    bits: int
+    tape: bool
+    memory: int
+    disk: int = 0
+    folder: Path | None = None
+
+
+class Storage(ABC):
     """What is kept of the forward run so that the adjoint run can use it. `exact`: gradients equal the discrete ones to rounding."""
 
-    exact = False
-    bits = 0                                           # 0: as the run's dtype; 16: bfloat16
+    exact: bool = False
+
+    @abstractmethod
+    def keeping(self, needs: Needs) -> Keeping:
+        """Return what is kept for a gradient. Raises: InputError, with what would fit, if that is more than there is."""
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and repr(self) == repr(other)
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+
+def slots(first: int, last: int, every: int) -> int:
+    """Return the number of kept steps n in [first, last): those with n % every == every // 2.
+
+    >>> slots(0, 10, 4)
+    2
+    """
+    return (last - every // 2 + every - 1) // every - (first - every // 2 + every - 1) // every
+
+
+def _size(bytes: float) -> str:
+    return f"{bytes / 1e9:.3g} GB" if bytes >= 1e9 else f"{bytes / 1e6:.3g} MB"
+
+
+def _histories(storage: Storage, needs: Needs, every: int, bits: int) -> Keeping:
+    """Return the keeping of histories of all shots in memory, if they fit."""
+    each = slots(0, needs.steps, every) * needs.slot_bytes(bits)
+    total = needs.shots * each
+    if total > needs.free:
+        least = Checkpoints.least(needs)
+        other = (f"pde.Checkpoints(bytes={max(least, needs.free // 4 // needs.together)})" if least * needs.together < needs.free
+                 else "a smaller grid")
+        raise InputError(f"storage={storage!r}: a gradient would keep {_size(total)} ({needs.shots} shots of {_size(each)}: "
+                         f"{slots(0, needs.steps, every)} steps of {_size(needs.slot_bytes(bits))}) and {_size(needs.free)} of memory are "
+                         f"free; {other} would fit, pde.OnDisk(...) where a disk holds that, or fewer shots at a time")
+    return Keeping(storage, every, bits, True, total)
 
 
 class EverySteps(Storage):
-    """Keep every step in the precision of the run: exact, steps * cells * 4 bytes a shot in float32.
+    """Keep every step in the precision of the run: exact, steps * cells * 4 bytes a shot in float32 for each kept array.
 
     >>> EverySteps()
     EverySteps()
     """
 
     exact = True
+
+    def keeping(self, needs: Needs) -> Keeping:
+        """Return every step, as computed."""
+        return _histories(self, needs, 1, 0)
 
     def __repr__(self) -> str:
         return "EverySteps()"
@@ -29,10 +131,11 @@ class EverySteps(Storage):
 class Thinned(Storage):
     """Keep every k-th step, below the Nyquist rate of the product of the two fields that a gradient multiplies.
 
-    every: k, or None: chosen from the wavelet's spectrum. bits: 32, or 16 (bfloat16; float32 runs only).
+    every: k, or None: chosen from the wavelet's spectrum. bits: 32 (as computed), 16 (bfloat16), or 8 (bytes, with a scale for each 32
+    cells of a row: an error of at most 1/254 of the largest of them).
     Errors (relative L2 of the gradient against every step, tested): with k chosen 1e-4, up to 1e-3 where gathers are cut off while waves
-    still arrive; with 16 bits 1e-2. The sum over time of the product of forward and adjoint field sees only its zero frequency, so it may
-    be sampled until an alias reaches zero; twice the product's Nyquist rate leaves room for what the ends of gathers add.
+    still arrive; with 16 or 8 bits 1e-2. The sum over time of the product of forward and adjoint field sees only its zero frequency, so it
+    may be sampled until an alias reaches zero; twice the product's Nyquist rate leaves room for what the ends of gathers add.
 
     >>> Thinned(every=8)
     Thinned(every=8, bits=32)
@@ -41,18 +144,46 @@ class Thinned(Storage):
     def __init__(self, every: int | None = None, bits: int = 32):
         if every is not None and not is_whole(every, 1):
             raise InputError(f"Thinned(every={every!r}): give a whole number of steps of at least 1, or None")
-        if bits not in (16, 32):
-            raise InputError(f"Thinned(bits={bits!r}): 32 and 16 are available")
-        self.every, self.bits = every, 16 if bits == 16 else 0
+        if bits not in (8, 16, 32):
+            raise InputError(f"Thinned(bits={bits!r}): 32, 16 and 8 are available")
+        self.every, self.bits = every, 0 if bits == 32 else int(bits)
 
-    def steps(self, step: float, highest_frequency: float) -> int:
-        """Return k for a time step [s] and the highest frequency of the fields [Hz]."""
-        if self.every is not None:
-            return int(self.every)
-        return max(1, math.floor(1.0 / (4.2 * highest_frequency * step))) if highest_frequency > 0 else 1
+    def keeping(self, needs: Needs) -> Keeping:
+        """Return every k-th step, rounded."""
+        return _histories(self, needs, min(self.every or needs.thinning(), max(1, needs.steps // 2)), self.bits)
 
     def __repr__(self) -> str:
         return f"Thinned(every={self.every}, bits={self.bits or 32})"
+
+
+class OnDisk(Storage):
+    """Keep histories in a temporary file instead of in memory.
+
+    history: EverySteps() (the default), or Thinned(...) for a smaller file. folder: of the file; default: the system's for temporary files,
+    which should lie on a disk. The space is reserved before the run; the system writes and reads while the run goes on; the file has no
+    name and is gone with the gradient, after errors too.
+    Raises: InputError for other storages. In use, FileError if the disk does not hold the file.
+
+    >>> OnDisk(Thinned(bits=8))
+    OnDisk(Thinned(every=None, bits=8))
+    """
+
+    def __init__(self, history: EverySteps | Thinned | None = None, folder: str | Path | None = None):
+        if not isinstance(history, EverySteps | Thinned | None):
+            raise InputError(f"OnDisk(history={history!r}): give pde.EverySteps() or pde.Thinned(...)")
+        if not isinstance(folder, str | Path | None) or (folder is not None and not Path(folder).is_dir()):
+            raise InputError(f"OnDisk(folder={folder!r}): no such folder; give one that exists, or None")
+        self.history = EverySteps() if history is None else history
+        self.folder = None if folder is None else Path(folder)
+        self.exact = self.history.exact
+
+    def keeping(self, needs: Needs) -> Keeping:
+        """Return what the history keeps, in a file."""
+        kept = self.history.keeping(dataclasses.replace(needs, free=1 << 62))
+        return dataclasses.replace(kept, memory=0, disk=kept.memory, folder=self.folder)
+
+    def __repr__(self) -> str:
+        return f"OnDisk({self.history!r}{'' if self.folder is None else f', folder={str(self.folder)!r}'})"
 
 
 class Checkpoints(Storage):
@@ -60,6 +191,7 @@ class Checkpoints(Storage):
 
     bytes: what one shot may use for states and for the history of one stretch. Runs recompute at most what the budget forces, by the
     binomial schedule of Griewank and Walther (ACM TOMS 26 (2000), 19).
+    Raises: InputError for no positive number; in use, for fewer bytes than one state and the history of one step take.
 
     >>> Checkpoints(bytes=200_000_000)
     Checkpoints(bytes=200000000)
@@ -72,8 +204,65 @@ class Checkpoints(Storage):
             raise InputError(f"Checkpoints(bytes={bytes!r}): give a positive number of bytes")
         self.bytes = int(bytes)
 
+    @staticmethod
+    def least(needs: Needs) -> int:
+        """Return the fewest bytes a shot needs: one state, and the history of one step."""
+        return needs.state + needs.slot_bytes(0)
+
+    def keeping(self, needs: Needs) -> Keeping:
+        """Return states and the history of a stretch."""
+        least = self.least(needs)
+        if self.bytes < least:
+            raise InputError(f"Checkpoints(bytes={self.bytes}): one shot needs at least {least} bytes, {_size(needs.state)} for a state "
+                             f"and {_size(needs.slot_bytes(0))} for the history of one step; give bytes={least} or more")
+        stretch, states = self.schedule(needs)
+        used = min(self.bytes, stretch * needs.slot_bytes(0) + (1 + min(states, -(-needs.steps // stretch))) * needs.state)
+        return Keeping(self, 1, 0, False, needs.together * used)
+
+    def schedule(self, needs: Needs) -> tuple[int, int]:
+        """Return (steps of a stretch, states kept beside the one at the start): half of the budget each, but at least one of each."""
+        step = needs.slot_bytes(0)
+        stretch = max(1, min(needs.steps, (self.bytes // 2) // step, (self.bytes - needs.state) // step))
+        return stretch, max(0, (self.bytes - stretch * step) // needs.state - 1)
+
     def __repr__(self) -> str:
         return f"Checkpoints(bytes={self.bytes})"
+
+
+class Auto(Storage):
+    """Choose the storage by a budget of memory: the fastest that fits.
+
+    bytes: what histories and states of all shots at one time may take; default: half of the main memory that is free when it is asked.
+    In this order: Thinned() kept by the forward run; Thinned() made again for a few shots at a time, at the cost of a second forward run;
+    Checkpoints(...). The same numbers give the same choice.
+    Raises: InputError for no positive number; in use, if the budget holds not even one checkpoint.
+
+    >>> Auto(bytes=10**9)
+    Auto(bytes=1000000000)
+    """
+
+    def __init__(self, bytes: int | None = None):
+        if bytes is not None and not is_positive(bytes):
+            raise InputError(f"Auto(bytes={bytes!r}): give a positive number of bytes, or None")
+        self.bytes = None if bytes is None else int(bytes)
+
+    def keeping(self, needs: Needs) -> Keeping:
+        """Return the first that fits."""
+        budget = needs.free // 2 if self.bytes is None else self.bytes
+        thinned = Thinned().keeping(dataclasses.replace(needs, free=1 << 62))
+        if thinned.memory <= budget:
+            return thinned
+        again = thinned.memory // needs.shots * needs.together
+        if again <= budget:
+            return dataclasses.replace(thinned, tape=False, memory=again)
+        least = Checkpoints.least(needs)
+        if budget < needs.together * least:
+            raise InputError(f"storage={self!r}: {_size(budget)} do not hold a gradient; {needs.together} shots at a time need at least "
+                             f"{_size(needs.together * least)}; give bytes={needs.together * least} or more, or fewer threads")
+        return Checkpoints(budget // needs.together).keeping(needs)
+
+    def __repr__(self) -> str:
+        return f"Auto({'' if self.bytes is None else f'bytes={self.bytes}'})"
 
 
 def split(segments: int, slots: int) -> int:

@@ -135,7 +135,7 @@ def test_any_number_of_threads_gives_the_same_field(shape, boundary, threads):
     assert difference(run(threads), run(1)) < 1e2 * np.finfo(np.float64).eps  # sums over the taps of a receiver alone differ
 
 
-@pytest.mark.parametrize("storage", [pde.EverySteps(), pde.Thinned(every=3), pde.Checkpoints(bytes=100_000)], ids=repr)
+@pytest.mark.parametrize("storage", [pde.EverySteps(), pde.Thinned(every=3), pde.Checkpoints(bytes=200_000)], ids=repr)
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_same_bits_on_every_run(storage, threads):
     first, second = (

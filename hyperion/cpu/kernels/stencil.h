@@ -1,4 +1,4 @@
-/* Types and macros of generated stencil kernels. Compiled with -DREAL=float|double -DSHORT_HISTORY=0|1 -DAXES=2|3. */
+/* Types and macros of generated stencil kernels. Compiled with -DREAL=float|double -DAXES=2|3. */
 #include <pthread.h>
 #include <sched.h>
 #include <stdint.h>
@@ -45,30 +45,6 @@ typedef real Vhu __attribute__((vector_size(VECTOR_BYTES / 2), aligned(sizeof(re
 #define SHIFTDOWNh(p, before, now, n) LDh(p)
 #endif
 
-/* Histories are kept as `real`, or as bfloat16: the upper half of a float, rounded to nearest. */
-#if SHORT_HISTORY
-typedef uint16_t Stored;
-typedef uint32_t Bits __attribute__((vector_size(VECTOR_BYTES)));
-typedef uint32_t Bitsh __attribute__((vector_size(VECTOR_BYTES / 2)));
-typedef uint16_t Short __attribute__((vector_size(VECTOR_BYTES / 2), aligned(2), may_alias));
-typedef uint16_t Shorth __attribute__((vector_size(VECTOR_BYTES / 4), aligned(2), may_alias));
-#define STORE(p, v) { V stored_ = (v); *(Short *)(p) = __builtin_convertvector(((Bits)stored_ + 0x8000u) >> 16, Short); }
-#define STOREh(p, v) { Vh stored_ = (v); *(Shorth *)(p) = __builtin_convertvector(((Bitsh)stored_ + 0x8000u) >> 16, Shorth); }
-#define RECALL(p) ((V)(__builtin_convertvector(*(const Short *)(p), Bits) << 16))
-static inline void add_stored(Stored *p, real v) {
-  union { uint32_t bits; float value; } u;
-  u.bits = (uint32_t)*p << 16;
-  u.value += (float)v;
-  *p = (Stored)((u.bits + 0x8000u) >> 16);
-}
-#else
-typedef real Stored;
-#define STORE(p, v) ST(p, v)
-#define STOREh(p, v) STh(p, v)
-#define RECALL(p) LD(p)
-static inline void add_stored(Stored *p, real v) { *p += v; }
-#endif
-
 /* An array as the kernels see it: p points at cell (0, ..., 0) of the computed region; strides of all axes but the last, which is 1. */
 typedef struct { real *p; long stride[2]; } Array;
 
@@ -91,20 +67,22 @@ typedef struct {
   long steps, first, last, from, to;         /* of the run; loop counts of this call; time steps whose data this call may touch */
   long tile, block, threads, direction;      /* steps a tile, planes a block, threads on this simulation, +1 forward or -1 backward */
   long every, base, storing;                 /* history: every k-th step, first slot held; 0 none, 1 write it, 2 add to images */
+  long format, kept_bytes, scratch_size;     /* of a history in a slot: bits of a number (0: as computed), bytes; of a thread's scratch */
   long injections, receivers, images, histories, periodic;
   long history_size, history_stride[2];
   long mirror[6];                            /* per axis and side: 0, or the parity (1, -1) of fields on nodes about the outermost node */
   const long *half;                          /* per array: bits of the axes along which it sits half a cell beyond the nodes */
   const Array *table[2];
   const real **profile;
-  Stored *history;
+  char *history;                             /* slots: each holds the kept step of all histories */
+  real *scratch;                             /* per thread: histories of the planes at hand, before they are packed */
   Points *injection, *receiver;
   Image *image;
   long arrived, sense;
 } Context;
 
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
-typedef void (*Kernel)(const Context *, const Array *, Stored *, const long *, const int *);
+typedef void (*Kernel)(const Context *, const Array *, real *, const long *, const int *);
 /* Blocks of a three-dimensional sweep: rows whose planes stay in the second-level cache, columns whose rows stay in the first. */
 #ifndef ROWS
 #define ROWS 32
@@ -112,7 +90,7 @@ typedef void (*Kernel)(const Context *, const Array *, Stored *, const long *, c
 #endif
 
 /* Run a kernel per box of the region between planes [first, last): the interior, and slabs by the set of axes stretched there. */
-static void boxes(const Context *c, const Kernel *kernels, const Array *t, Stored *history, long first, long last) {
+static void boxes(const Context *c, const Kernel *kernels, const Array *t, real *history, long first, long last) {
   int part[3] = {0, 0, 0};
   for (part[0] = 0; part[0] < 3; part[0]++) for (part[1] = 0; part[1] < 3; part[1]++) for (part[2] = 0; part[2] < (AXES == 3 ? 3 : 1); part[2]++) {
     long box[6];

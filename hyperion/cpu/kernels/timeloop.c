@@ -2,7 +2,10 @@
 
 static int kept(const Context *c, long n) { return n >= c->from && n < c->to && n % c->every == c->every / 2; }
 
-static Stored *slot(const Context *c, long n) { return c->history + (n / c->every - c->base) * c->histories * c->history_size; }
+static char *slot(const Context *c, long n) { return c->history + (n / c->every - c->base) * c->histories * c->kept_bytes; }
+
+/* The step of the run that a loop count stands for. */
+static long step_at(const Context *c, long m) { return c->direction > 0 ? m : c->steps - 1 - m; }
 
 /* Fill the halos of what a sweep wrote in the planes [first, last) with images about the sides that reflect; odd fields are zero there. */
 static void mirror(const Context *c, int stage, long m, long first, long last) {
@@ -33,19 +36,19 @@ static void mirror(const Context *c, int stage, long m, long first, long last) {
 }
 
 /* Once the planes [first, last) of a sweep's arrays are final: inject sources, sample receivers, add to images. */
-static void after(const Context *c, long thread, int stage, long m, long first, long last) {
+static void after(const Context *c, long thread, int stage, long m, long first, long last, real *history) {
   const Array *t = c->table[m & 1];
-  const long now = c->direction > 0 ? m : c->steps - 1 - m;
+  const long now = step_at(c, m);
   for (long i = 0; i < c->injections; i++) {
     const Points *p = c->injection + i;
     const long n = now + p->offset;
     if (p->stage != stage || n < c->from || n >= c->to) continue;
     real *a = t[2 * p->array].p;
-    Stored *history = c->storing == 1 && p->history >= 0 && kept(c, n) ? slot(c, n) + p->history * c->history_size : 0;
+    real *into = history && p->history >= 0 ? history + p->history * c->history_size : 0;
     for (long k = p->row[first]; k < p->row[last]; k++) {
       const real value = p->data[n * p->traces + p->trace[k]];
       a[p->at[k]] += p->weight[k] * value;
-      if (history) add_stored(history + p->history_at[k], p->history_weight[k] * value);
+      if (into) into[p->history_at[k]] += p->history_weight[k] * value;
     }
   }
   if (c->half) mirror(c, stage, m, first, last);
@@ -62,20 +65,24 @@ static void after(const Context *c, long thread, int stage, long m, long first, 
     const Image *im = c->image + i;
     const long n = now + im->offset;
     if (im->stage != stage || !kept(c, n)) continue;
-    const Stored *history = slot(c, n) + im->history * c->history_size;
+    const char *history = slot(c, n) + im->history * c->kept_bytes;
     const Array a = t[2 * im->array];
     const long rows = AXES == 3 ? c->cells[1] : 1;
     for (long z = first; z < last; z++) for (long y = 0; y < rows; y++) {
-      const long row = z * c->history_stride[0] + (AXES == 3 ? y * c->history_stride[1] : 0);
       const real *from = a.p + z * a.stride[0] + (AXES == 3 ? y * a.stride[1] : 0);
-      for (long x = 0; x < c->cells[AXES - 1]; x += VL) ST(im->image + row + x, LD(im->image + row + x) + LD(from + x) * RECALL(history + row + x));
+      add_product(c, im->image + row_at(c, z, y), from, history, z, y);
     }
   }
 }
 
 static void planes(const Context *c, long thread, int stage, long m, long first, long last) {
-  sweep(c, stage, m, first, last, c->storing == 1 && c->direction > 0 && kept(c, m) ? slot(c, m) : 0);
-  after(c, thread, stage, m, first, last);
+  const long now = step_at(c, m);
+  char *kept_here = c->storing == 1 && kept(c, now) ? slot(c, now) : 0;
+  /* The kernels number the planes from 0; the scratch holds those at hand only, so that it stays in the cache. */
+  real *history = !kept_here || !c->format ? (real *)kept_here : c->scratch + thread * c->scratch_size - row_at(c, first, 0);
+  sweep(c, stage, m, first, last, history);
+  after(c, thread, stage, m, first, last, history);
+  if (kept_here && c->format) pack(c, stage, history, kept_here, first, last);
 }
 
 /* Threads of one simulation meet here: spin a little, then yield. */
@@ -193,7 +200,7 @@ int run(Context **contexts, long count) {
     Context *c = contexts[i];
     c->arrived = c->sense = 0;
     if (c->direction < 0) for (int stage = 0; stage < SWEEPS; stage++) {   /* data and images that meet the state this call starts from */
-      after(c, 0, stage, c->first - 1, 0, c->cells[0]);
+      after(c, 0, stage, c->first - 1, 0, c->cells[0], 0);
       if (c->periodic) wrap(c, stage, c->first - 1);
     }
   }

@@ -1,0 +1,35 @@
+"""Where the kept steps of a shot lie: slots in memory or in a file."""
+from hyperion.cpu.disk import DiskBuffer
+from hyperion.cpu.pool import POOL, Buffer
+
+from .storage import Keeping, Needs, slots
+
+CHUNK_BYTES = 64e6                                     # of a file, written or read while the next as many are worked on
+
+
+class History:
+    """Slots for the kept steps among the first `steps` of a shot.
+
+    Raises: FileError if they are to lie on a disk that does not hold them.
+    """
+
+    def __init__(self, keeping: Keeping, needs: Needs, steps: int):
+        self.every, self.bits, self.kept_bytes = keeping.every, keeping.bits, needs.kept_bytes(keeping.bits)
+        self.slot_bytes = needs.slot_bytes(keeping.bits)
+        size = slots(0, steps, self.every) * self.slot_bytes
+        self._buffer: Buffer | DiskBuffer = DiskBuffer(size, keeping.folder) if keeping.disk else POOL.take(size)
+        self.address: int = self._buffer.bytes.ctypes.data
+
+    def chunk(self) -> int:
+        """Return how many steps to run between two calls of `passed`."""
+        return max(1, int(CHUNK_BYTES / max(1, self.slot_bytes)) * self.every) if isinstance(self._buffer, DiskBuffer) else 1 << 40
+
+    def passed(self, first: int, last: int, chunk: int, direction: int) -> None:
+        """Steps [first, last) are done with; the next `chunk` ones in a direction follow."""
+        if isinstance(self._buffer, DiskBuffer):
+            start, stop = (slots(0, n, self.every) * self.slot_bytes for n in (first, last))
+            # What the system has not written by now it drops once the next chunk is done.
+            behind = (stop - start) * direction
+            self._buffer.leave(max(0, min(start, start - behind)), max(stop, stop - behind))
+            if direction < 0:
+                self._buffer.fetch(start - slots(0, chunk, self.every) * self.slot_bytes, start)
