@@ -27,15 +27,17 @@ class DiskBuffer:
     def __init__(self, size: int, folder: str | Path | None = None):
         where = Path(tempfile.gettempdir() if folder is None else folder)
         try:
+            if size > shutil.disk_usage(where).free:   # asked first: reserving until nothing is left would disturb others
+                raise _full(where, size)
             with tempfile.TemporaryFile(dir=where, prefix="hyperion-") as file:
                 _reserve(file.fileno(), max(1, size))
                 self._file = os.dup(file.fileno())
                 self._map = mmap.mmap(self._file, max(1, size))
+        except FileError:
+            raise
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                free = shutil.disk_usage(where).free
-                raise FileError(f"folder={str(where)!r}: {size / 1e9:.3g} GB are wanted and {free / 1e9:.3g} GB are free; give another "
-                                "folder, or keep less") from error
+                raise _full(where, size) from error
             raise FileError(f"folder={str(where)!r}: no temporary file can be made there ({error.strerror or error}); give a folder that "
                             "can be written") from error
         self.bytes = np.frombuffer(self._map, np.uint8, count=size)
@@ -58,6 +60,12 @@ class DiskBuffer:
     def __del__(self) -> None:
         if hasattr(self, "_file"):
             os.close(self._file)
+
+
+def _full(where: Path, size: int) -> FileError:
+    free = shutil.disk_usage(where).free
+    return FileError(f"folder={str(where)!r}: {size / 1e9:.3g} GB are wanted and {free / 1e9:.3g} GB are free; give another "
+                     "folder, or keep less")
 
 
 def _reserve(file: int, size: int) -> None:

@@ -134,8 +134,8 @@ class Thinned(Storage):
     every: k, or None: chosen from the wavelet's spectrum. bits: 32 (as computed), 16 (bfloat16), or 8 (bytes, with a scale for each 32
     cells of a row: an error of at most 1/254 of the largest of them).
     Errors (relative L2 of the gradient against every step, tested): with k chosen 1e-4, up to 1e-3 where gathers are cut off while waves
-    still arrive; with 16 or 8 bits 1e-2. The sum over time of the product of forward and adjoint field sees only its zero frequency, so it
-    may be sampled until an alias reaches zero; twice the product's Nyquist rate leaves room for what the ends of gathers add.
+    still arrive; with 16 bits 1e-2, with 8 bits 2e-2. The sum over time of the product of forward and adjoint field sees only its zero
+    frequency, so it may be sampled until an alias reaches zero; twice the product's Nyquist rate leaves room for the ends of gathers.
 
     >>> Thinned(every=8)
     Thinned(every=8, bits=32)

@@ -84,7 +84,14 @@ BOUNDARIES = {
     "corners": lambda ndim: pde.Sides(NARROW_LAYER[ndim], top=FREE, left=FREE, right=RIGID),
 }
 ORDERS = (2, 4, 8)
-STORAGES = (pde.EverySteps(), pde.Checkpoints(bytes=200_000), pde.Thinned(every=1))
+# Of the bytes of an entry's fields. All are exact here: white noise leaves nothing to thin.
+STORAGES = {
+    "every": lambda size: pde.EverySteps(),
+    "checkpoints": lambda size: pde.Checkpoints(bytes=24 * size),
+    "thinned": lambda size: pde.Thinned(every=1),
+    "disk": lambda size: pde.OnDisk(),
+    "auto": lambda size: pde.Auto(bytes=48 * size),
+}
 THREADS = (1, 2)
 
 
@@ -95,24 +102,25 @@ class Combination:
     entry: Entry
     boundary: str
     order: int
-    storage: pde.Storage
+    storage: str
     threads: int
     sent: str
     heard: str
 
     def __str__(self) -> str:
-        return f"{self.entry.name}-{self.boundary}-{self.order}-{self.storage!r}-{self.threads}-{self.sent}-{self.heard}"
+        return f"{self.entry.name}-{self.boundary}-{self.order}-{self.storage}-{self.threads}-{self.sent}-{self.heard}"
 
     def case(self, dtype: type = np.float64) -> Case:
         """Return two shots of three sources and four receivers off the nodes, white noise."""
         entry = self.entry
+        cells = np.prod([n + 12 for n in (*entry.shape[:-1], entry.shape[-1] + 16)])
         made = Case(
             entry.shape,
             self.order,
             BOUNDARIES[self.boundary](len(entry.shape)),
             equation=entry.equation,
             fields=(self.sent, self.heard),
-            storage=self.storage,
+            storage=STORAGES[self.storage](int(cells) * np.dtype(dtype).itemsize * len(entry.equation.fields)),
             threads=self.threads,
             dtype=dtype,
             values=lambda random: entry.material(random, dtype),
@@ -142,7 +150,8 @@ def sampled(each: int = 4, seed: int = 5) -> list[Combination]:
         pairs = [_pairs(entry)[i] for i in random.permutation(len(_pairs(entry)))]
         for i in range(each):
             boundary = "layer" if i == 0 else entry.boundaries[1 + (turn + i) % (len(entry.boundaries) - 1)]
-            order, storage, threads = ORDERS[(turn + i) % 3], STORAGES[(turn // 2 + i) % len(STORAGES)], THREADS[int(random.integers(2))]
+            order, storage = ORDERS[(turn + i) % 3], list(STORAGES)[(turn // 2 + i) % len(STORAGES)]
+            threads = THREADS[int(random.integers(2))]
             out.append(Combination(entry, boundary, order, storage, threads, *pairs[i % len(pairs)]))
         turn += each - 1
     return out
