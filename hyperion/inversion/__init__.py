@@ -8,12 +8,13 @@ from hyperion.inversion.level import reciprocal, wave_energy
 from hyperion.inversion.levels import coarse_grid, coarsen, refine
 from hyperion.inversion.misfit import l2
 from hyperion.inversion.neural import NeuralModel, coordinates
+from hyperion.inversion.penalties import TotalVariation
 from hyperion.inversion.random_models import random_layers
 from hyperion.inversion.stage import Stage, by_adam, by_lbfgs
 from hyperion.inversion.synthetic import folded_salt_model, smoothed, surface_survey
 
 __all__ = [
     "FWI", "Batches", "Butterworth", "Chain", "Gaussian", "Illumination", "Lowpass", "Mask", "NeuralModel", "Progress", "Smooth", "Stage",
-    "by_adam", "by_lbfgs", "coarse_grid", "coarsen", "coordinates", "folded_salt_model", "l2", "random_layers", "reciprocal", "refine",
-    "smoothed", "surface_survey", "wave_energy",
+    "TotalVariation", "by_adam", "by_lbfgs", "coarse_grid", "coarsen", "coordinates", "folded_salt_model", "l2", "random_layers",
+    "reciprocal", "refine", "smoothed", "surface_survey", "wave_energy",
 ]

@@ -29,9 +29,9 @@ __all__ = ["FWI", "Progress"]
 class Progress:
     """Where an inversion stands after an iteration.
 
-    stage, iteration: counted from 1. misfit: relative to the energy of the stage's data. evaluations: gradients of one shot made in this
-    stage.
-    seconds: of updates since the inversion began.
+    stage, iteration: counted from 1. misfit: relative to the energy of the stage's data, with the stage's penalty. evaluations: gradients
+    of one shot made in this stage.
+    seconds: of updates since the inversion began. penalty: the part of the misfit that is the penalty.
     """
 
     stage: int
@@ -39,6 +39,7 @@ class Progress:
     misfit: float
     evaluations: int
     seconds: float
+    penalty: float = 0.0
 
 
 class FWI:
@@ -146,7 +147,7 @@ class FWI:
         self._base, self.models = state["base"], list(state["models"])
         self._iteration, self._factor = int(state["iteration"]), int(state["factor"])
         self._current, self._optimizer, self.seconds = state["current"], state["optimizer"], float(state["seconds"])
-        self.log = [Progress(int(stage), int(i), float(misfit), int(n), float(t)) for stage, i, misfit, n, t in state["log"]]
+        self.log = [Progress(int(stage), int(i), float(misfit), int(n), float(t), float(p)) for stage, i, misfit, n, t, p in state["log"]]
 
     def _steps(self, stages: Sequence[Stage]) -> Iterator[Progress]:
         while len(self.models) < len(stages):
@@ -174,7 +175,8 @@ class FWI:
             self._iteration, self._factor = self._iteration + 1, stage.coarsen
             self._current, self._optimizer = device.to_numpy(optimizer.parameters), optimizer.state_dict()
             self.seconds += time.perf_counter() - clock
-            self.log.append(Progress(number, self._iteration, misfit, evaluated + level.evaluations, self.seconds))
+            penalty = level.penalty(optimizer.parameters)
+            self.log.append(Progress(number, self._iteration, misfit, evaluated + level.evaluations, self.seconds, penalty))
             yield self.log[-1]
             clock = time.perf_counter()
         self._base = self.model

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import hyperion.autograd as hp
-from hyperion.errors import InputError, SamplingWarning
+from hyperion.errors import InputError, SamplingWarning, ShapeError
 from hyperion.gpu import device
 from hyperion.inversion.gradient import Chain, Illumination, Mask, Smooth
 from hyperion.inversion.levels import coarse_grid, coarsen, refine, sample
@@ -84,6 +84,7 @@ class Level:
     def __init__(self, problem: Problem, stage: Stage, base: np.ndarray):
         setup = Setup(problem, stage, base)
         self.problem, self.grid, self.wave, self.survey, self.evaluations = problem, setup.grid, setup.wave, setup.survey, 0
+        self._penalty = stage.penalty
         self.start, self.bounds, self._mask = setup.start, setup.bounds, setup.mask
         self.observed = filtered_data(problem, stage, setup.lead)[..., :: setup.stride].astype(base.dtype)
         if stage.coarsen > 1:
@@ -94,7 +95,7 @@ class Level:
         self.preconditioner = self._precondition(setup.smooth)
 
     def value_and_grad(self, model: Any, shots: np.ndarray) -> tuple[float, Any]:
-        """Return the misfit of some shots and its gradient, both scaled as if all shots were there, relative to the energy of the data."""
+        """Return the misfit of some shots, scaled as if all were there, relative to the data's energy, with the penalty; its gradient."""
         value, gradient = 0.0, device.namespace(model).zeros_like(model)
         for part in groups(shots, self.problem.group):
             survey, observed = self.survey.subset(part), self._on_device(self.observed[part])
@@ -104,7 +105,21 @@ class Level:
             gradient += some_gradient.data
         self.evaluations += len(shots)
         scale = 2.0 * len(self.observed) / len(shots) / self._energy
-        return scale * value, self._mask(gradient.dtype.type(scale) * gradient)
+        value, gradient = scale * value, gradient.dtype.type(scale) * gradient
+        if self._penalty is not None:
+            more, slope = hp.value_and_grad(self._penalised)(hp.asarray(model))
+            value, gradient = value + more.item(), gradient + slope.data
+        return value, self._mask(gradient)
+
+    def penalty(self, model: Any) -> float:
+        """Return what the stage's penalty adds to the misfit of a model."""
+        return 0.0 if self._penalty is None else self._penalised(hp.asarray(model)).item()
+
+    def _penalised(self, model: Any) -> hp.Tensor:
+        value = hp.as_tensor(self._penalty(model)) if self._penalty is not None else hp.zeros(())
+        if value.shape != ():
+            raise ShapeError(f"Stage(penalty=): returned shape {value.shape}; it must return one number")
+        return value.astype(model.dtype)
 
     def _solve(self, wave: Any, survey: Survey, model: Any) -> Any:
         return wave.solve(survey, **{self.problem.parameter: model})

@@ -57,6 +57,8 @@ class Stage:
     by bit). batch: shots per batch, None for all. repeats: iterations made with one batch. receivers: use every n-th receiver.
     smoothing: Gaussian length of the preconditioner [m].
     method: `by_lbfgs(...)`, `by_adam(...)`, or your own function of (start, bounds, preconditioner) that returns an optimiser.
+    penalty: added to the misfit, which is relative to the energy of the data: a function of the model, a Tensor on the stage's grid,
+        that returns a Tensor of one number, such as `TotalVariation(...)`; or None.
     Raises: InputError for numbers that cannot be.
 
     >>> Stage(coarsen=2, iterations=8, batch=4).repeats
@@ -72,6 +74,7 @@ class Stage:
     receivers: int = 1
     smoothing: float | Sequence[float] = 0.0
     method: Method = field(default_factory=by_lbfgs)
+    penalty: Callable[[Any], Any] | None = None
 
     def __post_init__(self) -> None:
         if self.lowpass is not None and not isinstance(self.lowpass, Lowpass):
@@ -88,3 +91,5 @@ class Stage:
             raise InputError(f"Stage(smoothing={self.smoothing!r}): must be a length [m] of at least 0, or one for each axis")
         if not callable(self.method):
             raise InputError(f"Stage(method={self.method!r}): give by_lbfgs(...), by_adam(rate), or a function that makes an optimiser")
+        if self.penalty is not None and not callable(self.penalty):
+            raise InputError(f"Stage(penalty={self.penalty!r}): give a function of the model such as TotalVariation(...), or None")

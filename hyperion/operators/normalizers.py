@@ -103,12 +103,15 @@ def predict(model: Module, inputs: Any, batch: int = 20) -> np.ndarray:
     """Return a model's images of examples as a NumPy array, a batch at a time, in evaluation behaviour and without recording.
 
     inputs: array, (examples, ...), that goes to the model's device batch by batch. The model's behaviour stays as it was.
-    Raises: ShapeError without examples; InputError for a batch below 1; what the model raises.
+    Raises: ShapeError without examples; InputError for a batch below 1, or a model that is no Module or returns anything but one
+    array; what the model raises.
 
     >>> from hyperion import nn
     >>> predict(nn.Identity(), np.arange(5.0), batch=2)
     array([0., 1., 2., 3., 4.])
     """
+    if not isinstance(model, Module):
+        raise InputError(f"predict(model): got a {type(model).__name__}; give a Module, or call a function of arrays itself")
     given = inputs.numpy() if isinstance(inputs, Tensor) else np.asarray(inputs)
     size = as_count(batch, "predict(batch)")
     if not given.ndim or not len(given):
@@ -118,8 +121,17 @@ def predict(model: Module, inputs: Any, batch: int = 20) -> np.ndarray:
     model.eval()
     try:
         with hp.no_grad():
-            parts = [model(hp.asarray(device.to_device(given[i:i + size], place))).data for i in range(0, len(given), size)]
+            parts = [_one(model(hp.asarray(device.to_device(given[i:i + size], place))), model) for i in range(0, len(given), size)]
     finally:
         for (_, module), mode in zip(model.named_modules(), training, strict=True):
             object.__setattr__(module, "training", mode)
     return np.concatenate([device.to_numpy(part) for part in parts])
+
+
+def _one(out: Any, model: Module) -> Any:
+    """Return the array of what a model gave."""
+    if not isinstance(out, Tensor):
+        names = f"{len(out)} outputs" if isinstance(out, tuple | list | dict) else f"a {type(out).__name__}"
+        raise InputError(f"predict(model): {type(model).__name__} returns {names}; give a model that returns one Tensor, such as a Module "
+                         "whose forward picks it")
+    return out.data

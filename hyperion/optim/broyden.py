@@ -167,12 +167,24 @@ class SelfScaledBroyden(QuasiNewton):
         if not first and self._is_newton_step(step, length):
             # B s = -length * gradient, since the step was length * (-H gradient): no product with the Hessian's approximation.
             b = -length * self._dot(step, self._gradient) / curvature
-            tau, phi = self.family(b, square / curvature, self._vector.size)
+            tau, phi = self._weights(b, square / curvature)
         # The update, written out in s and u: ss s s' + su (s u' + u s') + uu u u'.
         ss = phi * square / (tau * curvature**2) + 1.0 / curvature
         su = -phi / (tau * curvature)
         uu = (phi - 1.0) / (tau * square)
         self._matrix.update(s, u, ss, su, uu, tau)
+
+    def _weights(self, b: float, h: float) -> tuple[float, float]:
+        """Return what the family says. Raises: InputError unless that is a positive and another finite number."""
+        given: Any = self.family(b, h, self._vector.size)
+        try:
+            tau, phi = (float(number) for number in given)
+        except (TypeError, ValueError):
+            tau = phi = math.nan
+        if not (0.0 < tau < math.inf and math.isfinite(phi)):
+            raise InputError(f"family(b={b:g}, h={h:g}, size={self._vector.size}): returned {given!r}; it must return two finite numbers, "
+                             "the scaling tau, above 0, and the weight phi")
+        return tau, phi
 
     def _is_newton_step(self, step: Any, length: float) -> bool:
         """Tell whether a step went along the whole quasi-Newton direction: no bound has bent it."""

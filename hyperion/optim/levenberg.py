@@ -124,7 +124,7 @@ class LevenbergMarquardt(VectorOptimizer):
 
         value_and_grad: here a `Pointwise`, or a list or dict of them; or a function from the tree of parameters to a tree of real
         Tensors, whose Jacobian is then formed as a whole.
-        Raises: DtypeError for a complex residual: give its real and imaginary parts.
+        Raises: DtypeError for a complex residual: give its real and imaginary parts; ShapeError or InputError for an empty one.
         """
         self._take_assigned()
         parts = _listed(value_and_grad)
@@ -280,9 +280,12 @@ class _Whole:
     def linearised(self, tree: Any, optimizer: LevenbergMarquardt) -> Any:
         """Yield (residual, rows of the Jacobian), as vector and matrix."""
         def flat(leaves: Any) -> list[Tensor]:
-            return [_real(as_tensor(leaf)).reshape(-1) for leaf in trees.flatten(self.residual(leaves))[0]]
+            return [_usable(as_tensor(leaf)).reshape(-1) for leaf in trees.flatten(self.residual(leaves))[0]]
 
-        residuals, jacobians = flat(tree), hp.jacobian(flat)(tree)
+        residuals = flat(tree)
+        if not residuals:
+            raise InputError("advance(parts): the function returns no residual; return at least one Tensor")
+        jacobians = hp.jacobian(flat)(tree)
         for residual, jacobian in zip(residuals, jacobians, strict=True):
             leaves = [raw(leaf).reshape(residual.size, -1) for leaf in trees.flatten(jacobian)[0]]
             yield raw(residual).astype(np.float64), optimizer._xp.concatenate(leaves, axis=1).astype(np.float64, copy=False)
@@ -293,7 +296,7 @@ def _rows(part: Pointwise, tree: Any, optimizer: LevenbergMarquardt) -> Any:
 
     def at_one(parameters: Any, row: Any) -> tuple[Tensor, list[Any]]:
         alone = trees.tree_map(lambda x: hp.expand_dims(x, 0), row)
-        value, pull = hp.vjp(lambda p: _real(as_tensor(part.function(p, alone))).reshape(-1), parameters)
+        value, pull = hp.vjp(lambda p: _usable(as_tensor(part.function(p, alone))).reshape(-1), parameters)
         units = np.eye(value.size, dtype=value.dtype)
         return value, [pull(as_tensor(optimizer._xp.asarray(unit)))[0] for unit in units]
 
@@ -307,9 +310,11 @@ def _rows(part: Pointwise, tree: Any, optimizer: LevenbergMarquardt) -> Any:
             yield raw(values)[:, k].astype(np.float64), joined
 
 
-def _real(x: Tensor) -> Tensor:
+def _usable(x: Tensor) -> Tensor:
     if x.dtype.kind == "c":
         raise DtypeError("advance(parts): the residual is complex; return its real and its imaginary part")
+    if not x.size:
+        raise ShapeError(f"advance(parts): the residual has shape {x.shape}, so there is nothing to fit; return at least one number")
     return x
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from hyperion import pde
 from hyperion.errors import BoundaryError, InputError, ShapeError
-from hyperion.inversion import FWI, Butterworth, Gaussian, Stage, by_adam, by_lbfgs, surface_survey
+from hyperion.inversion import FWI, Butterworth, Gaussian, Stage, TotalVariation, by_adam, by_lbfgs, surface_survey
 from hyperion.inversion.level import Level
 from hyperion.io import load_tree, save_tree
 
@@ -112,6 +112,56 @@ def test_gradient_is_the_derivative_of_the_misfit(problem):
     ahead, behind = (level.value_and_grad(level.start + sign * 1e-3 * change, shots)[0] for sign in (1.0, -1.0))
     # The gradient's wavefield is thinned in time: 1e-4 is that storage's stated error.
     assert np.isclose((ahead - behind) / 2e-3, (gradient * change).sum(), rtol=3e-4)
+
+
+def test_a_penalty_is_part_of_value_and_gradient(problem):
+    survey, observed, _, start = problem
+    start, weight = start.astype(np.float64), 1e-2
+    fwi = FWI(solver, GRID, survey, observed.astype(np.float64), start, BOUNDS, WATER)
+    change = 20.0 * np.random.default_rng(0).normal(size=start.shape) * ~WATER
+    variation = TotalVariation(weight, GRID.spacing)
+    plain, held = (Level(fwi.problem, Stage(penalty=penalty), start) for penalty in (None, variation))
+    shots = np.arange(2)
+    (value, gradient), (more, steeper) = plain.value_and_grad(start + change, shots), held.value_and_grad(start + change, shots)
+    assert plain.penalty(start + change) == 0.0
+    assert np.isclose(more - value, held.penalty(start + change), rtol=1e-12)
+    assert np.isclose(held.penalty(start + change), float(variation(start + change)), rtol=1e-12)
+    ahead, behind = (float(variation(start + (1.0 + sign * 1e-5) * change)) for sign in (1.0, -1.0))
+    assert np.isclose((ahead - behind) / 2e-5, ((steeper - gradient) * change).sum(), rtol=1e-6)
+    assert not steeper[WATER].any()
+
+
+def test_total_variation_leaves_less_of_it(problem):
+    *_, start = problem
+    rough = []
+    for weight in (0.0, 1e-2):
+        fwi = make(problem)
+        log = list(fwi.run([Stage(coarsen=2, iterations=6, penalty=TotalVariation(weight, (40.0, 40.0)))]))
+        rough.append(float(TotalVariation(1.0, GRID.spacing, reference=start)(fwi.model)))
+        assert all(0.0 <= p.penalty < p.misfit for p in log) and (weight > 0.0) == any(p.penalty for p in log)
+    assert rough[1] < 0.8 * rough[0]
+    state = fwi.state_dict()
+    again = make(problem)
+    again.load_state_dict(state)
+    assert again.log == fwi.log
+
+
+@pytest.mark.parametrize("error, match, call", [
+    (InputError, "give a function of the model", lambda: Stage(penalty=0.1)),
+    (InputError, "weight=-1", lambda: TotalVariation(-1.0, (1.0, 1.0))),
+    (InputError, "floor=0", lambda: TotalVariation(1.0, (1.0, 1.0), floor=0.0)),
+    (InputError, "distance of the nodes", lambda: TotalVariation(1.0, 10.0)),
+    (ShapeError, "2 axes of 2 nodes", lambda: TotalVariation(1.0, (1.0, 1.0))(np.ones(4))),
+    (ShapeError, "the reference has shape", lambda: TotalVariation(1.0, (1.0, 1.0), reference=np.ones((3, 3)))(np.ones((4, 4)))),
+])
+def test_penalties_that_cannot_be(error, match, call):
+    with pytest.raises(error, match=match):
+        call()
+
+
+def test_a_penalty_must_return_one_number(problem):
+    with pytest.raises(ShapeError, match="must return one number"):
+        list(make(problem).run([Stage(coarsen=2, iterations=1, penalty=lambda model: model)]))
 
 
 def test_data_of_the_first_model_on_a_coarse_grid_fit_exactly(problem):

@@ -102,6 +102,11 @@ def test_a_network_between_normalisers_in_the_units_of_the_data(tmp_path):
     assert np.array_equal(other.after.std.numpy(), model.after.std.numpy())
 
 
+class Pair(nn.Module):
+    def forward(self, x):
+        return x, 2.0 * x
+
+
 def test_predictions_in_batches_are_those_of_one_call():
     model = nn.Sequential(operators.FNO((4,), 4, 1), nn.Dropout(0.5))
     x = np.random.default_rng(0).standard_normal((7, 1, 8)).astype(np.float32)
@@ -113,6 +118,10 @@ def test_predictions_in_batches_are_those_of_one_call():
         operators.predict(model, x[:0])
     with pytest.raises(InputError, match=r"predict\(batch\)"):
         operators.predict(model, x, batch=0)
+    with pytest.raises(InputError, match=r"Pair returns 2 outputs; .* whose forward picks it"):
+        operators.predict(Pair(), x)
+    with pytest.raises(InputError, match="got a function; give a Module"):
+        operators.predict(lambda x: x, x)
 
 
 def test_what_cannot_be():

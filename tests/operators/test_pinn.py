@@ -534,6 +534,27 @@ def test_boundaries_of_any_domain_can_be_observed_and_contradict():
         PINN(pde.Poisson(), square, network, [Dirichlet(Side(x=1), u=0.0), Dirichlet(Side(y=1), u=1.0)], source=1.0)
 
 
+def test_a_side_that_runs_on_through_the_inside_contradicts_nothing_there():
+    """An L-shape without its upper left quarter: x = 0 is boundary above y = 0 only, y = 0 left of x = 0 only."""
+    corner = operators.Polygon([(-1, -1), (1, -1), (1, 1), (0, 1), (0, 0), (-1, 0)])
+    boxes = Box(x=(-1, 1), y=(-1, 1)) - Box(x=(-2, 0), y=(0, 2))
+    network = nn.MLP([2, 4, 1], dtype="float64")
+    across = [Dirichlet(Side(x=0), u=0.0), Dirichlet(Side(y=-1), u=1.0), Dirichlet(Side(x=1), u=2.0, name="right")]
+    for domain in (corner, boxes):
+        PINN(pde.Poisson(), domain, network, across[:2], source=1.0)                 # they meet nowhere: (0, -1) is no end of x = 0
+        with pytest.raises(InputError, match="contradict: at x=1, y=-1"):
+            PINN(pde.Poisson(), domain, network, across[1:], source=1.0)
+        with pytest.raises(InputError, match="contradict: at x=0, y="):              # the corner that points inwards
+            PINN(pde.Poisson(), domain, network, [across[0], Dirichlet(Side(y=0), u=1.0)], source=1.0)
+        with pytest.raises(InputError, match="contradict: at x=0, y="):
+            PINN(pde.Poisson(), domain, network, [across[0], Dirichlet(Side(y=1), u=1.0)], source=1.0)
+    warm = (Initial(u=1.0), Dirichlet(Side(x=0), u=lambda y, t: hp.exp(-t)), Dirichlet(Side(y=-1), u=1.0))
+    heated = corner * Interval(t=(0, 1))
+    PINN(pde.Heat(), heated, nn.MLP([3, 4, 1]), warm, diffusivity=1.0)
+    with pytest.raises(InputError, match=r"contradict: at x=0, .*t=0"):
+        PINN(pde.Heat(), heated, nn.MLP([3, 4, 1]), [warm[0], Dirichlet(Side(x=0), u=0.0)], diffusivity=1.0)
+
+
 def test_values_that_are_trained_are_refused_in_conditions():
     for value in (Positive(1.0), nn.parameter(1.0, "float64")):
         with pytest.raises(InputError, match=r"Dirichlet\(u\): a (Positive|Tensor) that is trained"):

@@ -176,6 +176,9 @@ def test_what_cannot_be():
         operators.SpectralConv(0, 1, 4)
     with pytest.raises(ShapeError, match="at most 4 can be told apart"):
         hp.fourier_modes(np.ones(4), 6)
+    with pytest.raises(ShapeError, match="9 modes along axis 0 of space, of 8 samples"):       # its frequencies, 0 to 4, are those of 8
+        hp.fourier_modes(np.ones(8), 9)
+    assert hp.fourier_modes(np.ones(9), 9).shape == hp.fourier_modes(np.ones(8), 8).shape == (5,)
     with pytest.raises(ShapeError, match="axes of frequency"):
         hp.from_fourier_modes(np.ones(3, complex), (4, 4))
     with pytest.raises(DtypeError, match="must be complex"):

@@ -241,3 +241,9 @@ def test_options_of_other_kinds(options, message):
 def test_nothing_to_optimise():
     with pytest.raises(InputError, match="all arrays are empty"):
         SelfScaledBroyden(np.ones(0))
+
+
+@pytest.mark.parametrize("returned", [None, (math.nan, 1.0), (1.0, math.inf), (0.0, 1.0), (-1.0, 1.0), (1.0,), 1.0, ("a", 1.0)])
+def test_a_family_must_return_two_finite_numbers(returned):
+    with pytest.raises(InputError, match=r"family\(b=.*returned .*two finite numbers"):
+        run(rosenbrock, np.full(4, -1.0), 6, family=lambda b, h, size: returned)

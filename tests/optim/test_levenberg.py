@@ -219,3 +219,13 @@ def test_on_a_gpu() -> None:
 def test_rows_are_those_of_the_points(function):
     with pytest.raises(ShapeError, match="a row for each point"):
         LevenbergMarquardt({"a": np.array(1.0)}).advance(Pointwise(function, np.linspace(0.0, 1.0, 50)))
+
+
+@pytest.mark.parametrize("residual", [
+    lambda p: p["a"][:0], lambda p: (p["a"], p["a"][:0]), Pointwise(lambda p, rows: hp.zeros((37, 0)) * p["a"][0], {"t": T}),
+])
+def test_an_empty_residual_is_refused(residual):
+    with pytest.raises(ShapeError, match="so there is nothing to fit"):
+        LevenbergMarquardt(START).advance(residual)
+    with pytest.raises(InputError, match="returns no residual"):
+        LevenbergMarquardt(START).advance(lambda p: [])

@@ -253,15 +253,11 @@ def _as_sizes(value: Any, name: str, what: str) -> Sizes:
     return sizes
 
 
-def _refuse_beyond(kept: Sizes, space: Sizes, name: str) -> None:
-    for axis, (k, n) in enumerate(zip(kept, space, strict=True)):
-        last = axis == len(kept) - 1
-        if k > (n // 2 + 1 if last else n):
-            asked, most = (2 * k - 2, n) if last else (k, n)
-            raise ShapeError(
-                f"{name}: {asked} modes along axis {axis} of space, of {n} samples, shape {space}; at most {most} can be told apart: "
-                "use fewer modes or a finer grid"
-            )
+def _refuse_beyond(modes: Sizes, space: Sizes, name: str) -> None:
+    for axis, (m, n) in enumerate(zip(modes, space, strict=True)):
+        if m > n:
+            raise ShapeError(f"{name}: {m} modes along axis {axis} of space, of {n} samples, shape {space}; at most {n} can be told apart: "
+                             "use fewer modes or a finer grid")
 
 
 def fourier_modes(x: Any, modes: Any) -> Tensor:
@@ -283,7 +279,7 @@ def fourier_modes(x: Any, modes: Any) -> Tensor:
         raise ShapeError(f"fourier_modes(x, modes={modes}): x has shape {x.shape}; it must have {len(counts)} axes of space or more")
     x = astype(x, FLOAT) if not is_floating(x.dtype) or x.dtype.itemsize == 2 else x
     kept = (*counts[:-1], counts[-1] // 2 + 1)
-    _refuse_beyond(kept, x.shape[x.ndim - len(kept):], "fourier_modes(x, modes)")
+    _refuse_beyond(counts, x.shape[x.ndim - len(kept):], "fourier_modes(x, modes)")
     return _to_modes(x, kept=kept, inverse=False)
 
 
@@ -304,5 +300,5 @@ def from_fourier_modes(y: Any, space: Any) -> Tensor:
     if y.ndim < len(sizes):
         raise ShapeError(f"from_fourier_modes(y, space={space}): y has shape {y.shape}; it must have {len(sizes)} axes of frequency")
     kept = y.shape[:len(sizes)]
-    _refuse_beyond(kept, sizes, "from_fourier_modes(y, space)")
+    _refuse_beyond((*kept[:-1], 2 * kept[-1] - 2), sizes, "from_fourier_modes(y, space)")
     return _of_modes(y, kept=kept, space=sizes, inverse=True)

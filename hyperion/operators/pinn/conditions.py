@@ -4,7 +4,6 @@ A condition chooses rows: points with what is known there. Its residual is zero 
 a function of the variables: `Dirichlet(Side(x=-1), u=lambda t: hp.sin(t))`.
 """
 
-import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +16,7 @@ from hyperion.autograd.random import Generator
 from hyperion.errors import InputError, ShapeError, nearest
 from hyperion.operators.pinn.domains import Domain
 from hyperion.operators.pinn.samplers import Sampler
-from hyperion.operators.pinn.values import NUMBER, Given, called, named_arguments, traced_values, values_at
+from hyperion.operators.pinn.values import NUMBER, called, named_arguments, traced_values, values_at
 from hyperion.pde.equation import Equation
 
 __all__ = ["Condition", "Dirichlet", "Initial", "Neumann", "Observed", "Periodic", "Robin", "Side"]
@@ -87,7 +86,7 @@ def check_fields(given: Mapping[str, Any], equation: Equation, what: str) -> Non
             raise InputError(f"{what}: {type(equation).__name__} has no field {name!r}; {nearest(name, equation.fields)}")
 
 
-def _few(domain: Domain) -> int:
+def few_points(domain: Domain) -> int:
     """Return how many points of a boundary are looked at before training."""
     return max(64, len(domain.faces))
 
@@ -141,7 +140,7 @@ class Initial(Condition):
             if self.points.ndim != 2 or self.points.shape[1] != domain.ndim - 1:
                 raise ShapeError(f"Initial(points of shape {self.points.shape}): must be (n, {domain.ndim - 1}), columns "
                                  f"{', '.join(domain.space)}")
-        self.rows(domain, _few(domain), None, None)
+        self.rows(domain, few_points(domain), None, None)
 
     def rows(self, domain: Domain, count: int, sampler: Sampler | None, generator: Generator | None) -> Rows:
         """Return points at the first moment with values."""
@@ -198,7 +197,7 @@ class _OnBoundary(Condition):
                 raise InputError(f"{what}({self.where!r}): the first moment is given by Initial(...); the last one is not")
         elif self.where is not None:
             named_arguments(self.where, domain.names, f"{what}(where)")
-        self.rows(domain, _few(domain), None, None)
+        self.rows(domain, few_points(domain), None, None)
 
     def covers(self, domain: Domain, points: np.ndarray) -> np.ndarray:
         """Return which points of the boundary it is meant for."""
@@ -212,14 +211,14 @@ class _OnBoundary(Condition):
     def rows(self, domain: Domain, count: int, sampler: Sampler | None, generator: Generator | None) -> Rows:
         """Return points of the boundary with outward normals and values."""
         def meant(points: np.ndarray, normals: np.ndarray) -> np.ndarray:
-            return self.covers(domain, points) & self._faces(domain, normals)
+            return self.covers(domain, points) & self.faces(domain, normals)
 
         points, normals = domain.boundary(count, sampler, generator, meant, f"{type(self).__name__}({self.where!r})")
         what = type(self).__name__
         given = [values_at(value, domain, points, f"{what}({name})") for name, value in self.fields.items()]
         return {"points": points, "normals": normals, "values": np.stack(given, axis=1)}
 
-    def _faces(self, domain: Domain, normals: np.ndarray) -> np.ndarray:
+    def faces(self, domain: Domain, normals: np.ndarray) -> np.ndarray:
         """Return which normals are those of the side that is meant."""
         if not isinstance(self.where, Side):
             return np.ones(len(normals), bool)
@@ -308,7 +307,7 @@ class Periodic(Condition):
         orders = [d.orders[axis] for rate in equation.rates(len(domain.space)).values() for d in rate.derivatives()]
         self._column, self._below = column, max([1, *orders])
         for upper in (False, True):
-            _, normals, opposite = self._pairs(domain, _few(domain), None, None, upper)
+            _, normals, opposite = self._pairs(domain, few_points(domain), None, None, upper)
             alone = np.flatnonzero(~domain.on_boundary(opposite, -normals))
             if alone.size:
                 place = ", ".join(f"{name}={v:g}" for name, v in zip(domain.names, opposite[alone[0]], strict=True))
@@ -391,54 +390,3 @@ def axis_order(domain: Domain) -> list[str]:
     """
     names = list(domain.space)
     return sorted(names, reverse=True) if set(names) <= {"x", "y", "z"} else names
-
-
-def refuse_contradictions(domain: Domain, conditions: list[Condition]) -> None:
-    """Raise InputError if two conditions give a field different values at one place."""
-    for i, first in enumerate(conditions):
-        for second in conditions[i + 1:]:
-            for a, b in ((first, second), (second, first)):
-                _compare(domain, a, b)
-    given = [c for c in conditions if isinstance(c, Dirichlet)]
-    for period in (c for c in conditions if isinstance(c, Periodic)):
-        points, opposite = period.rows(domain, _few(domain), None, None).values()
-        for a, b in itertools.product(given, repeat=2):
-            shared = a.covers(domain, points) & b.covers(domain, opposite)
-            what = f"{a.name!r} and, at the opposite end of {period.name!r}, {b.name!r}"
-            _refuse_gap(domain, points[shared], _declared(a, domain, points[shared]), _declared(b, domain, opposite[shared]), what)
-
-
-def _declared(condition: Condition, domain: Domain, points: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the values that a user gave; what the window before has learnt agrees only as far as it was trained."""
-    return {} if any(isinstance(value, Given) for value in getattr(condition, "fields", {}).values()) else condition.values(domain, points)
-
-
-def _compare(domain: Domain, a: Condition, b: Condition) -> None:
-    slopes = isinstance(a, Neumann) and isinstance(b, Neumann)
-    if not slopes and not (isinstance(a, Initial | Dirichlet) and isinstance(b, Initial | Dirichlet)):
-        return
-    if (isinstance(a, Initial) and not b.fixed) or any(a.fixed.get(name, value) != value for name, value in b.fixed.items()):
-        return
-    rows = a.rows(domain, _few(domain), None, None)
-    points = rows["points"].copy()
-    if isinstance(b, Neumann):                                  # at a corner they may differ: there are two normals
-        shared = b.covers(domain, points) & b._faces(domain, rows["normals"])
-    else:
-        for name, value in b.fixed.items():
-            points[:, domain.names.index(name)] = value
-        shared = domain.contains(points) & a.covers(domain, points) & b.covers(domain, points)
-    points = points[shared]
-    _refuse_gap(domain, points, _declared(a, domain, points), _declared(b, domain, points), f"{a.name!r} and {b.name!r}")
-
-
-def _refuse_gap(
-    domain: Domain, points: np.ndarray, ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray], what: str,
-) -> None:
-    for field in set(ours) & set(theirs) if len(points) else ():
-        size = max(1.0, float(np.abs(ours[field]).max()), float(np.abs(theirs[field]).max()))
-        gap = np.abs(ours[field] - theirs[field])
-        i = int(gap.argmax())
-        if gap[i] > 1e-6 * size:
-            place = ", ".join(f"{name}={v:g}" for name, v in zip(domain.names, points[i], strict=True))
-            raise InputError(f"conditions {what} contradict: at {place}, {field} is {ours[field][i]:g} by the one and "
-                             f"{theirs[field][i]:g} by the other; correct one, or restrict one by a function: where=lambda x, t: t > 0.01")

@@ -9,7 +9,6 @@ import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -17,28 +16,16 @@ import numpy as np
 
 from hyperion.autograd.random import Generator
 from hyperion.errors import InputError, ShapeError
-from hyperion.operators.pinn.samplers import LatinHypercube, Sampler, Sobol
+from hyperion.operators.pinn.drawing import Face, allotted, as_points, drawn
+from hyperion.operators.pinn.samplers import Sampler, Sobol
 
-__all__ = ["Box", "Domain", "Face", "Interval"]
+__all__ = ["Box", "Domain", "Interval"]
 
 NEAR = 1e-7         # of the domain's size: how far on both sides of a face one looks
 ROUNDING = 1e-9     # of its size along each variable: how far outside a point is still on the boundary
 TRIED = 1024        # points at which a face's share of the boundary is estimated
-PATIENCE = 64       # rounds of points before a region counts as empty
 
 Keep = Callable[[np.ndarray, np.ndarray], np.ndarray]
-
-
-@dataclass(frozen=True)
-class Face:
-    """A part of a boundary: a map from the unit cube to points and outward normals.
-
-    measure: its length or area.  sides: what the edges of the cube are stretched to.  place: cube (n, k) -> points (n, d), normals (n, d).
-    """
-
-    measure: float
-    sides: tuple[float, ...]
-    place: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 class Domain(ABC):
@@ -145,7 +132,7 @@ class Domain(ABC):
         Raises: InputError for a count below 1, or a domain without interior.
         """
         keep = None if self.share == 1.0 else self.inside
-        return _drawn(_count(count, "interior"), self.sides, self.stretched, keep, self.share, sampler, generator, repr(self))
+        return drawn(as_points(count, "interior"), self.sides, self.stretched, keep, self.share, sampler, generator, repr(self))
 
     def boundary(
         self, count: int, sampler: Sampler | None = None, generator: Generator | None = None, where: Keep | None = None,
@@ -163,7 +150,7 @@ class Domain(ABC):
         self, count: int, sampler: Sampler | None, generator: Generator | None, where: Keep, what: str,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return points and normals as `boundary` does, the ends of time included."""
-        count = _count(count, what)
+        count = as_points(count, what)
         parts: list[tuple[Face, float]] = []
         for face in self.faces:
             points, normals = face.place(Sobol().unit(TRIED, face.sides, Generator(1)))
@@ -174,7 +161,7 @@ class Domain(ABC):
             raise InputError(f"{what}: {self!r} has no such boundary; give a side or a condition that some of its boundary satisfies")
         if count < len(parts):
             raise InputError(f"{what}: {count} points are too few for {len(parts)} faces of {self!r}; give at least one for each")
-        shares = _allotted(count, [face.measure * accepted for face, accepted in parts])
+        shares = allotted(count, [face.measure * accepted for face, accepted in parts])
         found = [self._of_face(n, face, accepted, where, sampler, generator, what)
                  for n, (face, accepted) in zip(shares, parts, strict=True)]
         return np.concatenate([f[:, 0] for f in found]), np.concatenate([f[:, 1] for f in found])
@@ -191,7 +178,7 @@ class Domain(ABC):
         def place(unit: np.ndarray) -> np.ndarray:
             return np.stack(face.place(unit), axis=1)
 
-        return _drawn(count if face.sides else 1, face.sides, place, keep, accepted, sampler, generator, what)
+        return drawn(count if face.sides else 1, face.sides, place, keep, accepted, sampler, generator, what)
 
     def on_boundary(self, points: np.ndarray, normals: np.ndarray) -> np.ndarray:
         """Return which points are on this domain's boundary, with these as outward normals."""
@@ -228,50 +215,6 @@ class Domain(ABC):
         self.column("t", "during(start, end): variable")
         ranges = {name: (float(a), float(b)) for name, a, b in zip(self.names, self.lower, self.upper, strict=True)}
         return self & Box(**{**ranges, "t": (start, end)})
-
-
-def _count(count: Any, what: str) -> int:
-    if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
-        raise InputError(f"{what}: {count!r} points; give a whole number of at least 1")
-    return int(count)
-
-
-def _allotted(count: int, weights: list[float]) -> list[int]:
-    """Return `count` things shared out in proportion to weights, at least one to each.
-
-    >>> _allotted(10, [1.0, 3.0, 0.001])
-    [3, 6, 1]
-    """
-    total = sum(weights)
-    exact = [1.0 + (count - len(weights)) * w / total for w in weights]
-    shares = [math.floor(x) for x in exact]
-    for i in sorted(range(len(weights)), key=lambda i: shares[i] - exact[i])[:count - sum(shares)]:
-        shares[i] += 1
-    return shares
-
-
-def _drawn(
-    count: int, sides: tuple[float, ...], place: Callable[[np.ndarray], np.ndarray], keep: Callable[[np.ndarray], np.ndarray] | None,
-    accepted: float, sampler: Sampler | None, generator: Generator | None, what: str,
-) -> np.ndarray:
-    """Return `count` placed points that are kept, from as many rounds of a sampler as that takes."""
-    sampler, generator = sampler or LatinHypercube(), generator or Generator(0)
-    if not isinstance(sampler, Sampler) or not isinstance(generator, Generator):
-        raise InputError(f"{what}: sampler {sampler!r}, generator {generator!r}; give a sampler such as Sobol(), and a hp.random.Generator")
-    if keep is None:
-        return place(sampler.unit(count, sides, generator))
-    found: list[np.ndarray] = []
-    missing = count
-    for _ in range(PATIENCE):
-        points = place(sampler.unit(max(1, math.ceil(missing / max(accepted, 1e-3))), sides, generator))
-        found.append(points[keep(points)])
-        missing -= len(found[-1])
-        if missing <= 0 or not sampler.exact:
-            break
-    points = np.concatenate(found)[:count]
-    if not len(points) or (missing > 0 and sampler.exact):
-        raise InputError(f"{what}: found {len(points)} of {count} points; the region is too thin for this sampler, or has no interior")
-    return points
 
 
 def _named(ranges: dict[str, Any], what: str) -> dict[str, tuple[float, float]]:

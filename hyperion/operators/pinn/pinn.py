@@ -11,7 +11,8 @@ from hyperion.autograd import Tensor, as_tensor
 from hyperion.autograd.random import Generator
 from hyperion.errors import InputError, ShapeError, nearest
 from hyperion.nn.module import Module
-from hyperion.operators.pinn.conditions import Condition, axis_order, refuse_contradictions
+from hyperion.operators.pinn.conditions import Condition, axis_order
+from hyperion.operators.pinn.contradictions import refuse_contradictions
 from hyperion.operators.pinn.domains import Domain
 from hyperion.operators.pinn.hard import Exact
 from hyperion.operators.pinn.samplers import Sampler

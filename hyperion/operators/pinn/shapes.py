@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from hyperion.errors import InputError
-from hyperion.operators.pinn.domains import Domain, Face
+from hyperion.operators.pinn.domains import Domain
+from hyperion.operators.pinn.drawing import Face
 
 __all__ = ["Ball", "Disc", "Polygon"]
 
