@@ -1,11 +1,11 @@
 """Full-waveform inversion with networks: as the model itself, and as what finds the first model; beside the conventional one.
 
 Noisy shots without low frequencies are inverted from a model that only grows with depth. Conventional: L-BFGS on the nodes, in stages
-from low to high frequencies (`inversion.FWI`), or with the total variation of the change. A network as the model
+from low to high frequencies, or with the total variation of the change (`inversion.FWI`). A network as the model
 (`inversion.NeuralModel`): the solver's adjoint goes on into the weights of a SIREN or a decoder. A trained network as the start: a U-Net
 that has seen what shots of other models become under the solver's adjoint (a gradient per shot, an image) gives a first model, and the
-true solver finishes. All get as many gradients of all shots. Source: Sun et al. 2023, J. Geophys. Res. Solid Earth 128 (SIREN); He and
-Wang 2021, Geophysics 86, V1 (decoder).
+true solver finishes. All get as many gradients of all shots, and stop earlier where only noise is left to fit. Source: Sun et al. 2023,
+J. Geophys. Res. Solid Earth 128 (SIREN); He and Wang 2021, Geophysics 86, V1 (decoder).
 """
 
 import numpy as np
@@ -17,8 +17,7 @@ from hyperion import inversion, io, nn, operators, optim, pde, plot
 from hyperion.errors import InputError
 
 BOUNDS, WATER, CHANGE = (1450.0, 4450.0), 0.12, 500.0      # [m/s]; portion of the depth; [m/s] that is 1 for the U-Net
-COLOURS = {"stages": "#9a9a9a", "variation": "#1b1b1b", "siren": "#d1495b", "siren-lbfgs": "#edae49", "decoder": "#5d4e8c",
-           "started-variation": "#00798c", "started-siren": "#66a182"}
+COLOURS = {"stages": "#9a9a9a", "variation": "#1b1b1b", "siren": "#d1495b", "siren-lbfgs": "#edae49", "decoder": "#5d4e8c"}
 
 
 class Earth:
@@ -38,10 +37,7 @@ class Earth:
         self.water = depth < WATER
         top, bottom = config.first
         self.first = np.where(self.water, 1500.0, top + (bottom - top) * (depth - WATER) / (1.0 - WATER)).astype(np.float32)
-        smooth = inversion.Smooth(2.0 * h, self.grid.spacing)
-        self.lit, heard = (smooth(inversion.wave_energy(self.wave, survey, self.first))
-                           for survey in (self.survey, inversion.reciprocal(self.survey)))
-        self.lit_and_heard = self.lit * heard / (self.lit * heard)[~self.water].mean()
+        self.lit = inversion.Smooth(2.0 * h, self.grid.spacing)(inversion.wave_energy(self.wave, self.survey, self.first))
 
     def solver(self, grid):
         return pde.Solver(pde.Acoustic(), grid, order=8, boundary=pde.CPML(width=10), stepping=pde.Leapfrog(max_speed=BOUNDS[1]))
@@ -51,11 +47,6 @@ class Earth:
         clean = self.wave.solve(self.survey, speed=speed).numpy()
         noise = scipy.signal.sosfilt(self.band, generator.normal(clean.shape, dtype="float64").numpy(), axis=-1)
         return (clean + self.config.noise * np.linalg.norm(clean) / np.linalg.norm(noise) * noise).astype(np.float32)
-
-    def misfit(self, observed):
-        """Return the misfit of a speed as a function, relative to the energy of the data; the solver runs on the CPU."""
-        scale = 2.0 / float((observed.astype(float) ** 2).sum())
-        return lambda speed: scale * inversion.l2(self.wave.solve(self.survey, speed=speed.to("cpu")), observed)
 
     def image(self, observed):
         """Return what the adjoint makes of the gathers of each shot in the first model, over illumination: (shots, *grid)."""
@@ -71,75 +62,55 @@ def relative_error(model, true):
     return float(np.linalg.norm(model - true) / np.linalg.norm(true))
 
 
-# Each way is a generator of (gradients of all shots so far, model, misfit of all frequencies) from a start. It is asked until its gradients
-# are spent, or the misfit is that of the noise.
-def in_stages(earth, observed, start, config, device):
-    """L-BFGS on the nodes in three stages of rising frequency and falling smoothness, preconditioned by illumination."""
-    lowest, each, h = max(1.4 * config.low_cut, 0.4 * config.wavelet.peak_frequency), max(1, config.gradients // 4), config.spacing
-    stages = [inversion.Stage(inversion.Gaussian(lowest), iterations=each, smoothing=4.0 * h),
-              inversion.Stage(inversion.Gaussian(1.6 * lowest), iterations=each, smoothing=2.0 * h),
-              inversion.Stage(iterations=config.gradients, smoothing=h)]
-    fwi = inversion.FWI(earth.solver, earth.grid, earth.survey, observed, start, BOUNDS, earth.water, group=config.shots)
-    spent = [0, 0, 0]
+# Each way is a generator of (gradients of all shots so far, model, misfit of all frequencies) from a start.
+def on_nodes(earth, observed, start, stages):
+    """L-BFGS on the nodes, preconditioned by illumination."""
+    fwi = inversion.FWI(earth.solver, earth.grid, earth.survey, observed, start, BOUNDS, earth.water, group=earth.config.shots)
+    spent = {}
     for step in fwi.run(stages):
-        spent[step.stage - 1] = step.evaluations // config.shots
-        yield sum(spent), fwi.model, step.misfit if step.stage == 3 else np.inf
+        spent[step.stage] = step.evaluations // earth.config.shots
+        yield sum(spent.values()), fwi.model, step.misfit - step.penalty if step.stage == len(stages) else np.inf
+
+
+def in_stages(earth, observed, start, config, device):
+    """From low to high frequencies, less and less smooth."""
+    filters = inversion.Gaussian(config.lowest), inversion.Gaussian(1.6 * config.lowest), None
+    counts, lengths = (config.iterations, config.iterations, config.gradients), (config.spacing * n for n in config.smoothing)
+    stages = [inversion.Stage(lowpass, iterations=count, smoothing=length)
+              for lowpass, count, length in zip(filters, counts, lengths, strict=True)]
+    return on_nodes(earth, observed, start, stages)
 
 
 def with_variation(earth, observed, start, config, device):
-    """L-BFGS on the nodes with the total variation of the change: edges, but few."""
-    misfit = earth.misfit(observed)
-    low, high = (np.where(earth.water, start, bound).astype(np.float32) for bound in BOUNDS)
-    fit = []                                                                       # of the data, at each point tried
-
-    def penalised(c):
-        change = c - start
-        down, along = change[1:, :-1] - change[:-1, :-1], change[:-1, 1:] - change[:-1, :-1]
-        value = misfit(c)
-        fit.append(float(value.detach()))
-        return value + 1e-3 * config.variation * hp.mean(hp.sqrt(down * down + along * along + 100.0))     # below 10 m/s: smooth
-
-    keep = inversion.Chain(inversion.Mask(~earth.water), inversion.Illumination(earth.lit_and_heard.astype(np.float32), floor=0.002))
-    optimiser = optim.LBFGS(hp.asarray(start), bounds=(low, high), first_step=30.0, preconditioner=keep)
-    while not optimiser.stalled:
-        optimiser.advance(hp.value_and_grad(penalised))
-        yield optimiser.evaluations, hp.asarray(optimiser.parameters).numpy(), fit[-1]
+    """All frequencies at once, with the total variation of the change: edges, but few."""
+    penalty = inversion.TotalVariation(config.variation, earth.grid.spacing, reference=start)
+    return on_nodes(earth, observed, start, [inversion.Stage(iterations=config.gradients, penalty=penalty)])
 
 
-def siren(config, shape):
-    """Return a network of the coordinates of the nodes, and what it is called with."""
-    return nn.SIREN([2, *[config.width] * 4, 1], config.frequency), inversion.coordinates(pde.Grid(shape, config.spacing))
-
-
-def decoder(config, shape):
-    """Return four times convolution and doubling of a fixed random field, and that field."""
-    parts, channels, code = [], 8, [-(-n // 16) for n in shape]
-    for _ in range(4):
-        parts += [nn.Conv2d(channels, 32, 3, padding=1), nn.GroupNorm(8, 32), nn.Activation(hp.silu)]
-        parts, channels = [*parts, nn.Upsample(scale_factor=2, mode="bilinear")], 32
-    parts += [nn.Conv2d(32, 32, 3, padding=1), nn.Activation(hp.silu), nn.Conv2d(32, 1, 3, padding=1)]
-    return nn.Sequential(*parts), hp.random.Generator(config.seed).normal((1, 8, *code))
-
-
-def as_network(make, quasi_newton=False):
+def as_network(kind, quasi_newton=False):
     """Return the way that trains a network whose output is the change of the model, by Adam or by L-BFGS."""
     def way(earth, observed, start, config, device):
         nn.seed(config.seed)
-        network, given = make(config, start.shape)
+        if kind == "siren":
+            network, given = nn.SIREN([2, *[config.width] * 4, 1], config.frequency), inversion.coordinates(earth.grid)
+        else:
+            network, given = inversion.decoder(earth.grid, hp.random.Generator(config.seed))
         model = inversion.NeuralModel(network, given, start, BOUNDS, earth.water, scale=2.0 * CHANGE).to(device)
-        misfit, rates = earth.misfit(observed), optim.Cosine(config.rate, 0.1 * config.rate, config.gradients)
+        scale = 2.0 / float((observed.astype(float) ** 2).sum())
+        misfit = hp.value_and_grad(lambda m: scale * inversion.l2(earth.wave.solve(earth.survey, speed=m().to("cpu")), observed))
+        rates = optim.Cosine(config.rate, 0.1 * config.rate, config.gradients)
         optimiser = optim.LBFGS(model, memory=20, first_step=0.01) if quasi_newton else optim.Adam(model, lr=rates)
         for made in range(1, config.gradients + 1):
-            value = optimiser.advance(hp.value_and_grad(lambda model: misfit(model())))
-            spent = optimiser.evaluations if isinstance(optimiser, optim.LBFGS) else made
-            yield spent, optimiser.parameters().detach().to("cpu").numpy(), value
-            if isinstance(optimiser, optim.LBFGS) and optimiser.stalled:
+            value = optimiser.advance(misfit)
+            yield optimiser.evaluations if quasi_newton else made, optimiser.parameters().detach().to("cpu").numpy(), value
+            if quasi_newton and optimiser.stalled:
                 return
     return way
 
 
-WAYS = {"stages": in_stages, "variation": with_variation, "decoder": as_network(decoder), "siren": as_network(siren),
-        "siren-lbfgs": as_network(siren, True), "started-variation": with_variation, "started-siren": as_network(siren)}
+WAYS = {"stages": in_stages, "variation": with_variation, "decoder": as_network("decoder"), "siren": as_network("siren"),
+        "siren-lbfgs": as_network("siren", quasi_newton=True)}
+WAYS |= {f"started-{name}": way for name, way in WAYS.items() if name != "stages"}
 
 
 def trained_starter(earth, config, run, state):
@@ -180,6 +151,8 @@ def main(run, config):
     if min(config.tested, config.examples, config.gradients, config.steps) < 1:
         raise InputError(f"--tested {config.tested}, --examples {config.examples}, --gradients {config.gradients}, --steps {config.steps}: "
                          "give at least 1 of each")
+    if len(config.smoothing) != 3 or config.iterations < 1:
+        raise InputError(f"--smoothing {config.smoothing}, --iterations {config.iterations}: give three lengths, and at least 1")
     if not all(BOUNDS[0] <= speed <= BOUNDS[1] for speed in config.first) or len(config.first) != 2:
         raise InputError(f"--first {config.first}: give two speeds, {BOUNDS[0]:g} to {BOUNDS[1]:g} m/s")
     earth, root = Earth(config), hp.random.Generator(config.seed)
@@ -220,27 +193,40 @@ def main(run, config):
 
 def report(run, config, earth, trues, made, guessed):
     """Write models, errors and figures."""
-    run.facts["model error, first model"] = float(np.mean([relative_error(earth.first, true) for true in trues]))
-    if guessed is not None:
-        run.facts["model error, learned start"] = float(np.mean([relative_error(m, t) for m, t in zip(guessed, trues, strict=True)]))
-    budget = np.arange(config.gradients + 1)
-    figure = Figure(figsize=(7.0, 4.0), layout="constrained")
-    panel = figure.subplots()
-    for name, results in made.items():
-        curves = [np.array(result["curve"]) for result in results]
-        mean = np.mean([np.interp(budget, c[:, 0], c[:, 1], left=np.nan) for c in curves], axis=0)
-        run.facts[f"model error, {name}"], run.facts[f"lowest on the way, {name}"] = float(mean[-1]), float(np.nanmin(mean))
-        run.log(f"{name:20} model error {mean[-1]:.4f}, lowest on the way {np.nanmin(mean):.4f}")
-        run.results.write(f"errors/{name}", mean, relative_to="norm of the true model")
-        panel.plot(budget, mean, color=COLOURS[name], linestyle="--" if name.startswith("started") else "-", label=name)
-    panel.set(xlabel="gradients of all shots", ylabel=f"relative model error, mean of {config.tested}")
-    panel.legend(frameon=False, fontsize=8)
-    run.figure(figure, "errors")
-    axes = (io.Axis("model"), io.Axis("depth", "m", config.spacing), io.Axis("distance", "m", config.spacing))
     models = {"true": trues, "first": np.broadcast_to(earth.first, trues.shape)}
     models |= {} if guessed is None else {"learned start": guessed}
     models |= {name: np.stack([result["model"] for result in results]) for name, results in made.items()}
+    axes = (io.Axis("model"), io.Axis("depth", "m", config.spacing), io.Axis("distance", "m", config.spacing))
     for name, each in models.items():
         run.results.write(f"models/{name}", each, "m/s", axes)
-    for i in range(min(config.tested, 3)):
+        if name != "true":
+            errors = [relative_error(model, true) for model, true in zip(each, trues, strict=True)]
+            run.facts[f"model error, {name}"] = f"{np.mean(errors):.4f} ({', '.join(f'{error:.4f}' for error in errors)})"
+            run.log(f"{name:20} model error {np.mean(errors):.4f} ({', '.join(f'{error:.4f}' for error in errors)})")
+    budget, curves = np.arange(config.gradients + 1), {}
+    for name, results in made.items():
+        each = [np.array(result["curve"]).T for result in results]
+        curves[name] = np.array([np.interp(budget, counts, errors, left=np.nan) for counts, errors in each])        # (models, gradients)
+        run.results.write(f"errors/{name}", curves[name], relative_to="norm of the true model")
+        run.facts[f"lowest mean on the way, {name}"] = float(np.nanmin(curves[name].mean(axis=0)))
+    run.figure(courses(curves), "errors")
+    for i in range(min(config.tested, 4)):
         run.figure(plot.models({name: each[i] for name, each in models.items()}, earth.grid.spacing), f"models-{i + 1}")
+
+
+def courses(curves):
+    """Return a figure of mean errors over gradients, and of the last error of each model in each way."""
+    figure = Figure(figsize=(10.0, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=[1.5, 1], sharey=True)
+    for row, (name, each) in enumerate(curves.items()):
+        started, kind = name.startswith("started-"), name.removeprefix("started-")
+        left.plot(each.mean(axis=0), color=COLOURS[kind], linestyle="--" if started else "-", label=name)
+        right.plot([row] * len(each), each[:, -1], "o", color=COLOURS[kind], markersize=4, fillstyle="none" if started else "full")
+        right.plot([row - 0.3, row + 0.3], [each[:, -1].mean()] * 2, color=COLOURS[kind])
+        right.annotate(f"{each[:, -1].mean():.3f}", (row, each[:, -1].max()), xytext=(0, 5), textcoords="offset points",
+                       ha="center", fontsize=8)
+    left.set(xlabel="gradients of all shots", ylabel=f"relative model error, mean of {len(each)}", ylim=(0.0, None))
+    left.legend(frameon=False, fontsize=8)
+    right.set(title="at the end: models, mean", xlim=(-0.6, len(curves) - 0.4))
+    right.set_xticks(range(len(curves)), curves, rotation=35, ha="right", fontsize=8)
+    return figure

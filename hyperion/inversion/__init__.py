@@ -7,7 +7,7 @@ from hyperion.inversion.gradient import Chain, Illumination, Mask, Smooth
 from hyperion.inversion.level import reciprocal, wave_energy
 from hyperion.inversion.levels import coarse_grid, coarsen, refine
 from hyperion.inversion.misfit import l2
-from hyperion.inversion.neural import NeuralModel, coordinates
+from hyperion.inversion.neural import NeuralModel, coordinates, decoder
 from hyperion.inversion.penalties import TotalVariation
 from hyperion.inversion.random_models import random_layers
 from hyperion.inversion.stage import Stage, by_adam, by_lbfgs
@@ -15,6 +15,6 @@ from hyperion.inversion.synthetic import folded_salt_model, smoothed, surface_su
 
 __all__ = [
     "FWI", "Batches", "Butterworth", "Chain", "Gaussian", "Illumination", "Lowpass", "Mask", "NeuralModel", "Progress", "Smooth", "Stage",
-    "TotalVariation", "by_adam", "by_lbfgs", "coarse_grid", "coarsen", "coordinates", "folded_salt_model", "l2", "random_layers",
+    "TotalVariation", "by_adam", "by_lbfgs", "coarse_grid", "coarsen", "coordinates", "decoder", "folded_salt_model", "l2", "random_layers",
     "reciprocal", "refine", "smoothed", "surface_survey", "wave_energy",
 ]

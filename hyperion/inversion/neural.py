@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 
 import hyperion.autograd as hp
+from hyperion import nn
+from hyperion.autograd.random import Generator
 from hyperion.errors import InputError, ShapeError
 from hyperion.gpu import device as devices
-from hyperion.inversion.batches import is_number
-from hyperion.nn import Module
+from hyperion.inversion.batches import is_number, is_whole
 from hyperion.pde import Grid
 
-__all__ = ["NeuralModel", "coordinates"]
+__all__ = ["NeuralModel", "coordinates", "decoder"]
 
 
 def coordinates(grid: Grid) -> hp.Tensor:
@@ -27,7 +28,30 @@ def coordinates(grid: Grid) -> hp.Tensor:
     return hp.asarray(places, device=grid.device)
 
 
-class NeuralModel(Module):
+def decoder(grid: Grid, generator: Generator, width: int = 32, channels: int = 8) -> tuple[nn.Module, hp.Tensor]:
+    """Return a convolutional decoder that makes a field of a 2-D grid from a small random one, and that: (1, channels, *grid / 16).
+
+    Four times a 3 x 3 convolution to `width` channels, group normalisation, SiLU and doubling by interpolation: what it fits last is what
+    changes from node to node. generator: of the random field; the weights come from `nn.seed`. width: a multiple of 8.
+    Raises: InputError for a grid that is not 2-D, or numbers that cannot be.
+    Source: Ulyanov, Vedaldi and Lempitsky 2018, "Deep image prior", CVPR; He and Wang 2021, Geophysics 86, V1.
+
+    >>> network, code = decoder(Grid((40, 70), 10.0), Generator(0))
+    >>> code.shape, network(code).shape
+    ((1, 8, 3, 5), (1, 1, 48, 80))
+    """
+    if grid.ndim != 2 or not is_whole(width) or width % 8 or not is_whole(channels):
+        raise InputError(f"decoder({grid}, width={width!r}, channels={channels!r}): needs a 2-D grid, a width that is a multiple of 8, and "
+                         "channels of at least 1")
+    parts: list[nn.Module] = []
+    for k in range(4):
+        parts += [nn.Conv2d(width if k else channels, width, 3, padding=1), nn.GroupNorm(8, width), nn.Activation(hp.silu)]
+        parts.append(nn.Upsample(scale_factor=2, mode="bilinear"))
+    parts += [nn.Conv2d(width, width, 3, padding=1), nn.Activation(hp.silu), nn.Conv2d(width, 1, 3, padding=1)]
+    return nn.Sequential(*parts), generator.normal((1, channels, *(-(-n // 16) for n in grid.shape)))
+
+
+class NeuralModel(nn.Module):
     """Return start + scale * (network(inputs) - what it gave at first), inside bounds: a model of the earth with a network's weights.
 
     network: a Module: of coordinates (`coordinates`, `nn.SIREN`), or one that makes a field of a fixed input (a decoder).

@@ -56,6 +56,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_result(name, tmp_path, monke
     (["fwi_neural_prior", "--ways", "magic"], "choose among stages"),
     (["fwi_neural_prior", "--shape", "30,40"], "two multiples of 8"),
     (["fwi_neural_prior", "--tested", "0"], "--tested 0"),
+    (["fwi_neural_prior", "--smoothing", "4,2"], "give three lengths"),
     (["fwi_neural_prior", "--first", "300,2000"], "1450 to 4450 m/s"),
 ])
 def test_refusals(tmp_path, capsys, words, message):
