@@ -1,18 +1,23 @@
 """Maxwell's equations: cavities to rounding, plane waves in vacuum and conductors, a cylinder, energy, and what is refused."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import special
 
+import hyperion as hp
 from hyperion import pde
 from hyperion.autograd import as_tensor
 from hyperion.errors import InputError
 from hyperion.pde.placing import Placed
+from hyperion.testing import taylor_test
 from tests.pde import oracles
 
 EPSILON, MU = 8.8541878128e-12, 1.25663706212e-6
 LIGHT = 1.0 / np.sqrt(EPSILON * MU)  # [m/s]
 CONDUCTOR, MAGNETIC_WALL = pde.FreeSurface(), pde.Rigid()  # fields on nodes: odd, even
+CROSSES = Path(__file__).resolve().parents[3] / "shared" / "data" / "em"
 IMPULSES = pytest.mark.filterwarnings("ignore::hyperion.errors.SamplingWarning")  # every frequency takes part
 WALLS = {2: ("top", "bottom", "left", "right"), 3: ("top", "bottom", "front", "back", "left", "right")}
 
@@ -191,6 +196,30 @@ def test_scattering_by_a_cylinder(permittivity, conductivity, h):
         inside = EPSILON * permittivity - 1j * conductivity / omega[band]
         exact[band] = sum(cylinder(omega[band], inside, EPSILON, radius, source, receiver))
         assert oracles.relative_l2(trace, np.fft.irfft(exact * spectrum, padded)[:steps]) < 0.02
+
+
+@pytest.mark.skipif(not CROSSES.exists(), reason="the models are not part of the package")
+def test_gradients_of_a_radar_model():
+    # Two crosses of other permittivity and conductivity (Meles et al. 2011), cropped around the middle; 100 MHz across.
+    shape, h = (60, 60), 0.07
+    read = {k: np.fromfile(CROSSES / f"two_cross_true_{k}_180x180_0.07m.f32", "<f4").astype(float) for k in ("eps", "sig")}
+    crop = {k: v.reshape(180, 180).T[60:120, 60:120] for k, v in read.items()}
+    permittivity, conductivity = crop["eps"] / EPSILON, crop["sig"]
+    assert np.ptp(permittivity) > 1.0 and np.ptp(conductivity) > 1e-3
+    wave = pde.Solver(pde.MaxwellTE(), pde.Grid(shape, h), order=4, boundary=pde.CPML(10), storage=pde.EverySteps())
+    places = [np.stack([h * np.arange(5, 60, n), np.full(len(range(5, 60, n)), h * x)], -1)[None] for n, x in ((20, 4.0), (8, 55.0))]
+    survey = pde.Survey(*places, pde.ricker(100e6, 8e-8, 2e-10), source_field="ey", receiver_field="ey")
+    random = np.random.default_rng(3)
+    moves = (0.2 * random.random(shape), 1e-3 * random.random(shape))
+
+    def energy(args):
+        heard = wave.solve(survey, permittivity=args[0], conductivity=args[1], permeability=np.ones(shape))
+        return hp.sum((heard * 1e-2) ** 2)
+
+    for active in ((1.0, 0.0), (0.0, 1.0), (1.0, 1.0)):
+        directions = tuple(a * m for a, m in zip(active, moves, strict=True))
+        orders = taylor_test(energy, (permittivity, conductivity), directions, step=0.01, halvings=2, reverse=True)
+        assert all(1.9 < order < 2.1 for order in orders)
 
 
 def test_what_is_refused():
