@@ -20,6 +20,7 @@ from hyperion.gpu import device as devices
 from . import dispersion, interpreter, native
 from .layout import Layout
 from .placing import Placed
+from .positions import Moving, moving
 from .rates import Polynomial
 from .stepping import Plan
 from .storage import Keeping
@@ -47,8 +48,23 @@ class Call:
         self.dtype = np.dtype(next(iter(tensors.values())).dtype)
         self.size = solver.size
         self.layout = Layout(self.size, solver.pads, solver.engine(0, self.dtype, self.source).program.reach(), self.dtype)
-        self.sources = {f: [solver.taps(p, f) for p in survey.sources] for f in sent[self.source]}
-        self.receivers = {f: [solver.taps(p, f) for p in survey.receivers] for f in self.heard}
+        self.moving_sources = self._moving("source", survey.moving_sources, list(sent[self.source]))
+        self.moving_receivers = self._moving("receiver", survey.moving_receivers, list(self.heard))
+        sources = survey.sources if self.moving_sources is None else self.moving_sources.places
+        receivers = survey.receivers if self.moving_receivers is None else self.moving_receivers.places
+        self.sources = {f: [solver.taps(p, f) for p in sources] for f in sent[self.source]}
+        self.receivers = {f: [solver.taps(p, f) for p in receivers] for f in self.heard}
+
+    def _moving(self, kind: str, positions: Tensor | None, fields: list[str]) -> Moving | None:
+        """Return tracked positions as weighted cells of fields, which must sit at one place."""
+        if positions is None:
+            return None
+        half = {self.solver.half(f) for f in fields}
+        if len(half) > 1:
+            name = getattr(self, kind)
+            raise InputError(f"Survey({kind}_field={name!r}): {' and '.join(fields)} sit at different places between the nodes; positions "
+                             f"of such a {kind} cannot be differentiated: give them as arrays, or one field at a time")
+        return moving(positions, self.solver.grid.spacing, half.pop())
 
     def inputs(self) -> list[Tensor]:
         """Return kernel parameters on the padded grid, then source samples at the internal step."""
@@ -108,10 +124,10 @@ class Call:
         shape = (*self.survey.sources.shape[:2], self.survey.wavelet.steps)
         samples = broadcast_to(samples, shape)
         if self.solver.stepping.corrected:
-            return dispersion.warp_wavelet(samples, self.survey.wavelet.step, self.plan.substeps, self.plan.steps)
-        if self.plan.substeps == 1:
-            return samples
-        return fir(samples, _band_limit(self.plan.substeps), axis=-1, up=self.plan.substeps, length=self.plan.steps)
+            samples = dispersion.warp_wavelet(samples, self.survey.wavelet.step, self.plan.substeps, self.plan.steps)
+        elif self.plan.substeps > 1:
+            samples = fir(samples, _band_limit(self.plan.substeps), axis=-1, up=self.plan.substeps, length=self.plan.steps)
+        return samples if self.moving_sources is None else self.moving_sources.spread(samples)
 
     def gathers(self) -> Tensor:
         """Run and return the gathers at the wavelet's step."""
@@ -121,6 +137,8 @@ class Call:
         else:
             keeps = any(x.tracked for x in inputs[:_count(self, 0)]) and self.keeping(0).tape
             out = simulate(*inputs, call=self, level=0, tape=native.Tape() if keeps else None)
+        if self.moving_receivers is not None:
+            out = self.moving_receivers.gather(out)
         if solver.stepping.corrected:
             return dispersion.unwarp_gathers(out, self.survey.wavelet.step, self.plan.substeps, self.survey.wavelet.steps)
         if self.plan.substeps > 1:

@@ -204,9 +204,13 @@ class Solver:
             self._engines[key] = native.Engine(program, np.dtype(dtype))
         return self._engines[key]
 
+    def half(self, field: str) -> tuple[float, ...]:
+        """Return how far beyond the nodes a field sits along each axis [cells]: 0 or 0.5."""
+        return tuple(0.5 if axis - self.grid.ndim in self.equation.fields[field].at else 0.0 for axis in range(self.grid.ndim))
+
     def taps(self, positions: np.ndarray, field: str) -> Taps:
         """Return the cells and weights of a shot's points (points, ndim) [m] for a field, which may sit on half points; cached."""
-        half = [0.5 if axis - self.grid.ndim in self.equation.fields[field].at else 0.0 for axis in range(self.grid.ndim)]
+        half = self.half(field)
         key = positions.tobytes() + bytes(str(half), "ascii")
         if key not in self._points:
             if len(self._points) > 4096:

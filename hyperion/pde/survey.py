@@ -102,6 +102,8 @@ class Survey:
     sources: (shots, sources per shot, ndim) [m]. receivers: (shots, receivers, ndim) [m], in the grid's axis order, anywhere in the grid.
     wavelet: Wavelet; samples (steps,) or (shots, sources per shot, steps). source_field, receiver_field: one of the equation's sources
     and receivers, its fields among them; default: the equation's first field.
+    Positions may be Tensors; where they are tracked, gathers are differentiable in them to any order, at the cost of a trace per cell
+    around a point (8 along each axis).
     Raises: ShapeError if the shapes disagree, InputError for positions that are not finite.
 
     >>> Survey(np.zeros((2, 1, 2)), np.zeros((2, 30, 2)), ricker(5.0, 1.0, 1e-3))
@@ -113,6 +115,7 @@ class Survey:
         if not isinstance(wavelet, Wavelet):
             raise InputError(f"Survey(wavelet={type(wavelet).__name__}): give a pde.Wavelet, such as pde.ricker(...) or "
                              "pde.Wavelet(samples, step)")
+        self.moving_sources, self.moving_receivers = (x if isinstance(x, Tensor) and x.tracked else None for x in (sources, receivers))
         self.sources, self.receivers = _positions("sources", sources), _positions("receivers", receivers)
         self.wavelet, self.source_field, self.receiver_field = wavelet, source_field, receiver_field
         for name, positions in (("sources", self.sources), ("receivers", self.receivers)):
@@ -147,12 +150,17 @@ class Survey:
                              "one bool each")
         samples = self.wavelet.samples
         wavelet = self.wavelet if len(samples.shape) == 1 else Wavelet(samples[chosen], self.wavelet.step)
-        return Survey(self.sources[chosen], self.receivers[chosen], wavelet, source_field=self.source_field,
-                      receiver_field=self.receiver_field)
+        sources, receivers = self._positions()
+        return Survey(sources[chosen], receivers[chosen], wavelet, source_field=self.source_field, receiver_field=self.receiver_field)
 
     def with_wavelet(self, wavelet: Wavelet) -> "Survey":
         """Return the same geometry with another wavelet."""
-        return Survey(self.sources, self.receivers, wavelet, source_field=self.source_field, receiver_field=self.receiver_field)
+        return Survey(*self._positions(), wavelet, source_field=self.source_field, receiver_field=self.receiver_field)
+
+    def _positions(self) -> tuple[Array, Array]:
+        """Return the positions as they were given: Tensors where they are tracked."""
+        return (self.sources if self.moving_sources is None else self.moving_sources,
+                self.receivers if self.moving_receivers is None else self.moving_receivers)
 
     def check_inside(self, grid: Grid) -> None:
         """Raise BoundaryError if a source or a receiver lies outside the grid, naming the first."""
@@ -176,12 +184,15 @@ class Survey:
 
 def _positions(name: str, given: Array) -> np.ndarray:
     try:
-        return np.asarray(given, float)
+        return np.asarray(given.detach().numpy() if isinstance(given, Tensor) else given, float)
     except (ValueError, TypeError) as error:
         raise ShapeError(f"Survey({name}): not an array of numbers ({error}); give (shots, points per shot, ndim) [m]") from error
 
 
-def taps(positions: np.ndarray, half_width: int = 4, beta: float = 6.31) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+HALF_WIDTH, BETA = 4, 6.31                             # of the windowed sinc that stands for points between nodes
+
+
+def taps(positions: np.ndarray, half_width: int = HALF_WIDTH, beta: float = BETA) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the grid points and weights that stand for points between nodes.
 
     positions: (points, ndim) in cells. A coordinate on a node takes that node; others a Kaiser-windowed sinc of 2 * half_width nodes.
