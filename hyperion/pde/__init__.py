@@ -13,6 +13,7 @@ from .equations import (
     Debye,
     Drude,
     Elastic,
+    ElasticSH,
     Heat,
     KuramotoSivashinsky,
     Maxwell3D,
@@ -33,7 +34,7 @@ from .survey import Survey, Wavelet, ricker
 __all__ = [
     "CPML", "ETDRK4", "RECIPES", "Acoustic", "AcousticPressure", "AcousticVariableDensity", "AdvectionDiffusion", "AllenCahn", "Auto",
     "Boundary", "Burgers", "BurgersSolver", "Checkpoints", "CrankNicolson", "DarcySolver", "Debye", "Derivative", "Drude", "Elastic",
-    "Equation", "EverySteps", "Expression", "Field", "FreeSurface", "GaussianField", "GrayScottSolver", "Grid", "Heat",
+    "ElasticSH", "Equation", "EverySteps", "Expression", "Field", "FreeSurface", "GaussianField", "GrayScottSolver", "Grid", "Heat",
     "KuramotoSivashinsky", "Leapfrog", "LeastSquares", "Maxwell3D", "MaxwellTE", "MaxwellTM", "OnDisk", "Periodic", "Plan", "Poisson",
     "Recipe", "Rigid", "Schroedinger", "ShallowWaterSolver", "Sides", "Solver", "Storage", "Survey", "Taylor", "Thinned", "Torus",
     "VorticitySolver", "Wavelet", "derivative", "laplace", "make_dataset", "ricker",

@@ -64,6 +64,8 @@ ENTRIES = [
     Entry("pressure-3d", pde.AcousticPressure(ndim=3), VOLUME, ACOUSTIC),
     Entry("mixed", Mixed(), PLANE, {"speed": SPEED, "mix": (0.2, 0.4)}, boundaries=("layer", "none", "periodic")),
     Entry("elastic", pde.Elastic(), PLANE, ELASTIC, zero=("s_speed",), boundaries=REFLECTING),
+    Entry("elastic-3d", pde.Elastic(ndim=3), VOLUME, ELASTIC, zero=("s_speed",), boundaries=REFLECTING),
+    Entry("elastic-sh", pde.ElasticSH(), PLANE, ELASTIC, boundaries=REFLECTING),
     *(Entry(type(e).__name__, e, PLANE, LIGHT, zero=("conductivity",), speed=3e8) for e in (pde.MaxwellTM(), pde.MaxwellTE())),
     Entry("Maxwell3D", pde.Maxwell3D(), VOLUME, LIGHT, zero=("conductivity",), speed=3e8),
     Entry("MaxwellTM-Debye", pde.MaxwellTM(pde.Debye()), PLANE, LIGHT, zero=("susceptibility",), speed=3e8),

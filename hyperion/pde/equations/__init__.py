@@ -5,6 +5,7 @@ from .allen_cahn import AllenCahn
 from .burgers import Burgers
 from .dispersive import Debye, Drude
 from .elastic import Elastic
+from .elastic_sh import ElasticSH
 from .heat import Heat
 from .kuramoto_sivashinsky import KuramotoSivashinsky
 from .maxwell import Maxwell3D, MaxwellTE, MaxwellTM
@@ -15,5 +16,5 @@ from .schroedinger import Schroedinger
 
 __all__ = [
     "Acoustic", "AcousticPressure", "AcousticVariableDensity", "AdvectionDiffusion", "AllenCahn", "Burgers", "Debye", "Drude",
-    "Elastic", "Heat", "KuramotoSivashinsky", "Maxwell3D", "MaxwellTE", "MaxwellTM", "Poisson", "Schroedinger",
+    "Elastic", "ElasticSH", "Heat", "KuramotoSivashinsky", "Maxwell3D", "MaxwellTE", "MaxwellTM", "Poisson", "Schroedinger",
 ]

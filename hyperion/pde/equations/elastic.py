@@ -4,7 +4,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from hyperion.errors import InputError
-from hyperion.pde.equation import Equation, Expression, Field, derivative
+from hyperion.pde.equation import Equation, Expression, Field, axes
+
+from . import velocity_stress
 
 PARAMETERS = {"p_speed": "m/s", "s_speed": "m/s", "density": "kg/m^3"}
 COEFFICIENTS = {"lame": "Pa", "shear": "Pa", "buoyancy": "m^3/kg"}
@@ -32,27 +34,32 @@ def checked(p_speed: Any, s_speed: Any, density: Any, ndim: int) -> Any:
 
 
 class Elastic(Equation):
-    """density v_t = div(stress) + force, stress_t = lame div(v) 1 + shear (grad v + grad v^T): P and SV waves in two dimensions.
+    """density v_t = div(stress) + force, stress_t = lame div(v) 1 + shear (grad v + grad v^T): P and S waves in two or three dimensions.
 
-    Normal stresses sit at the nodes, velocities half a cell beyond them along their own axis, shear stress along both. The shear modulus
-    there is the harmonic mean of four nodes: zero where one of them is fluid, which keeps contacts of fluids and solids stable.
-    A source of a velocity is a force density [N/m^2 in two dimensions], of a stress or of "pressure" its rate. Receivers hear a field, or
-    "pressure".
-    Source: Virieux 1986, Geophysics 51, 889, eq. 1; Levander 1988, Geophysics 53, 1425; means: Moczo et al. 2002, BSSA 92, 3042.
+    Two dimensions: P and SV waves, velocities vz, vx. Normal stresses sit at the nodes, velocities half a cell beyond them along their own
+    axis, shear stresses along both. The shear modulus there is the harmonic mean of four nodes: zero where one of them is fluid, which
+    keeps contacts of fluids and solids stable.
+    Sources: "vz": a force density [N/m^ndim]; "szz": a rate of stress; "pressure": minus that of all normal stresses; "mzz", "mzx": the
+    rate of a component of the moment tensor [N m/s / m^ndim]. Receivers hear a field, or "pressure".
+    Source: Virieux 1986, Geophysics 51, 889, eq. 1; Levander 1988, Geophysics 53, 1425; Graves 1996, BSSA 86, 1091; means: Moczo et al.
+    2002, BSSA 92, 3042.
 
     >>> sorted(Elastic().rates(2))
     ['sxx', 'szx', 'szz', 'vx', 'vz']
+    >>> list(Elastic(ndim=3).fields)
+    ['vz', 'vy', 'vx', 'szz', 'syy', 'sxx', 'szy', 'szx', 'syx']
     """
 
-    fields: ClassVar[dict[str, Field]] = {
-        "vz": Field("m/s", at=(-2,)), "vx": Field("m/s", at=(-1,)),
-        "szz": Field("Pa"), "sxx": Field("Pa"), "szx": Field("Pa", at=(-2, -1)),
-    }
+    fields: dict[str, Field]
     parameters: ClassVar[dict[str, str]] = PARAMETERS
     coefficients: ClassVar[dict[str, str]] = COEFFICIENTS
     harmonic: ClassVar[tuple[str, ...]] = ("shear", "buoyancy")
-    dimensions: ClassVar[tuple[int, ...]] = (2,)
+    dimensions: tuple[int, ...]
     odd_at_free_surfaces: ClassVar[bool] = False       # stresses along the surface and velocities are neither
+
+    def __init__(self, ndim: int = 2):
+        self.axes, self.dimensions = axes(self, ndim), (ndim,)
+        self.fields = velocity_stress.fields(self.axes)
 
     @property
     def positive(self) -> tuple[str, ...]:
@@ -63,30 +70,21 @@ class Elastic(Equation):
         """Return the moduli and the buoyancy."""
         return moduli(p_speed, s_speed, density)
 
-    def rate(self, vz: Expression, vx: Expression, szz: Expression, sxx: Expression, szx: Expression, lame: Expression, shear: Expression,
-             buoyancy: Expression) -> dict[str, Expression]:
+    def rate(self, lame: Expression, shear: Expression, buoyancy: Expression, **fields: Expression) -> dict[str, Expression]:
         """Return the rates of velocities and stresses."""
-        ezz, exx = derivative(vz, -2), derivative(vx, -1)
-        stiff = lame + 2.0 * shear
-        return {
-            "vz": buoyancy * (derivative(szz, -2) + derivative(szx, -1)),
-            "vx": buoyancy * (derivative(sxx, -1) + derivative(szx, -2)),
-            "szz": stiff * ezz + lame * exx,
-            "sxx": stiff * exx + lame * ezz,
-            "szx": shear * (derivative(vz, -1) + derivative(vx, -2)),
-        }
+        stiffness = {(i, j): lame + 2.0 * shear if i == j else lame for i in self.axes for j in self.axes}
+        moduli = dict.fromkeys(velocity_stress.pairs(self.axes), shear)
+        return (velocity_stress.accelerations(self.axes, fields, buoyancy)
+                | velocity_stress.stress_rates(self.axes, fields, stiffness, moduli))
 
     def sources(self, lame: Expression, shear: Expression, buoyancy: Expression) -> dict[str, dict[str, Expression | float]]:
-        """Return the buoyancy for forces, 1 for stresses, -1 for pressure in both normal stresses."""
-        return {
-            "vz": {"vz": buoyancy}, "vx": {"vx": buoyancy}, "szz": {"szz": 1.0}, "sxx": {"sxx": 1.0}, "szx": {"szx": 1.0},
-            "pressure": {"szz": -1.0, "sxx": -1.0},
-        }
+        """Return forces, stresses, pressure and moments."""
+        return velocity_stress.sources(self.axes, buoyancy)
 
     def receivers(self) -> dict[str, dict[str, float]]:
         """Return the fields, and pressure: minus the mean of the normal stresses."""
-        return {f: {f: 1.0} for f in self.fields} | {"pressure": {"szz": -0.5, "sxx": -0.5}}
+        return velocity_stress.receivers(self.axes)
 
     def fastest(self, p_speed: Any, s_speed: Any, density: Any) -> Any:
         """Return the P speed."""
-        return checked(p_speed, s_speed, density, 2)
+        return checked(p_speed, s_speed, density, len(self.axes))
