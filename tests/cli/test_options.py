@@ -205,3 +205,9 @@ def test_ctrl_c_while_the_commands_are_imported(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "hyperion.cli.commands", Interrupted())
     assert main(["list"]) == 130
     assert capsys.readouterr().err == "hyperion: interrupted\n"
+
+
+@pytest.mark.parametrize("path", sorted(scenario_folder().glob("*_paper.toml")), ids=lambda path: path.stem)
+def test_the_settings_of_papers_are_options_of_their_scenario(path):
+    scenario = find_scenario(path.stem.removesuffix("_paper"))
+    assert checked(read_toml(path), scenario.defaults, path.name)
