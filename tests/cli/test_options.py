@@ -9,6 +9,7 @@ from hyperion.cli import Config, commands, main
 from hyperion.cli.scenarios import checked, find_scenario, merge, parse, scenario_folder, scenario_names, typed
 from hyperion.errors import FileError, InputError
 from hyperion.io import read_toml
+from hyperion.io.toml import flatten_table
 
 WALK = Path(__file__).with_name("walk.py")
 RESERVED = {"out", "config", "device", "resume", "overwrite", "smoke", "help"}
@@ -210,4 +211,4 @@ def test_ctrl_c_while_the_commands_are_imported(capsys, monkeypatch):
 @pytest.mark.parametrize("path", sorted(scenario_folder().glob("*_paper.toml")), ids=lambda path: path.stem)
 def test_the_settings_of_papers_are_options_of_their_scenario(path):
     scenario = find_scenario(path.stem.removesuffix("_paper"))
-    assert checked(read_toml(path), scenario.defaults, path.name)
+    assert checked(flatten_table(read_toml(path)), scenario.defaults, path.name)
