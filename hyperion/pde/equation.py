@@ -13,6 +13,8 @@ from typing import Any, ClassVar
 
 from hyperion.errors import InputError
 
+from . import units
+
 
 @dataclass(frozen=True)
 class Field:
@@ -34,6 +36,8 @@ class Derivative:
 
     >>> Derivative("p", (0, 2)).order, Derivative("p", (0, 2)).axis, Derivative("p", (1, 1)).axis
     (2, 1, None)
+    >>> print(Derivative("p", (0, 2)))
+    derivative(p, -1, 2)
     """
 
     field: str
@@ -49,6 +53,13 @@ class Derivative:
         """The one axis it is taken along; None for mixed derivatives and the field itself."""
         taken = [k for k, n in enumerate(self.orders) if n]
         return taken[0] if len(taken) == 1 else None
+
+    def __str__(self) -> str:
+        text = self.field
+        for k, n in enumerate(self.orders):
+            if n:
+                text = f"derivative({text}, {k - len(self.orders)}{f', {n}' * (n > 1)})"
+        return text
 
     def raised(self, axis: int, order: int) -> "Derivative":
         """Return its derivative along an axis, counted from the first."""
@@ -174,7 +185,7 @@ def axes(equation: "Equation | type[Equation]", ndim: int, allowed: tuple[int, .
 
 
 class Equation(ABC):
-    """A partial differential equation, declared once.
+    """A partial differential equation, declared once; the units of its terms must fit (all "1": an equation in dimensionless numbers).
 
     fields: {name: Field}; where they depend on the number of dimensions, `__init__(ndim)` makes them. parameters: {name: unit}, what
     users give. dimensions: the numbers of space dimensions in which `rate` has a meaning. coefficients: {name: unit} of what `rate`
@@ -229,7 +240,39 @@ class Equation(ABC):
         for f, rate in rates.items():
             if not isinstance(rate, Expression):
                 raise InputError(f"{type(self).__name__}.rate: the rate of {f} is {rate!r}; make it of the fields it is given")
+            self._check_units(f, rate)
+            self._check_places(f, rate)
         return rates
+
+    def _check_units(self, f: str, rate: Expression) -> None:
+        """Raise InputError if a term of the rate of a field has not its unit per s^time_order; for steady fields, that of other terms.
+
+        Where all units are "1" the equation is in dimensionless numbers, space and time too, and there is nothing to check.
+        """
+        field, known, wanted = self.fields[f], self.coefficients or self.parameters, None
+        if {*known.values(), *(g.unit for g in self.fields.values())} == {"1"}:
+            return
+        if field.time_order:
+            wanted = units.times((units.parse(field.unit), 1), (units.parse("s"), -field.time_order))
+        for coefficients, derivatives in rate.terms:
+            parts = [units.parse(known[c]) for c in coefficients] + [units.parse(self.fields[d.field].unit) for d in derivatives]
+            unit = units.times(*((u, 1) for u in parts), (units.parse("m"), -sum(d.order for d in derivatives)))
+            wanted = wanted or unit
+            if unit != wanted:
+                per = f" [{field.unit}] per s{f'^{field.time_order}' * (field.time_order > 1)}" if field.time_order else "'s other terms"
+                term = " ".join([*coefficients, *map(str, derivatives)])
+                raise InputError(f"{type(self).__name__}.rate: the term {term} in the rate of {f} has the unit {units.text(unit)}, not "
+                                 f"{units.text(wanted)}, that of {f}{per}; mend the term, or the units declared")
+
+    def _check_places(self, f: str, rate: Expression) -> None:
+        """Raise InputError if a term of the rate of a field sits elsewhere: first derivatives move by half a cell along their axis only."""
+        for d in sorted(rate.derivatives()):
+            for k, order in enumerate(d.orders):
+                axis = k - len(d.orders)
+                if order != 1 and (axis in self.fields[f].at) != (axis in self.fields[d.field].at):
+                    raise InputError(f"{type(self).__name__}.rate: {d} does not sit where {f} does, but half a cell beside it along axis "
+                                     f"{axis}; declare at= of {d.field} or {f} otherwise (only a first derivative moves by half a cell, "
+                                     "along its own axis)")
 
     def injections(self, ndim: int) -> dict[str, dict[str, Expression]]:
         """Return {name of a source: {field: what multiplies it there}} in `ndim` dimensions."""

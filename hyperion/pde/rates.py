@@ -74,8 +74,6 @@ class Rates:
             if d.field in self.given:
                 given, before = self.terms(d.field, arrays)
                 memory += [*before, Memory(frozenset(self.given[d.field]), Assign.of(arrays[d.field], given))]
-            if d.order == 0 and self.places[f] != self.places[d.field]:
-                raise InputError(f"{self.name}.rate: {d.field} does not sit where {f} does")
             if time == d.order == 0 and not any(parameters for parameters, _ in polynomial):
                 terms.append(Term(sum(w for _, w in polynomial), (), arrays[d.field], self.point))
                 continue
@@ -150,10 +148,7 @@ class Rates:
         """Return the reads of a derivative of `array`, which stands for the field of d, in the rate of f."""
         if d.axis is None:
             return self._mixed(f, d, array, memory)
-        place = [d.axis in self.places[g] for g in (f, d.field)]
-        if d.order == 2 and place[0] != place[1]:
-            raise InputError(f"{self.name}.rate: the second derivative of {d.field} does not sit where {f} does")
-        return self._along(d.field, array, d.axis, d.order, place[0], memory)
+        return self._along(d.field, array, d.axis, d.order, d.axis in self.places[f], memory)
 
     def _mixed(self, f: str, d: Derivative, array: str, memory: list[Memory]) -> tuple[Read, ...]:
         """Return the reads of a mixed second derivative: along the first axis of an array that holds the derivative along the last."""

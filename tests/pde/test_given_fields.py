@@ -16,10 +16,10 @@ GRID = pde.Grid((20, 24), 10.0)
 class Declared(pde.Equation):
     """p and q with the rates that it is made with; q of time order 0."""
 
-    parameters: ClassVar[dict[str, str]] = {"speed": "m/s"}
+    parameters: ClassVar[dict[str, str]] = {"speed": "1"}
 
     def __init__(self, rates, orders=(2, 0, 0), sources=None):
-        self.fields = {name: pde.Field("Pa", time_order=n) for name, n in zip("pqr", orders, strict=True)}
+        self.fields = {name: pde.Field("1", time_order=n) for name, n in zip("pqr", orders, strict=True)}
         self.rates_of, self.sources_of = rates, sources
 
     def rate(self, p, q, r, speed):
@@ -53,7 +53,7 @@ def test_what_is_refused(rates, options, message):
 def test_a_given_field_that_would_be_read_before_and_after_what_gives_it():
     class Twice(pde.Equation):
         fields: ClassVar[dict[str, pde.Field]] = {"v": pde.Field("1"), "p": pde.Field("1"), "w": pde.Field("1"), "g": pde.Field("1", 0)}
-        parameters: ClassVar[dict[str, str]] = {"speed": "m/s"}
+        parameters: ClassVar[dict[str, str]] = {"speed": "1"}
 
         def rate(self, v, p, w, g, speed):
             return {"v": speed * g, "p": speed * pde.derivative(v, -1), "w": speed * g, "g": pde.derivative(p, -1) - g}
