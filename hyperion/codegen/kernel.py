@@ -1,5 +1,4 @@
 """C text of one sweep over a box of cells, specialised for the axes that are stretched there."""
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -133,29 +132,18 @@ class Kernel:
         return out
 
     def _columns(self) -> list[str]:
-        """C text of the loops of a narrow box: down columns, which amortise more; whole vectors, and half vectors for what is left.
-
-        What is left lies where the box meets the edge of the grid, so that whole vectors are aligned as the interior is.
-        """
-        a, k = 2 * (self.ndim - 1), self.ndim - 1
-        low, high, rest = f"box[{a}]", f"box[{a + 1}]", f"(box[{a + 1}] - box[{a}]) % VL"
-        first, out = self.axes[0], list[str]()
+        """C text of the loops of a narrow box: down columns, which amortise more."""
+        a, first, out = 2 * (self.ndim - 1), self.axes[0], list[str]()
         for rows in self._counts():
             planes = "box[0]" if rows == self.rows else f"box[0] + (box[1] - box[0]) / {self.rows} * {self.rows}"
             walk = self._walk({x: self._multiple(x, self.ndim - 2, rows if self.ndim == 2 else 1) for x in self.pointer})
-            both: list[str] = []
-            for begin, end, width in ((f"side[{k}] ? {low} : {low} + {rest}", f"side[{k}] ? {high} - {rest} : {high}", "VL"),
-                                      (f"side[{k}] ? {high} - {rest} : {low}", f"side[{k}] ? {high} : {low} + {rest}", "VLh")):
-                block = self._block(rows)
-                if width == "VLh":
-                    block = [re.sub(r"\b(V|VL|LD|ST|SHIFTUP|SHIFTDOWN)\b", r"\1h", line) for line in block]
-                both.append(f"  for (long x = {begin}, end = {end}; x < end; x += {width}) {{")
-                if self.ndim == 2:
-                    both += [f"  long {first} = {planes}; {self._start()}", f"  for (; {first} + {rows} <= box[1]; {first} += {rows}) {{"]
-                else:
-                    both += [f"  long y = block; {self._start()}", "  for (; y < last; y++) {"]
-                both += [*block, walk, "  } }"]
-            out += both if self.ndim == 2 else [f"  for (; {first} + {rows} <= box[1]; {first} += {rows}) {{", *both, "  }"]
+            columns = [f"  for (long x = box[{a}]; x < box[{a + 1}]; x += VL) {{"]
+            if self.ndim == 2:
+                columns += [f"  long {first} = {planes}; {self._start()}", f"  for (; {first} + {rows} <= box[1]; {first} += {rows}) {{"]
+            else:
+                columns += [f"  long y = block; {self._start()}", "  for (; y < last; y++) {"]
+            columns += [*self._block(rows), walk, "  } }"]
+            out += columns if self.ndim == 2 else [f"  for (; {first} + {rows} <= box[1]; {first} += {rows}) {{", *columns, "  }"]
         return out
 
     def _block(self, rows: int) -> list[str]:

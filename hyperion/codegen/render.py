@@ -30,12 +30,14 @@ def c_text(program: Program, histories: Iterable[History], rows: int | None = No
     masks = [frozenset(i for i in range(program.ndim) if bits[i]) for bits in product((0, 1), repeat=program.ndim)]
     for s, (before, main) in enumerate(stages):
         written.append([index[a.target] for a in main if a.target not in program.memory])
-        body.append(f"  if (stage == {s}) {{")
+        levels: list[str] = []
         for k, group in enumerate(before):
-            for axis in sorted({a.axis for a in group if a.axis is not None}):
-                name = f"before{s}_{k}_{axis}"
+            level = ["0"] * program.ndim
+            for axis in {a.axis for a in group if a.axis is not None}:
+                level[axis] = name = f"before{s}_{k}_{axis}"
                 kernels.append(Kernel(program, name, group, frozenset((axis,)), names, (), rows).text())
-                body.append(f"    slabs(c, {name}, {axis}, t, first, last);")
+            levels.append("{" + ", ".join(level) + "}")
+        body += [f"  if (stage == {s}) {{", f"    static const Kernel b[][AXES] = {{{', '.join(levels) or '{0}'}}};"]
         mine = [(i, target, terms) for i, (stage, target, terms) in enumerate(histories) if stage == s]
         for keep in (False, True):
             table: list[str] = []
@@ -45,14 +47,14 @@ def c_text(program: Program, histories: Iterable[History], rows: int | None = No
                 if not keep or mine:
                     kernels.append(Kernel(program, name, main, mask, names, mine if keep else (), rows).text())
             body.append(f"    static const Kernel k{int(keep)}[] = {{{', '.join(table)}}};")
-        body.append("    boxes(c, history ? k1 : k0, t, history, first, last);\n  }")
+        body.append(f"    boxes(c, &(Sweep){{{len(levels)}, b, history ? k1 : k0}}, t, history, part);\n  }}")
     most = max(len(w) for w in written)
     targets = ", ".join("{" + ", ".join(map(str, [*w, *[-1] * (most - len(w))])) + "}" for w in written)
     return (f"#define SWEEPS {len(stages)}\n#define REACH {program.reach()}\n#define WRITTEN {most}\n"
             f"static const int written[SWEEPS][WRITTEN] = {{{targets}}};\n"
             f"static const int kept_in[] = {{{', '.join(str(stage) for stage in [*(s for s, _, _ in histories), -1])}}};\n"
             + "\n".join(kernels)
-            + "\nstatic void sweep(const Context *c, int stage, long m, long first, long last, real *history) {\n"
+            + "\nstatic void sweep(const Context *c, int stage, long m, const Part *part, real *history) {\n"
             + "  const Array *t = c->table[m & 1];\n" + "\n".join(body) + "\n}\n")
 
 

@@ -17,7 +17,7 @@ class Points(ctypes.Structure):
     """Injections or receivers: weighted cells sorted by plane of axis 0 (`Points` of stencil.h)."""
 
     _fields_ = [*((n, _LONG) for n in ("taps", "traces", "array", "stage", "offset", "history")),
-                *((n, _POINTER) for n in ("row", "at", "history_at", "weight", "history_weight", "trace", "data"))]
+                *((n, _POINTER) for n in ("row", "line", "at", "history_at", "weight", "history_weight", "trace", "data"))]
 
 
 class Image(ctypes.Structure):
@@ -30,8 +30,8 @@ class Context(ctypes.Structure):
     """One simulation: sizes, tables and what to do in a call (`Context` of stencil.h)."""
 
     _fields_ = [*((n, _LONG * 3) for n in ("cells", "size", "low", "high")),
-                *((n, _LONG) for n in ("steps", "first", "last", "from_", "to", "tile", "block", "threads", "direction", "every", "base",
-                                       "storing", "format", "kept_bytes", "scratch_size", "injections", "receivers", "images",
+                *((n, _LONG) for n in ("steps", "first", "last", "from_", "to", "tile", "block", "rows", "threads", "direction", "every",
+                                       "base", "storing", "format", "kept_bytes", "scratch_size", "injections", "receivers", "images",
                                        "histories", "periodic", "history_size")),
                 ("history_stride", _LONG * 2), ("mirror", _LONG * 6), ("half", _POINTER), ("table", _POINTER * 2),
                 *((n, _POINTER) for n in ("profile", "history", "scratch", "injection", "receiver", "image")),

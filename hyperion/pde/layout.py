@@ -20,30 +20,29 @@ class Layout:
     """Where cells lie in memory.
 
     size: cells with the absorbing layer. Per axis: [0, low) and [high, cells) are the slabs, [low, high) the interior. The last axis is cut
-    into whole vectors of 64 bytes (slabs into halves); what that adds beyond `size` holds zeros, as the halos do.
+    into whole vectors of 64 bytes; what that adds beyond `size` holds zeros, as the halos do.
     """
 
     def __init__(self, size: tuple[int, ...], pads: tuple[tuple[int, int], ...], reach: int, dtype: np.dtype):
         self.size, self.dtype, self.reach, self.ndim = size, np.dtype(dtype), reach, len(size)
         # A slab ends where stencils no longer see its memory variables.
         rims = [tuple(pad + reach if pad else 0 for pad in pair) for pair in pads]
-        vector = 64 // self.dtype.itemsize
-        self.vector, half, last, rim = vector, vector // 2, size[-1], rims[-1][1]
+        self.vector = vector = 64 // self.dtype.itemsize
+        last, rim = size[-1], rims[-1][1]
         self.low, self.high, self.cells = [low for low, _ in rims], [n - high for n, (_, high) in zip(size, rims, strict=True)], list(size)
-        self.low[-1] = low = _up(rims[-1][0], half)
+        self.low[-1] = low = _up(rims[-1][0], vector)
         self.high[-1] = low + (max(0, (last - low - rim) // vector * vector) if rim else _up(max(0, last - low), vector))
-        self.cells[-1] = self.high[-1] + _up(max(0, last - self.high[-1]), half)
+        self.cells[-1] = self.high[-1] + _up(max(0, last - self.high[-1]), vector)
         if any(low > high or n - high < rim for low, high, n, (_, rim) in zip(self.low, self.high, self.cells, rims, strict=True)):
             nodes = "x".join(str(n - sum(pair)) for n, pair in zip(size, pads, strict=True))
             raise BoundaryError(f"grid of {nodes} nodes: too narrow for an absorbing layer of {max(max(pair) for pair in pads)} "
-                                f"cells with stencils that reach {reach}; use at least {2 * reach + 2 * half} nodes along "
+                                f"cells with stencils that reach {reach}; use at least {2 * reach + 2 * vector} nodes along "
                                 f"the last axis and {2 * reach} along others")
         self.rim = max(self.low[0], size[0] - self.high[0])              # planes of the deeper slab of axis 0
-        self.left = vector + -(vector + self.low[-1]) % vector       # aligns the first interior column
-        self.row = self.left + _up(self.cells[-1], vector) + vector
+        self.left, self.row = vector, vector + self.cells[-1] + vector
         if self.row * self.dtype.itemsize % 2048 == 0:
             self.row += vector
-        self.history_shape = (*size[:-1], _up(self.cells[-1], vector))
+        self.history_shape = (*size[:-1], self.cells[-1])
         self.cells_count = math.prod(size)
 
     def extent(self, axis: int | None, side: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -52,9 +51,8 @@ class Layout:
         shape[-1], origin[-1] = self.row, self.left
         if axis is not None:
             start, stop = (self.high[axis], self.cells[axis]) if side else (0, self.low[axis])
-            before = after = h
-            if axis == self.ndim - 1:                  # aligned where whole vectors are: at the interior's side of a low slab
-                before, after = self.vector + -(stop - start) % self.vector * (1 - side), self.vector
+            # Along the last axis a vector of zeros between rows serves as halo of both.
+            before, after = (0, self.vector) if axis == self.ndim - 1 else (h, h)
             shape[axis], origin[axis] = before + stop - start + after, before - start
         return tuple(shape), tuple(origin)
 

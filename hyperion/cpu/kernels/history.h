@@ -38,12 +38,12 @@ static void pack_bytes(const real *restrict from, float *restrict scale, int8_t 
   }
 }
 
-/* Pack the planes [first, last) of the histories that a sweep has made; `history` is where they lie as computed. */
-static void pack(const Context *c, int stage, const real *history, char *slot, long first, long last) {
+/* Pack a part of the histories that a sweep has made; `history` is where they lie as computed. */
+static void pack(const Context *c, int stage, const real *history, char *slot, const Part *part) {
   const long rows = AXES == 3 ? c->cells[1] : 1, n = c->size[AXES - 1];
   for (long i = 0; i < c->histories; i++) {
     if (kept_in[i] != stage) continue;
-    for (long z = first; z < last; z++) for (long y = 0; y < rows; y++) {
+    for (long z = part->from[0]; z < part->to[0]; z++) for (long y = AXES == 3 ? part->from[1] : 0; y < (AXES == 3 ? part->to[1] : 1); y++) {
       const real *from = history + i * c->history_size + row_at(c, z, y);
       char *to = slot + i * c->kept_bytes;
       if (c->format == 16) pack_short(from, (uint16_t *)to + row_at(c, z, y), n);

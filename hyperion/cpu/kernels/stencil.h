@@ -17,32 +17,21 @@
 
 typedef REAL real;
 #define VL ((long)(VECTOR_BYTES / sizeof(real)))
-#define VLh (VL / 2)
 typedef real V __attribute__((vector_size(VECTOR_BYTES)));
-typedef real Vh __attribute__((vector_size(VECTOR_BYTES / 2)));
 typedef real Vu __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
-typedef real Vhu __attribute__((vector_size(VECTOR_BYTES / 2), aligned(sizeof(real)), may_alias));
 #define LD(p) (*(const Vu *)(p))
 #define ST(p, v) (*(Vu *)(p) = (v))
-#define LDh(p) (*(const Vhu *)(p))
-#define STh(p, v) (*(Vhu *)(p) = (v))
 
 /* A row read at a shift of n cells, cut from two neighbouring vectors where that is one instruction, else loaded. */
 #if defined(__AVX512F__)
 #define CUT(low, high, n) ((V)(sizeof(real) == 4 ? _mm512_alignr_epi32((__m512i)(high), (__m512i)(low), (n) & 15) \
                                                  : _mm512_alignr_epi64((__m512i)(high), (__m512i)(low), (n) & 7)))
-/* A shift by a vector or more is no cut of two neighbours: high orders, and half vectors. */
+/* A shift by a vector or more is no cut of two neighbours. */
 #define SHIFTUP(p, now, next, n) ((n) < VL ? CUT(now, next, n) : (V)LD(p))
 #define SHIFTDOWN(p, before, now, n) (-(n) <= VL ? CUT(before, now, n) : (V)LD(p))
-#define CUTh(low, high, n) ((Vh)(sizeof(real) == 4 ? _mm256_alignr_epi32((__m256i)(high), (__m256i)(low), (n) & 7) \
-                                                  : _mm256_alignr_epi64((__m256i)(high), (__m256i)(low), (n) & 3)))
-#define SHIFTUPh(p, now, next, n) ((n) < VLh ? CUTh(now, next, n) : (Vh)LDh(p))
-#define SHIFTDOWNh(p, before, now, n) (-(n) <= VLh ? CUTh(before, now, n) : (Vh)LDh(p))
 #else
 #define SHIFTUP(p, now, next, n) LD(p)
 #define SHIFTDOWN(p, before, now, n) LD(p)
-#define SHIFTUPh(p, now, next, n) LDh(p)
-#define SHIFTDOWNh(p, before, now, n) LDh(p)
 #endif
 
 /* An array as the kernels see it: p points at cell (0, ..., 0) of the computed region; strides of all axes but the last, which is 1. */
@@ -52,7 +41,7 @@ typedef struct { real *p; long stride[2]; } Array;
    A tap reads or writes data[step * traces + trace]; `offset` moves the step. */
 typedef struct {
   long taps, traces, array, stage, offset, history;
-  const int *row;
+  const int *row, *line;                     /* line: of each tap, its row along axis 1 of three */
   const long *at, *history_at;
   const real *weight, *history_weight;
   const int *trace;
@@ -65,7 +54,8 @@ typedef struct { long array, stage, offset, history; real *image; } Image;
 typedef struct {
   long cells[3], size[3], low[3], high[3];   /* computed cells (whole vectors), true cells, where the interior begins and ends */
   long steps, first, last, from, to;         /* of the run; loop counts of this call; time steps whose data this call may touch */
-  long tile, block, threads, direction;      /* steps a tile, planes a block, threads on this simulation, +1 forward or -1 backward */
+  long tile, block, rows;                    /* steps a tile; planes and, in three dimensions, rows a block */
+  long threads, direction;                   /* on this simulation; +1 forward or -1 backward */
   long every, base, storing;                 /* history: every k-th step, first slot held; 0 none, 1 write it, 2 add to images */
   long format, kept_bytes, scratch_size;     /* of a history in a slot: bits of a number (0: as computed), bytes; of a thread's scratch */
   long injections, receivers, images, histories, periodic;
@@ -88,39 +78,53 @@ typedef void (*Kernel)(const Context *, const Array *, real *, const long *, con
 #define ROWS 32
 #define COLUMNS 128
 #endif
+/* Pieces of slabs across them. */
+#ifndef PIECE_ROWS
+#define PIECE_ROWS (AXES == 3 ? 8 : 32)
+#define PIECE_COLUMNS (AXES == 3 ? 64 : 128)
+#endif
 
-/* Run a kernel per box of the region between planes [first, last): the interior, and slabs by the set of axes stretched there. */
-static void boxes(const Context *c, const Kernel *kernels, const Array *t, real *history, long first, long last) {
-  int part[3] = {0, 0, 0};
-  for (part[0] = 0; part[0] < 3; part[0]++) for (part[1] = 0; part[1] < 3; part[1]++) for (part[2] = 0; part[2] < (AXES == 3 ? 3 : 1); part[2]++) {
-    long box[6];
-    int side[3], mask = 0, empty = 0;
-    for (int a = 0; a < AXES; a++) {
-      const long edge[4] = {0, c->low[a], c->high[a], c->cells[a]};
-      box[2 * a] = edge[part[a]];
-      box[2 * a + 1] = edge[part[a] + 1];
-      if (a == 0 && box[0] < first) box[0] = first;
-      if (a == 0 && box[1] > last) box[1] = last;
-      side[a] = part[a] == 2;
-      mask |= (part[a] != 1) << (AXES - 1 - a);
-      empty |= box[2 * a] >= box[2 * a + 1];
+/* Part of the region: from[0] <= plane < to[0]; in three dimensions also from[1] <= row < to[1]. */
+typedef struct { long from[2], to[2]; } Part;
+
+/* What one sweep runs in a box: kernels of memory variables by level and stretched axis, then the main kernel by the set of those axes. */
+typedef struct { int levels; const Kernel (*before)[AXES]; const Kernel *main; } Sweep;
+
+/* Run one sweep in a box of a slab. Memory variables are read shifted along their own axis only, and the box holds all of that axis' slab:
+   so it is cut across the others into pieces that the second-level cache holds from one kernel to the next. */
+static void slab(const Context *c, const Sweep *s, int mask, const Array *t, real *history, const long *box, const int *side) {
+  long piece[3], at[3], part[6];
+  for (int a = 0; a < AXES; a++) piece[a] = mask >> (AXES - 1 - a) & 1 ? box[2 * a + 1] - box[2 * a] : a == AXES - 1 ? PIECE_COLUMNS : PIECE_ROWS;
+  piece[2] = AXES == 3 ? piece[2] : 1;
+  for (at[0] = box[0]; at[0] < box[1]; at[0] += piece[0]) for (at[1] = box[2]; at[1] < box[3]; at[1] += piece[1])
+    for (at[2] = AXES == 3 ? box[4] : 0; at[2] < (AXES == 3 ? box[5] : 1); at[2] += piece[2]) {
+      for (int a = 0; a < AXES; a++) { part[2 * a] = at[a]; part[2 * a + 1] = MIN(at[a] + piece[a], box[2 * a + 1]); }
+      for (int l = 0; l < s->levels; l++) for (int a = 0; a < AXES; a++)
+        if (mask >> (AXES - 1 - a) & 1 && s->before[l][a]) s->before[l][a](c, t, 0, part, side);
+      s->main[mask](c, t, history, part, side);
     }
-    if (!empty) kernels[mask](c, t, history, box, side);
-  }
 }
 
-/* Run a kernel of memory variables on the slabs of one axis; those of axis 0 are whole in the first and in the last planes. */
-static void slabs(const Context *c, Kernel kernel, int axis, const Array *t, long first, long last) {
-  for (int high = 0; high < 2; high++) {
-    long box[6];
-    int side[3] = {0, 0, 0};
-    for (int a = 0; a < AXES; a++) { box[2 * a] = 0; box[2 * a + 1] = c->cells[a]; }
-    box[0] = first;
-    box[1] = last;
-    box[2 * axis] = high ? c->high[axis] : 0;
-    box[2 * axis + 1] = high ? c->cells[axis] : c->low[axis];
-    if (axis == 0 && (high ? last < c->cells[0] : first > 0)) continue;
-    side[axis] = high;
-    if (box[2 * axis] < box[2 * axis + 1]) kernel(c, t, 0, box, side);
-  }
+/* Run one sweep in a part of the region: the interior, and slabs by the set of axes stretched there. A part that meets a slab across holds
+   all of it. */
+static void boxes(const Context *c, const Sweep *s, const Array *t, real *history, const Part *part) {
+  int place[3] = {0, 0, 0};
+  for (place[0] = 0; place[0] < 3; place[0]++) for (place[1] = 0; place[1] < 3; place[1]++)
+    for (place[2] = 0; place[2] < (AXES == 3 ? 3 : 1); place[2]++) {
+      long box[6];
+      int side[3], mask = 0, empty = 0;
+      for (int a = 0; a < AXES; a++) {
+        const long edge[4] = {0, c->low[a], c->high[a], c->cells[a]};
+        box[2 * a] = edge[place[a]];
+        box[2 * a + 1] = edge[place[a] + 1];
+        if (a < AXES - 1 && box[2 * a] < part->from[a]) box[2 * a] = part->from[a];
+        if (a < AXES - 1 && box[2 * a + 1] > part->to[a]) box[2 * a + 1] = part->to[a];
+        side[a] = place[a] == 2;
+        mask |= (place[a] != 1) << (AXES - 1 - a);
+        empty |= box[2 * a] >= box[2 * a + 1];
+      }
+      if (empty) continue;
+      if (mask && s->levels) slab(c, s, mask, t, history, box, side);
+      else s->main[mask](c, t, history, box, side);
+    }
 }

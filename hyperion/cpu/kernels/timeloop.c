@@ -35,8 +35,11 @@ static void mirror(const Context *c, int stage, long m, long first, long last) {
   }
 }
 
-/* Once the planes [first, last) of a sweep's arrays are final: inject sources, sample receivers, add to images. */
-static void after(const Context *c, long thread, int stage, long m, long first, long last, real *history) {
+static int inside(const Points *p, long k, const Part *part) { return AXES < 3 || (p->line[k] >= part->from[1] && p->line[k] < part->to[1]); }
+
+/* Once a part of a sweep's arrays is final: inject sources, sample receivers, add to images. */
+static void after(const Context *c, long thread, int stage, long m, const Part *part, real *history) {
+  const long first = part->from[0], last = part->to[0];
   const Array *t = c->table[m & 1];
   const long now = step_at(c, m);
   for (long i = 0; i < c->injections; i++) {
@@ -45,7 +48,7 @@ static void after(const Context *c, long thread, int stage, long m, long first, 
     if (p->stage != stage || n < c->from || n >= c->to) continue;
     real *a = t[2 * p->array].p;
     real *into = history && p->history >= 0 ? history + p->history * c->history_size : 0;
-    for (long k = p->row[first]; k < p->row[last]; k++) {
+    for (long k = p->row[first]; k < p->row[last]; k++) if (inside(p, k, part)) {
       const real value = p->data[n * p->traces + p->trace[k]];
       a[p->at[k]] += p->weight[k] * value;
       if (into) into[p->history_at[k]] += p->history_weight[k] * value;
@@ -58,7 +61,7 @@ static void after(const Context *c, long thread, int stage, long m, long first, 
     if (p->stage != stage || n < (c->direction > 0 ? 0 : c->from) || n >= (c->direction > 0 ? c->steps : c->to)) continue;
     const real *a = t[2 * p->array].p;
     real *out = p->data + (thread * c->steps + n) * p->traces;   /* taps of one receiver may belong to planes of two threads */
-    for (long k = p->row[first]; k < p->row[last]; k++) out[p->trace[k]] += p->weight[k] * a[p->at[k]];
+    for (long k = p->row[first]; k < p->row[last]; k++) if (inside(p, k, part)) out[p->trace[k]] += p->weight[k] * a[p->at[k]];
   }
   if (c->storing != 2) return;
   for (long i = 0; i < c->images; i++) {
@@ -67,22 +70,21 @@ static void after(const Context *c, long thread, int stage, long m, long first, 
     if (im->stage != stage || !kept(c, n)) continue;
     const char *history = slot(c, n) + im->history * c->kept_bytes;
     const Array a = t[2 * im->array];
-    const long rows = AXES == 3 ? c->cells[1] : 1;
-    for (long z = first; z < last; z++) for (long y = 0; y < rows; y++) {
+    for (long z = first; z < last; z++) for (long y = AXES == 3 ? part->from[1] : 0; y < (AXES == 3 ? part->to[1] : 1); y++) {
       const real *from = a.p + z * a.stride[0] + (AXES == 3 ? y * a.stride[1] : 0);
       add_product(c, im->image + row_at(c, z, y), from, history, z, y);
     }
   }
 }
 
-static void planes(const Context *c, long thread, int stage, long m, long first, long last) {
+static void advance(const Context *c, long thread, int stage, long m, const Part *part) {
   const long now = step_at(c, m);
   char *kept_here = c->storing == 1 && kept(c, now) ? slot(c, now) : 0;
   /* The kernels number the planes from 0; the scratch holds those at hand only, so that it stays in the cache. */
-  real *history = !kept_here || !c->format ? (real *)kept_here : c->scratch + thread * c->scratch_size - row_at(c, first, 0);
-  sweep(c, stage, m, first, last, history);
-  after(c, thread, stage, m, first, last, history);
-  if (kept_here && c->format) pack(c, stage, history, kept_here, first, last);
+  real *history = !kept_here || !c->format ? (real *)kept_here : c->scratch + thread * c->scratch_size - row_at(c, part->from[0], 0);
+  sweep(c, stage, m, part, history);
+  after(c, thread, stage, m, part, history);
+  if (kept_here && c->format) pack(c, stage, history, kept_here, part);
 }
 
 /* Threads of one simulation meet here: spin a little, then yield. */
@@ -122,34 +124,48 @@ static void wrap(const Context *c, int stage, long m) {
 
 typedef struct { Context *c; long thread; int *gate; } Job;   /* gate: 0 wait, 1 go, 2 give up */
 
+/* Where a block of an axis that begins at `at` ends. The slabs at the axis' ends lie wholly in the first and in the last block, whichever
+   sweep of a tile has come: so memory variables need no further skew. */
+static long block_end(long at, long begin, long end, long low, long high, long block, long count) {
+  const long least = low + REACH * (count + 1);
+  long to = at + block;
+  if (at == begin && to < least) to = least;
+  return to + block / 2 >= high ? end : to;
+}
+
+/* Run the sweeps of a tile, sweep j on the planes [from[j], to[j]): in three dimensions in skewed blocks of rows, as `march` in planes. */
+static void tile(const Context *c, long thread, long start, long count, const long *from, const long *to) {
+  const long rows = AXES == 3 ? c->cells[1] : 1;
+  for (long y0 = 0, y1; y0 < rows; y0 = y1) {
+    y1 = AXES == 3 ? block_end(y0, 0, rows, c->low[1], c->high[1] - REACH, c->rows, count) : rows;
+    for (long j = 0; j < count; j++) {
+      const Part part = {{from[j], y0 < REACH * j ? 0 : y0 - REACH * j}, {to[j], y1 == rows ? rows : y1 - REACH * j}};
+      if (from[j] < to[j]) advance(c, thread, (int)(j % SWEEPS), start + j / SWEEPS, &part);
+    }
+  }
+}
+
 /* Split time tiling: in each tile of `tile` steps a thread marches skewed blocks of planes through its own, shrinking chunk; after a
-   barrier the seams between chunks are filled. A sweep J of a tile is skewed by REACH * J planes. The slabs of axis 0 lie wholly in the
-   first and in the last block, so their memory variables need no further skew. */
+   barrier the seams between chunks are filled. A sweep J of a tile is skewed by REACH * J planes. */
 static void march(Context *c, long thread) {
-  const long threads = c->threads, n = c->cells[0];
+  const long threads = c->threads, n = c->cells[0], first = thread == 0, final = thread == threads - 1;
   const long begin = n * thread / threads, end = n * (thread + 1) / threads;
   for (long start = c->first; start < c->last; start += c->tile) {
     const long steps = c->last - start < c->tile ? c->last - start : c->tile, count = steps * SWEEPS;
-    for (long y0 = begin; y0 < end;) {
-      long y1 = y0 + c->block;
-      if (y0 == begin) {
-        const long least = (thread == 0 ? c->low[0] : begin) + REACH * (count + 1);
-        if (y1 < least) y1 = least;
-      }
-      const int last = y1 + c->block / 2 >= (thread == threads - 1 ? c->high[0] - REACH : end);
-      if (last) y1 = end;
+    long from[count], to[count];
+    for (long z0 = begin, z1; z0 < end; z0 = z1) {
+      z1 = block_end(z0, begin, end, first ? c->low[0] : begin, final ? c->high[0] - REACH : end, c->block, count);
       for (long j = 0; j < count; j++) {
-        long lo = y0 - REACH * j, hi = y1 - REACH * j;
-        const long bound = thread ? begin + REACH * j : 0;
-        if (y0 == begin || lo < bound) lo = bound;
-        if (last) hi = thread == threads - 1 ? n : end - REACH * j;
-        if (lo < hi) planes(c, thread, (int)(j % SWEEPS), start + j / SWEEPS, lo, hi);
+        const long bound = first ? 0 : begin + REACH * j;
+        from[j] = z0 == begin || z0 - REACH * j < bound ? bound : z0 - REACH * j;
+        to[j] = z1 < end ? z1 - REACH * j : final ? n : end - REACH * j;
       }
-      y0 = y1;
+      tile(c, thread, start, count, from, to);
     }
     barrier(c);
     if (count > 1) {
-      if (thread) for (long j = 1; j < count; j++) planes(c, thread, (int)(j % SWEEPS), start + j / SWEEPS, begin - REACH * j, begin + REACH * j);
+      for (long j = 0; j < count; j++) { from[j] = begin - REACH * j; to[j] = begin + REACH * j; }
+      if (thread) tile(c, thread, start, count, from, to);
       barrier(c);
     }
   }
@@ -157,9 +173,9 @@ static void march(Context *c, long thread) {
 
 /* Periodic axes need their halos after every sweep: no tiling. */
 static void march_periodic(Context *c, long thread) {
-  const long begin = c->cells[0] * thread / c->threads, end = c->cells[0] * (thread + 1) / c->threads;
+  const Part part = {{c->cells[0] * thread / c->threads, 0}, {c->cells[0] * (thread + 1) / c->threads, c->cells[1]}};
   for (long m = c->first; m < c->last; m++) for (int stage = 0; stage < SWEEPS; stage++) {
-    planes(c, thread, stage, m, begin, end);
+    advance(c, thread, stage, m, &part);
     barrier(c);
     if (thread == 0) wrap(c, stage, m);
     barrier(c);
@@ -200,7 +216,7 @@ int run(Context **contexts, long count) {
     Context *c = contexts[i];
     c->arrived = c->sense = 0;
     if (c->direction < 0) for (int stage = 0; stage < SWEEPS; stage++) {   /* data and images that meet the state this call starts from */
-      after(c, 0, stage, c->first - 1, 0, c->cells[0], 0);
+      after(c, 0, stage, c->first - 1, &(Part){{0, 0}, {c->cells[0], c->cells[1]}}, 0);
       if (c->periodic) wrap(c, stage, c->first - 1);
     }
   }
