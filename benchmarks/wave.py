@@ -1,4 +1,4 @@
-"""Acoustic wave cases on the CPU: Hyperion beside every peer that is installed, interleaved.
+"""Wave cases on the CPU: Hyperion beside every peer that is installed, interleaved.
 
     hyperion bench wave                                    (or: python benchmarks/wave.py)
     hyperion bench wave --cases acoustic_2d acoustic_3d --systems hyperion devito --repeats 7 --json figures.jsonl
@@ -17,6 +17,7 @@ MODULES = {
     "deepwave-sampled": "peers.deepwave_sampled_wave",  # its option for less memory, gradient only
     "devito": "peers.devito_wave",
     "jax": "peers.jax_wave",
+    "one-sweep": "peers.one_sweep_wave",  # a C loop over the grid, without an absorbing layer
 }
 
 
@@ -32,7 +33,7 @@ def main() -> int:
     records = []
     for index, case in enumerate(getattr(wave_cases, cases)):
         if case.name in options.cases:
-            systems = [s for s in options.systems if case.gradient or s != "deepwave-sampled"]
+            systems = [s for s in options.systems if s in case.systems]
             new = runner.compare(
                 case, systems, MODULES, f"wave_cases:{cases}", index, options.threads, options.repeats, **runner.of_waves(case))
             print(runner.table(new, "s"), flush=True)

@@ -5,13 +5,18 @@ from dataclasses import dataclass
 import numpy as np
 
 WIDTH = 20  # cells of the absorbing boundary on every side, for every system; they are not counted in the throughput
-ORDER = 8
 REFERENCE_SPEED = 1000.0  # [m/s], of the sponge profile
+LIGHT = 299792458.0  # [m/s]
+EVERYONE = ("hyperion", "deepwave", "devito", "jax")
 
 
 @dataclass(frozen=True)
 class Case:
-    """One acoustic problem. Positions are in nodes of the inner grid; all of them lie on nodes, so that no system interpolates."""
+    """One problem. Positions are in nodes of the inner grid; all of them lie on nodes, so that no system interpolates.
+
+    equation: "acoustic", "elastic" (pressure is sent and heard) or "maxwell" (e_z is sent and heard). exact: whether a gradient must be
+    exact to rounding. systems: that take part.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -21,6 +26,10 @@ class Case:
     spacing: float = 10.0  # [m], on every axis
     step: float = 1e-3  # [s]
     frequency: float = 12.0  # [Hz], peak of the Ricker wavelet
+    equation: str = "acoustic"
+    order: int = 8
+    exact: bool = False
+    systems: tuple[str, ...] = EVERYONE
 
     @property
     def ndim(self) -> int:
@@ -32,10 +41,22 @@ class Case:
         return float(np.prod(self.shape)) * self.steps * self.shots
 
     def speed(self) -> np.ndarray:
-        """Return the model (float32, [m/s]): 2000 at the top to 3500 at the bottom, with smooth lenses of 5 percent."""
+        """Return the model (float32, [m/s]): 2000 at the top to 3500 at the bottom, with smooth lenses of 5 percent. P speed if elastic."""
         axes = np.meshgrid(*(np.linspace(0.0, 1.0, n) for n in self.shape), indexing="ij", sparse=True)
         lenses = np.prod(np.broadcast_arrays(*(np.cos(6.0 * np.pi * a) for a in axes)), axis=0)
         return np.ascontiguousarray((2000.0 + 1500.0 * axes[0]) * (1.0 + 0.05 * lenses), dtype=np.float32)
+
+    def s_speed(self) -> np.ndarray:
+        """Return the S speed of an elastic model (float32, [m/s])."""
+        return (self.speed() / 1.75).astype(np.float32)
+
+    def density(self) -> np.ndarray:
+        """Return the density of an elastic model (float32, [kg/m^3])."""
+        return np.full(self.shape, 2000.0, np.float32)
+
+    def permittivity(self) -> np.ndarray:
+        """Return the relative permittivity (float32): 1.5 at the top to 3 at the bottom, with smooth lenses of 5 percent."""
+        return (1.5 * self.speed() / 2000.0).astype(np.float32)
 
     def wavelet(self) -> np.ndarray:
         """Return the source samples (steps,), float32: a point source density, before division by the cell's volume."""
@@ -84,15 +105,40 @@ class Case:
         return values
 
 
-FULL = [
-    Case("acoustic_2d", (1000, 1000), steps=500),
-    Case("acoustic_2d_gradient", (1000, 1000), steps=500, gradient=True),
-    Case("acoustic_2d_8_shots", (500, 500), steps=500, shots=8),
-    Case("acoustic_3d", (200, 200, 200), steps=150, step=8e-4, frequency=15.0),
-]
-SMOKE = [
-    Case("acoustic_2d", (120, 120), steps=200),
-    Case("acoustic_2d_gradient", (120, 120), steps=200, gradient=True),
-    Case("acoustic_2d_8_shots", (100, 100), steps=200, shots=8),
-    Case("acoustic_3d", (40, 40, 40), steps=150, step=8e-4, frequency=15.0),
-]
+def weights(order):
+    """Return the central weights of the second derivative, by Taylor expansion."""
+    half = order // 2
+    offsets = np.arange(-half, half + 1)
+    powers = np.array([offsets.astype(float) ** k for k in range(order + 1)])
+    return np.linalg.solve(powers, 2.0 * (np.arange(order + 1) == 2))[half:]
+
+
+def suite(full: bool) -> list[Case]:
+    """Return all cases, or small ones that only show that everything runs."""
+
+    def size(*shape: int) -> tuple[int, ...]:
+        return shape if full else tuple(100 if len(shape) == 2 else 40 for _ in shape)
+
+    def steps(count: int) -> int:
+        return count if full else min(count, 150)
+
+    deep = {"step": 8e-4, "frequency": 15.0}
+    sampled = (*EVERYONE, "deepwave-sampled")
+    elastic = {"step": 1e-3, "frequency": 8.0, "equation": "elastic", "order": 4}
+    # 3-D Maxwell: Yee's scheme, 1 cm cells, 0.8 of the step that is stable in vacuum.
+    light = {"spacing": 0.01, "step": 0.8 * 0.01 / LIGHT / 3**0.5, "frequency": 1.5e9, "equation": "maxwell", "order": 2}
+    return [
+        Case("acoustic_2d", size(1000, 1000), steps(500)),
+        Case("acoustic_2d_large", size(4000, 4000), steps(60), systems=("hyperion", "one-sweep")),
+        Case("acoustic_2d_8_shots", size(500, 500), steps(500), shots=8),
+        Case("acoustic_2d_gradient", size(1000, 1000), steps(500), gradient=True, systems=sampled),
+        Case("acoustic_2d_gradient_exact", size(1000, 1000), steps(500), gradient=True, exact=True),
+        Case("acoustic_3d", size(200, 200, 200), steps(150), **deep),
+        Case("acoustic_3d_gradient", size(128, 128, 128), steps(100), gradient=True, **deep),
+        Case("elastic_2d", size(600, 600), steps(500), systems=("hyperion", "deepwave", "devito"), **elastic),
+        Case("elastic_2d_gradient", size(600, 600), steps(500), gradient=True, systems=("hyperion", "deepwave"), **elastic),
+        Case("maxwell_3d", size(128, 128, 128), steps(100), systems=("hyperion", "jax"), **light),
+    ]
+
+
+FULL, SMOKE = suite(full=True), suite(full=False)

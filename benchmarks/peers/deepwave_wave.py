@@ -1,11 +1,11 @@
-"""deepwave's worker: `deepwave.scalar`, PML of the same width, its default storage of the wavefield (every step)."""
+"""deepwave's worker: `deepwave.scalar` and `deepwave.elastic`, PML of the same width, its default storage (every step)."""
 
 from collections.abc import Callable
 
 import deepwave
 import numpy as np
 import torch
-from wave_cases import ORDER, WIDTH, Case
+from wave_cases import WIDTH, Case
 
 
 def version() -> str:
@@ -18,23 +18,32 @@ def note(case: Case) -> str:
 
 def prepare(case: Case, threads: int, every: int = 1) -> Callable[[], np.ndarray]:
     torch.set_num_threads(threads)
-    speed = case.speed()
-    # Its source term has the opposite sign and no cell volume.
-    amplitudes = torch.from_numpy(-case.wavelet() / case.spacing**case.ndim).broadcast_to(case.shots, 1, case.steps).contiguous()
     sources, receivers = torch.from_numpy(case.sources()), torch.from_numpy(case.receivers())
+    # Neither divides its source by the cell's volume; the scalar source term has the opposite sign.
+    sign = 1.0 if case.equation == "elastic" else -1.0
+    amplitudes = torch.from_numpy(sign * case.wavelet() / case.spacing**case.ndim).broadcast_to(case.shots, 1, case.steps).contiguous()
+    options = {"accuracy": case.order, "pml_width": WIDTH, "pml_freq": case.frequency, "model_gradient_sampling_interval": every}
+    if case.equation == "elastic":
+        models = [torch.from_numpy(m) for m in (case.speed(), case.s_speed(), case.density())]
+    else:
+        models = [torch.from_numpy(case.speed())]
 
-    def solve(model):
+    def solve(*models):
+        if case.equation == "elastic":
+            out = deepwave.elastic(
+                *deepwave.common.vpvsrho_to_lambmubuoyancy(*models), case.spacing, case.step, source_amplitudes_pressure_rate=amplitudes,
+                source_locations_pressure_rate=sources, receiver_locations_p=receivers, **options)
+            return out.receiver_amplitudes_p
         return deepwave.scalar(
-            model, case.spacing, case.step, source_amplitudes=amplitudes, source_locations=sources, receiver_locations=receivers,
-            accuracy=ORDER, pml_width=WIDTH, pml_freq=case.frequency, model_gradient_sampling_interval=every,
-        )[-1]
+            *models, case.spacing, case.step, source_amplitudes=amplitudes, source_locations=sources, receiver_locations=receivers,
+            **options)[-1]
 
     def forward():
-        return solve(torch.from_numpy(speed)).numpy()
+        return solve(*models).numpy()
 
     def gradient():
-        model = torch.from_numpy(speed).clone().requires_grad_()
-        (0.5 * solve(model).square().sum()).backward()
-        return model.grad.numpy()
+        given = [m.clone().requires_grad_() for m in models]
+        (0.5 * solve(*given).square().sum()).backward()
+        return given[0].grad.numpy()
 
     return gradient if case.gradient else forward

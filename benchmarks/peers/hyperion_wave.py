@@ -1,13 +1,16 @@
 """Hyperion's worker: the public API, as a user writes it."""
 
-import functools
 from collections.abc import Callable
 
 import numpy as np
-from wave_cases import ORDER, WIDTH, Case
+from wave_cases import WIDTH, Case
 
 import hyperion as hp
 from hyperion import pde
+
+EQUATIONS = {"acoustic": pde.Acoustic, "elastic": pde.Elastic, "maxwell": pde.Maxwell3D}
+FIELD = {"acoustic": "p", "elastic": "pressure", "maxwell": "ez"}
+EXACT = pde.Checkpoints(bytes=200_000_000)
 
 
 def version() -> str:
@@ -15,26 +18,43 @@ def version() -> str:
 
 
 def note(case: Case) -> str:
-    history = ", thinned wavefield history" if case.gradient else ""
-    return f"CPML {WIDTH}{history}"
+    history = f", {EXACT!r}" if case.exact else ", thinned wavefield history"
+    return f"CPML {WIDTH}{history if case.gradient else ''}"
 
 
 def prepare(case: Case, threads: int) -> Callable[[], np.ndarray]:
-    """Return a call that makes the survey, solves, and hands over a NumPy array: gathers, or the gradient of half their square sum."""
-    grid = pde.Grid(case.shape, (case.spacing,) * case.ndim)
-    wave = pde.Solver(pde.Acoustic(), grid, order=ORDER, boundary=pde.CPML(width=WIDTH), threads=threads)
-    speed, wavelet = case.speed(), pde.Wavelet(case.wavelet(), case.step)
-    sources, receivers = case.sources() * case.spacing, case.receivers() * case.spacing
+    """Return a call that makes the survey, solves, and hands over a NumPy array: gathers, or the gradient of half their square sum.
+
+    A gradient is of all parameters; the first one's is handed over.
+    """
+    grid, field = pde.Grid(case.shape, (case.spacing,) * case.ndim), FIELD[case.equation]
+    wave = pde.Solver(EQUATIONS[case.equation](), grid, order=case.order, boundary=pde.CPML(width=WIDTH), threads=threads,
+                      storage=EXACT if case.exact else pde.Thinned())
+    if case.equation == "elastic":
+        parameters = {"p_speed": case.speed(), "s_speed": case.s_speed(), "density": case.density()}
+    elif case.equation == "maxwell":
+        ones = np.ones(case.shape, np.float32)
+        parameters = {"permittivity": case.permittivity(), "permeability": ones, "conductivity": 0.0 * ones}
+    else:
+        parameters = {"speed": case.speed()}
+    half = np.array([0.5 * (case.equation == "maxwell"), *[0.0] * (case.ndim - 1)])  # e_z sits half a cell further along z
+    wavelet = pde.Wavelet(case.wavelet(), case.step)
+    sources, receivers = ((nodes + half) * case.spacing for nodes in (case.sources(), case.receivers()))
+
+    def survey():
+        return pde.Survey(sources, receivers, wavelet, source_field=field, receiver_field=field)
 
     def forward():
-        return wave.solve(pde.Survey(sources, receivers, wavelet), speed=speed).numpy()
-
-    def misfit(survey, c):
-        gathers = wave.solve(survey, speed=c)
-        return 0.5 * hp.sum(gathers * gathers)
+        return wave.solve(survey(), **parameters).numpy()
 
     def gradient():
-        survey = pde.Survey(sources, receivers, wavelet)
-        return np.asarray(hp.value_and_grad(functools.partial(misfit, survey))(speed)[1])
+        asked = survey()
+
+        def misfit(given):
+            gathers = wave.solve(asked, **given)
+            return 0.5 * hp.sum(gathers * gathers)
+
+        gradients = hp.value_and_grad(misfit)(parameters)[1]
+        return np.asarray(next(iter(gradients.values())))
 
     return gradient if case.gradient else forward

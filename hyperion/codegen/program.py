@@ -123,7 +123,7 @@ def sweeps(program: Program) -> list[tuple[list[list[Assign]], list[Assign]]]:
     """Fuse assignments into sweeps over the grid: no sweep reads shifted what it writes, nor a field it writes (points inject into fields
     after their sweep; memory variables and temporaries stay in registers).
 
-    Returns [(pre-sweeps, sweep), ...]: a pre-sweep holds only memory variables and runs on slabs alone, just before its sweep.
+    Returns [(pre-sweeps, sweep), ...]: a pre-sweep holds only memory variables and runs just before its sweep, slab by slab.
     """
     groups: list[list[Assign]] = [[]]
     for a in program.assigns:
@@ -138,12 +138,27 @@ def sweeps(program: Program) -> list[tuple[list[list[Assign]], list[Assign]]]:
     for group in groups:
         if all(a.axis is not None for a in group):
             before.append(group)
-        else:
-            out.append((before, group))
+            continue
+        if not _slab_by_slab(program, before, group):
+            out += [([], g) for g in before]
             before = []
+        out.append((before, group))
+        before = []
     if before:                                         # memory variables that nothing reads in this step: their own sweep
         out.append((before[:-1], before[-1]))
     return out
+
+
+def _slab_by_slab(program: Program, before: list[list[Assign]], group: list[Assign]) -> bool:
+    """Whether a slab may run its pre-sweeps and its sweep while others have run neither or both: memory variables are read shifted along
+    their own axis only, and nothing that the sweep writes is read shifted before it."""
+    early, written = {a.target for g in before for a in g}, {a.target for a in group}
+    for a in (a for g in (*before, group) for a in g):
+        for t in a.terms:
+            along = {k for shift, _ in t.stencil.taps for k, s in enumerate(shift) if s}
+            if along and ((t.array in early and along != {program.memory[t.array]}) or (a.target in early and t.array in written)):
+                return False
+    return True
 
 
 def linearise(program: Program, prefix: str) -> Program:

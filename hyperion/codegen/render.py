@@ -43,9 +43,10 @@ def c_text(program: Program, histories: Iterable[History], rows: int | None = No
             table: list[str] = []
             for mask in masks:
                 name = f"main{s}_{''.join(map(str, sorted(mask)))}{'k' if keep and mine else ''}"
-                table.append(name)
-                if not keep or mine:
-                    kernels.append(Kernel(program, name, main, mask, names, mine if keep else (), rows).text())
+                kernel = Kernel(program, name, main, mask, names, mine if keep else (), rows)
+                table.append(name if kernel.body else "0")     # memory variables alone: nothing in the interior
+                if kernel.body and (not keep or mine):
+                    kernels.append(kernel.text())
             body.append(f"    static const Kernel k{int(keep)}[] = {{{', '.join(table)}}};")
         body.append(f"    boxes(c, &(Sweep){{{len(levels)}, b, history ? k1 : k0}}, t, history, part);\n  }}")
     most = max(len(w) for w in written)

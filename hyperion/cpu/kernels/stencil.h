@@ -123,7 +123,7 @@ static void boxes(const Context *c, const Sweep *s, const Array *t, real *histor
         mask |= (place[a] != 1) << (AXES - 1 - a);
         empty |= box[2 * a] >= box[2 * a + 1];
       }
-      if (empty) continue;
+      if (empty || !s->main[mask]) continue;
       if (mask && s->levels) slab(c, s, mask, t, history, box, side);
       else s->main[mask](c, t, history, box, side);
     }
