@@ -2,6 +2,7 @@
 emulator, cuBLAS is NumPy. Only what Hyperion asks of CuPy is there; new arrays are full of ones in every bit (NaN), as memory may be.
 """
 
+import contextlib
 import ctypes
 import sys
 import types
@@ -9,6 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import scipy.linalg as scipy_linalg
+import scipy.special as scipy_special
 
 from hyperion.gpu import cublaslt, device, launching, products
 from tests.gpu import emulator
@@ -18,6 +21,7 @@ class _Device:
     """The one device."""
 
     id = 0
+    mem_info = (1 << 33, 1 << 34)
 
     def __init__(self, number: int = 0) -> None:
         pass
@@ -145,13 +149,17 @@ def _blas(dtype: Any) -> dict[str, Callable[..., None]]:
     return {"gemmBatched": batched}
 
 
-def _wrapped(name: str) -> Any:
-    value = getattr(np, name)
+def _wrapped(name: str, of: Any = np) -> Any:
+    value = getattr(of, name)
     if isinstance(value, np.ufunc | type) or not callable(value):
         return value
 
     def function(*arguments: Any, **options: Any) -> Any:
+        if any(type(x) is np.ndarray and x.ndim for x in arguments):
+            raise TypeError("Unsupported type <class 'numpy.ndarray'>")         # CuPy's words
         result = value(*map(_plain, arguments), **{key: _plain(x) for key, x in options.items()})
+        if isinstance(result, tuple):                  # of factors
+            return tuple(map(asarray, result))
         return asarray(result) if isinstance(result, np.ndarray | np.generic) else result
 
     return function
@@ -167,12 +175,21 @@ def put_in_place(monkeypatch: Any) -> types.ModuleType:
     vars(handles).update(get_cublas_handle=lambda: 0)
     runtime = types.SimpleNamespace(getDeviceCount=lambda: 1)
     stream = types.SimpleNamespace(ptr=0)
+    linalg = types.ModuleType("cupy.linalg")
+    vars(linalg).update(__getattr__=lambda name: _wrapped(name, np.linalg))
     vars(cuda).update(cublas=cublas, device=handles, Device=_Device, runtime=runtime, get_current_stream=lambda: stream)
     vars(cupy).update(
         ndarray=ndarray, asarray=asarray, array=lambda x, dtype=None: asarray(np.array(_plain(x), dtype)), empty=empty,
-        asnumpy=lambda x: np.array(_plain(x)), RawModule=RawModule, cuda=cuda, __getattr__=_wrapped,
+        asnumpy=lambda x: np.array(_plain(x)), RawModule=RawModule, cuda=cuda, linalg=linalg, __getattr__=_wrapped,
     )
-    for module in (cupy, cuda, handles):
+    cupyx = types.ModuleType("cupyx")
+    vars(cupyx).update(errstate=lambda **options: contextlib.nullcontext(), __path__=[])
+    scipy = types.ModuleType("cupyx.scipy")
+    vars(scipy).update(__path__=[])
+    parts = [types.ModuleType(f"cupyx.scipy.{name}") for name in ("linalg", "special")]
+    for part, of in zip(parts, (scipy_linalg, scipy_special), strict=True):
+        vars(part).update(__getattr__=lambda name, of=of: _wrapped(name, of))
+    for module in (cupy, cuda, handles, linalg, cupyx, scipy, *parts):
         monkeypatch.setitem(sys.modules, module.__name__, module)
     for owner, name in ((launching, "_launchers"), (products, "_plans"), (products, "_tables")):
         monkeypatch.setattr(owner, name, {})
