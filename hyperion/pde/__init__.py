@@ -10,6 +10,7 @@ from .equations import (
     AdvectionDiffusion,
     AllenCahn,
     Burgers,
+    DampedWave,
     Debye,
     Drude,
     Elastic,
@@ -23,6 +24,7 @@ from .equations import (
     Schroedinger,
 )
 from .grid import Grid
+from .plane_waves import plane_waves
 from .shallow_water import ShallowWaterSolver
 from .solver import Solver
 from .spectral import ETDRK4, BurgersSolver, CrankNicolson, GaussianField, GrayScottSolver, Torus, VorticitySolver
@@ -33,9 +35,10 @@ from .survey import Survey, Wavelet, ricker
 
 __all__ = [
     "CPML", "ETDRK4", "RECIPES", "Acoustic", "AcousticPressure", "AcousticVariableDensity", "AdvectionDiffusion", "AllenCahn", "Auto",
-    "Boundary", "Burgers", "BurgersSolver", "Checkpoints", "CrankNicolson", "DarcySolver", "Debye", "Derivative", "Drude", "Elastic",
-    "ElasticSH", "Equation", "EverySteps", "Expression", "Field", "FreeSurface", "GaussianField", "GrayScottSolver", "Grid", "Heat",
-    "KuramotoSivashinsky", "Leapfrog", "LeastSquares", "Maxwell3D", "MaxwellTE", "MaxwellTM", "OnDisk", "Periodic", "Plan", "Poisson",
-    "Recipe", "Rigid", "Schroedinger", "ShallowWaterSolver", "Sides", "Solver", "Storage", "Survey", "Taylor", "Thinned", "Torus",
-    "VorticitySolver", "Wavelet", "derivative", "laplace", "make_dataset", "ricker",
+    "Boundary", "Burgers", "BurgersSolver", "Checkpoints", "CrankNicolson", "DampedWave", "DarcySolver", "Debye", "Derivative",
+    "Drude", "Elastic", "ElasticSH", "Equation", "EverySteps", "Expression", "Field", "FreeSurface", "GaussianField",
+    "GrayScottSolver", "Grid", "Heat", "KuramotoSivashinsky", "Leapfrog", "LeastSquares", "Maxwell3D", "MaxwellTE", "MaxwellTM",
+    "OnDisk", "Periodic", "Plan", "Poisson", "Recipe", "Rigid", "Schroedinger", "ShallowWaterSolver", "Sides", "Solver", "Storage",
+    "Survey", "Taylor", "Thinned", "Torus", "VorticitySolver", "Wavelet", "derivative", "laplace", "make_dataset", "plane_waves",
+    "ricker",
 ]

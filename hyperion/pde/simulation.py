@@ -38,9 +38,8 @@ class Call:
     def __init__(self, solver: "Solver", survey: Survey, tensors: dict[str, Tensor], plan: Plan, progress: Progress | None):
         self.solver, self.survey, self.tensors, self.plan, self.progress = solver, survey, tensors, plan, progress
         self._keeping: dict[int, Keeping] = {}
-        equation, first = solver.equation, next(iter(solver.equation.fields))
-        self.source, self.receiver = survey.source_field or first, survey.receiver_field or first
-        sent, heard = equation.injections(solver.grid.ndim), equation.receivers()
+        sent, heard = solver.equation.injections(solver.grid.ndim), solver.equation.receivers()
+        self.source, self.receiver = survey.source_field or next(iter(sent)), survey.receiver_field or next(iter(heard))
         for argument, name, known in (("source_field", self.source, sent), ("receiver_field", self.receiver, heard)):
             if name not in known:
                 raise InputError(f"Survey({argument}={name!r}): {nearest(name, known)}")

@@ -101,7 +101,7 @@ class Survey:
 
     sources: (shots, sources per shot, ndim) [m]. receivers: (shots, receivers, ndim) [m], in the grid's axis order, anywhere in the grid.
     wavelet: Wavelet; samples (steps,) or (shots, sources per shot, steps). source_field, receiver_field: one of the equation's sources
-    and receivers, its fields among them; default: the equation's first field.
+    and receivers, its fields among them; default: the first of them.
     Positions may be Tensors; where they are tracked, gathers are differentiable in them to any order, at the cost of a trace per cell
     around a point (8 along each axis).
     Raises: ShapeError if the shapes disagree, InputError for positions that are not finite.

@@ -68,6 +68,7 @@ ENTRIES = [
     Entry("elastic-sh", pde.ElasticSH(), PLANE, ELASTIC, boundaries=REFLECTING),
     *(Entry(type(e).__name__, e, PLANE, LIGHT, zero=("conductivity",), speed=3e8) for e in (pde.MaxwellTM(), pde.MaxwellTE())),
     Entry("Maxwell3D", pde.Maxwell3D(), VOLUME, LIGHT, zero=("conductivity",), speed=3e8),
+    Entry("damped-wave", pde.DampedWave(), PLANE, {"speed": SPEED, "absorption": (20.0, 40.0)}, zero=("absorption",)),
     Entry("MaxwellTM-Debye", pde.MaxwellTM(pde.Debye()), PLANE, LIGHT, zero=("susceptibility",), speed=3e8),
     Entry("MaxwellTE-Drude", pde.MaxwellTE(pde.Drude()), PLANE, LIGHT, zero=("plasma_frequency", "collision_rate"), speed=3e8),
     # Declared here, as a user would: a bare pair and its three-dimensional form, unread fields, a loss, two coupled second-order fields.

@@ -122,18 +122,17 @@ def sheet(conductivity, frequency, spacing, step, steps, depths, cells=120, **op
     shape = (cells, 12)
     across = pde.Sides(pde.CPML(20), left=MAGNETIC_WALL, right=MAGNETIC_WALL)
     wave = pde.Solver(pde.MaxwellTM(), pde.Grid(shape, spacing), order=8, boundary=across, stepping=pde.Leapfrog(substeps=1), **options)
-    line = np.stack([np.full(12, 10.0), np.arange(12.0)], axis=-1)[None] * spacing
-    heard = [[((10.0 + d) * spacing, 6.0 * spacing) for d in depths]]
+    heard = [((10.0 + d) * spacing, 6.0 * spacing) for d in depths]
     # The current of sample n flows between e's samples n and n + 1.
     samples = oracles.ricker((np.arange(steps) + 0.5) * step, frequency, 1.5 / frequency)
-    samples = np.where(np.arange(12)[:, None] % 11 == 0, 0.5, 1.0)[None] * samples  # on a wall, the image adds as much again
-    found = wave.solve(pde.Survey(line, heard, pde.Wavelet(samples, step)), **medium(shape, 3.0, 1.0, conductivity)).numpy()[0]
+    survey = pde.plane_waves(wave.grid, pde.Wavelet(samples, step), heard, [[1.0, 0.0]], position=10.0 * spacing, speed=LIGHT)
+    found = wave.solve(survey, **medium(shape, 3.0, 1.0, conductivity)).numpy()[0]
     padded, n = 8 * steps, np.arange(8 * steps)
     omega = 2.0 * np.pi * np.fft.rfftfreq(padded, step)
     spectrum = np.fft.rfft(oracles.ricker(n * step, frequency, 1.5 / frequency))
     omega[0] = 1e-3 * omega[1]
     k = omega * np.sqrt(MU * 3.0 * EPSILON) * np.sqrt(1.0 - 1j * conductivity / (omega * 3.0 * EPSILON))
-    waves = [-omega * MU / (2.0 * k) / spacing * np.exp(-1j * k * d * spacing) * spectrum for d in depths]
+    waves = [-omega * MU / (2.0 * k) * np.exp(-1j * k * d * spacing) * spectrum for d in depths]
     return found, np.fft.irfft(waves, padded)[:, :steps]
 
 
@@ -275,10 +274,9 @@ def test_reflection_from_a_half_space(dispersive, others):
     frequency, h, step, steps, shape, first = 150e6, 0.02, 3e-11, 1400, (160, 12), 90
     across = pde.Sides(pde.CPML(20), left=MAGNETIC_WALL, right=MAGNETIC_WALL)
     wave = pde.Solver(pde.MaxwellTM(dispersive), pde.Grid(shape, h), order=4, boundary=across, stepping=pde.Leapfrog(substeps=1))
-    line = np.stack([np.full(12, 10.0), np.arange(12.0)], axis=-1)[None] * h
     samples = oracles.ricker((np.arange(steps) + 0.5) * step, frequency, 1.5 / frequency)
-    survey = pde.Survey(line, [[(60.0 * h, 6.0 * h)]], pde.Wavelet(samples * np.where(np.arange(12)[:, None] % 11, 1.0, 0.5)[None], step))
-    heard = []
+    wavelet, heard = pde.Wavelet(samples, step), list[np.ndarray]()
+    survey = pde.plane_waves(wave.grid, wavelet, [(60.0 * h, 6.0 * h)], [[1.0, 0.0]], position=10.0 * h, speed=LIGHT)
     for below in (np.zeros(shape), np.broadcast_to(np.arange(shape[0])[:, None] >= first, shape)):
         filled = {k: v if k == "relaxation_time" else v * below for k, v in others.items()}
         heard.append(wave.solve(survey, **medium(shape, 1.0 + below, 1.0, 0.02 * below, **filled)).numpy()[0, 0])

@@ -3,6 +3,7 @@ from .acoustic import Acoustic
 from .advection import AdvectionDiffusion
 from .allen_cahn import AllenCahn
 from .burgers import Burgers
+from .damped_wave import DampedWave
 from .dispersive import Debye, Drude
 from .elastic import Elastic
 from .elastic_sh import ElasticSH
@@ -15,6 +16,6 @@ from .pressure_velocity import AcousticVariableDensity
 from .schroedinger import Schroedinger
 
 __all__ = [
-    "Acoustic", "AcousticPressure", "AcousticVariableDensity", "AdvectionDiffusion", "AllenCahn", "Burgers", "Debye", "Drude",
-    "Elastic", "ElasticSH", "Heat", "KuramotoSivashinsky", "Maxwell3D", "MaxwellTE", "MaxwellTM", "Poisson", "Schroedinger",
+    "Acoustic", "AcousticPressure", "AcousticVariableDensity", "AdvectionDiffusion", "AllenCahn", "Burgers", "DampedWave", "Debye",
+    "Drude", "Elastic", "ElasticSH", "Heat", "KuramotoSivashinsky", "Maxwell3D", "MaxwellTE", "MaxwellTM", "Poisson", "Schroedinger",
 ]
