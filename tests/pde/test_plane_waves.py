@@ -21,7 +21,7 @@ def test_an_oblique_plane_wave(degrees):
     grid = pde.Grid((90, 220), 10.0)
     direction = np.array([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))])
     wave = pde.Solver(pde.Acoustic(), grid, order=8, boundary=pde.CPML(20))
-    receivers = np.array([[400.0, 1100.0], [600.0, 1100.0], [500.0, 1180.0]])
+    receivers = np.array([[300.0, 1000.0], [500.0, 1000.0], [400.0, 1080.0]])
     wavelet = pde.Wavelet(oracles.ricker(np.arange(STEPS) * STEP, PEAK, 0.1), STEP)
     survey = pde.plane_waves(grid, wavelet, receivers, 3.0 * direction[None], position=100.0, speed=SPEED)
     heard = wave.solve(survey, speed=np.full(grid.shape, SPEED)).numpy()[0]
@@ -29,7 +29,7 @@ def test_an_oblique_plane_wave(degrees):
     times = np.arange(STEPS) * STEP
     exact = [SPEED / (2.0 * direction[0]) * integral(times - (r - first) @ direction / SPEED) for r in receivers]
     for got, want in zip(heard, exact, strict=True):  # the record ends before the ends of the sheet are heard, 1000 m aside
-        assert oracles.relative_l2(got, want) < 0.015 and np.argmax(np.abs(want)) < STEPS - 50
+        assert oracles.relative_l2(got, want) < 0.015 and np.argmax(np.abs(want)) < STEPS - 20
 
 
 def test_between_walls_a_plane_wave_is_plane_to_rounding():
