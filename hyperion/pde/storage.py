@@ -9,7 +9,7 @@ from hyperion.errors import InputError
 
 from .checks import is_positive, is_whole
 
-BLOCK = 32                                             # values that share a scale where histories are kept in 8 bits (`history.h`)
+BLOCK = 32                                             # values of a row that share a scale in 16 and 8 bits (`history.h`)
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class Needs:
     free: int
 
     def kept_bytes(self, bits: int) -> int:
-        """Return the bytes of one history at one step, in numbers of some bits (0: those of the run), in whole pages' words."""
+        """Return the bytes of one history at one step, in numbers of some bits (0: those of the run)."""
         values = math.prod(self.shape)
-        if bits == 8:                                  # and a scale per block of a row
-            values += values // self.shape[-1] * -(-self.shape[-1] // BLOCK) * 4
-            return -(-values // 64) * 64
-        return values * (2 if bits == 16 else self.itemsize)
+        if not bits:
+            return values * self.itemsize
+        scales = values // self.shape[-1] * -(-self.shape[-1] // BLOCK)
+        return -(-(values * bits // 8 + scales * 4) // 64) * 64
 
     def slot_bytes(self, bits: int) -> int:
         """Return the bytes of all histories at one step."""
@@ -47,7 +47,7 @@ class Needs:
     def thinning(self) -> int:
         """Return how many steps may lie between kept ones: below the Nyquist rate of the product of two fields, with room to spare."""
         highest = self.highest_frequency
-        return max(1, math.floor(1.0 / (4.2 * highest * self.step))) if highest > 0 else 1
+        return max(1, math.floor(1.0 / (5.0 * highest * self.step))) if highest > 0 else 1
 
 
 @dataclass(frozen=True)
@@ -131,17 +131,18 @@ class EverySteps(Storage):
 class Thinned(Storage):
     """Keep every k-th step, below the Nyquist rate of the product of the two fields that a gradient multiplies.
 
-    every: k, or None: chosen from the wavelet's spectrum. bits: 32 (as computed), 16 (bfloat16), or 8 (bytes, with a scale for each 32
-    cells of a row: an error of at most 1/254 of the largest of them).
-    Errors (relative L2 of the gradient against every step, tested): with k chosen 1e-4, up to 1e-3 where gathers are cut off while waves
-    still arrive; with 16 bits 1e-2, with 8 bits 2e-2. The sum over time of the product of forward and adjoint field sees only its zero
-    frequency, so it may be sampled until an alias reaches zero; twice the product's Nyquist rate leaves room for the ends of gathers.
+    every: k, or None: chosen from the wavelet's spectrum. bits: 32 (as computed), or 16 or 8: whole numbers, with a scale for each 32 cells
+    of a row, so that errors are at most 1/65534 or 1/254 of the largest of them.
+    Errors (relative L2 of the gradient against every step, tested): with k chosen 1e-4 (1e-5 is usual), up to 1e-3 where gathers are cut
+    off while waves still arrive; 16 bits add 2e-5, 8 bits 2e-2. The sum over time of the product of forward and adjoint field sees only
+    its zero frequency, so it may be sampled until an alias reaches zero; 2.5 times the product's Nyquist rate leaves room for the ends of
+    gathers.
 
     >>> Thinned(every=8)
-    Thinned(every=8, bits=32)
+    Thinned(every=8, bits=16)
     """
 
-    def __init__(self, every: int | None = None, bits: int = 32):
+    def __init__(self, every: int | None = None, bits: int = 16):
         if every is not None and not is_whole(every, 1):
             raise InputError(f"Thinned(every={every!r}): give a whole number of steps of at least 1, or None")
         if bits not in (8, 16, 32):
@@ -233,8 +234,8 @@ class Auto(Storage):
     """Choose the storage by a budget of memory: the fastest that fits.
 
     bytes: what histories and states of all shots at one time may take; default: half of the main memory that is free when it is asked.
-    In this order: Thinned() kept by the forward run; Thinned() made again for a few shots at a time, at the cost of a second forward run;
-    Checkpoints(...). The same numbers give the same choice.
+    In this order: Thinned() kept by the forward run (EverySteps() where there is nothing to thin); the same made again for a few shots at a
+    time, at the cost of a second forward run; Checkpoints(...). The same numbers give the same choice.
     Raises: InputError for no positive number; in use, if the budget holds not even one checkpoint.
 
     >>> Auto(bytes=10**9)
@@ -249,12 +250,13 @@ class Auto(Storage):
     def keeping(self, needs: Needs) -> Keeping:
         """Return the first that fits."""
         budget = needs.free // 2 if self.bytes is None else self.bytes
-        thinned = Thinned().keeping(dataclasses.replace(needs, free=1 << 62))
-        if thinned.memory <= budget:
-            return thinned
-        again = thinned.memory // needs.shots * needs.together
+        histories = Thinned() if needs.thinning() > 1 else EverySteps()
+        kept = histories.keeping(dataclasses.replace(needs, free=1 << 62))
+        if kept.memory <= budget:
+            return kept
+        again = kept.memory // needs.shots * needs.together
         if again <= budget:
-            return dataclasses.replace(thinned, tape=False, memory=again)
+            return dataclasses.replace(kept, tape=False, memory=again)
         least = Checkpoints.least(needs)
         if budget < needs.together * least:
             raise InputError(f"storage={self!r}: {_size(budget)} do not hold a gradient; {needs.together} shots at a time need at least "

@@ -91,7 +91,7 @@ ORDERS = (2, 4, 8)
 STORAGES = {
     "every": lambda size: pde.EverySteps(),
     "checkpoints": lambda size: pde.Checkpoints(bytes=24 * size),
-    "thinned": lambda size: pde.Thinned(every=1),
+    "thinned": lambda size: pde.Thinned(every=1, bits=32),
     "disk": lambda size: pde.OnDisk(),
     "auto": lambda size: pde.Auto(bytes=48 * size),
 }

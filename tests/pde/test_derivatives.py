@@ -117,7 +117,7 @@ def test_the_schedule_of_checkpoints_recomputes_no_more_than_it_must():
 
 
 def test_thinning_to_every_step_is_exact():
-    _, gradients, weights = Case(PLANE, 4, pde.CPML(width=5), storage=pde.Thinned(every=1)).with_gradients()
+    _, gradients, weights = Case(PLANE, 4, pde.CPML(width=5), storage=pde.Thinned(every=1, bits=32)).with_gradients()
     _, expected, _ = Case(PLANE, 4, pde.CPML(width=5)).with_gradients(weights)
     assert all(np.array_equal(a, b) for a, b in zip(gradients, expected, strict=True))
 
@@ -157,8 +157,8 @@ def exact_gradients(reflections):
     [
         (pde.Auto(), 1e-4),
         (pde.Thinned(), 1e-4),
-        (pde.Thinned(bits=16), 1e-2),
-        (pde.Thinned(every=2, bits=16), 1e-2),
+        (pde.Thinned(bits=32), 1e-4),
+        (pde.Thinned(every=2, bits=16), 2e-5),
         (pde.Thinned(bits=8), 2e-2),
         (pde.OnDisk(pde.Thinned(bits=8)), 2e-2),
     ],
@@ -175,7 +175,7 @@ def test_lossy_storages_keep_what_they_promise(storage, bound, reflections, exac
 
 def test_sixteen_bits_take_half_the_memory(reflections):
     sizes = [reflections(pde.Thinned(every=2, bits=bits))[1].history_bytes for bits in (32, 16)]
-    assert sizes[1] * 2 == sizes[0]
+    assert 2 * sizes[1] < 1.08 * sizes[0]  # a scale of 4 bytes beside 64 of numbers, and at the end of rows
 
 
 @pytest.mark.parametrize("equation", [pde.Acoustic(), PressureVelocity()], ids=lambda e: type(e).__name__)

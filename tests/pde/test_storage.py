@@ -19,7 +19,7 @@ from tests.pde.cases import Case, PressureVelocity
 pytestmark = pytest.mark.filterwarnings("ignore::hyperion.errors.SamplingWarning")
 PLANE = (31, 37)
 # Ten shots, two at a time: 100 steps of 1 MB each, a state of 5 MB; the wavelet allows every fifth step.
-NEEDS = Needs(10, 2, 100, 1e-3, 1.0 / (5.5 * 4.2e-3), 1, (250, 1000), 5_000_000, 4, free=10**10)
+NEEDS = Needs(10, 2, 100, 1e-3, 1.0 / (5.5 * 5e-3), 1, (250, 1000), 5_000_000, 4, free=10**10)
 
 
 def gradients(storage, **options):
@@ -67,10 +67,10 @@ def test_a_folder_that_went_away_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("budget", "kind", "tape", "memory"),
     [
-        (2 * 10**8, pde.Thinned, True, 10 * 20 * 10**6),
-        (10**8, pde.Thinned, False, 2 * 20 * 10**6),
-        (4 * 10**7, pde.Thinned, False, 2 * 20 * 10**6),
-        (3 * 10**7, pde.Checkpoints, False, 3 * 10**7),
+        (2 * 10**8, pde.Thinned, True, 110 * 10**6),
+        (10**8, pde.Thinned, False, 22 * 10**6),
+        (22 * 10**6, pde.Thinned, False, 22 * 10**6),
+        (2 * 10**7, pde.Checkpoints, False, 2 * 10**7),
         (12 * 10**6, pde.Checkpoints, False, 12 * 10**6),
     ],
 )
@@ -97,7 +97,7 @@ def test_too_few_bytes_are_refused_with_what_would_do(storage):
     gradients(type(storage)(least))
 
 
-@pytest.mark.parametrize("storage", [pde.EverySteps(), pde.Thinned(every=2)], ids=repr)
+@pytest.mark.parametrize("storage", [pde.EverySteps(), pde.Thinned(every=2, bits=32)], ids=repr)
 def test_what_memory_does_not_hold_is_refused_with_what_would(storage, monkeypatch):
     monkeypatch.setattr("hyperion.pde.simulation.free_memory", lambda: 500_000)
     with pytest.raises(InputError, match=r"would keep .* MB of memory are free; pde.Checkpoints\(bytes=\d+\) would fit") as caught:

@@ -1,21 +1,16 @@
-/* How histories lie in a slot: as computed, as bfloat16 (the upper half of a float), or as bytes with a scale per BLOCK numbers of a row.
+/* How histories lie in a slot: as computed, or as whole numbers of 16 or 8 bits with a scale per BLOCK numbers of a row.
    Stands after the generated kernels (it asks which sweep makes which history) and before timeloop.c. */
 #define BLOCK 32
 
 static long row_at(const Context *c, long z, long y) { return z * c->history_stride[0] + (AXES == 3 ? y * c->history_stride[1] : 0); }
 static long row_length(const Context *c) { return c->history_stride[AXES - 2]; }
-static long row_bytes(const Context *c) { return row_length(c) + (row_length(c) + BLOCK - 1) / BLOCK * (long)sizeof(float); }
+static long scale_bytes(const Context *c) { return (row_length(c) + BLOCK - 1) / BLOCK * (long)sizeof(float); }
+static long row_bytes(const Context *c) { return scale_bytes(c) + row_length(c) * c->format / 8; }
 
-static void pack_short(const real *restrict from, uint16_t *restrict to, long n) {
-  #pragma omp simd
-  for (long x = 0; x < n; x++) {
-    const union { float value; uint32_t bits; } u = {(float)from[x]};
-    to[x] = (uint16_t)((u.bits + 0x8000u) >> 16);
-  }
-}
-
-/* The scale is the largest magnitude over 127; magnitudes of floats compare like their bits. */
-static void pack_bytes(const real *restrict from, float *restrict scale, int8_t *restrict to, long n) {
+/* Round n numbers of a row to whole multiples of their block's scale: its largest magnitude over the largest whole number. Magnitudes of
+   floats compare like their bits. */
+static void pack_row(const real *restrict from, float *restrict scale, void *restrict to, long bits, long n) {
+  const float limit = bits == 8 ? 127.0f : 32767.0f;
   for (long start = 0; start < n; start += BLOCK) {
     const long count = MIN((long)BLOCK, n - start);
     uint32_t most = 0;
@@ -28,13 +23,15 @@ static void pack_bytes(const real *restrict from, float *restrict scale, int8_t 
       most = magnitude > most ? magnitude : most;
     }
     const union { uint32_t bits; float value; } largest = {most};
-    const float inverse = largest.value > 1e-30f ? 127.0f / largest.value : 0.0f;
-    scale[start / BLOCK] = largest.value / 127.0f;
+    const float inverse = largest.value > 1e-30f ? limit / largest.value : 0.0f;
+    scale[start / BLOCK] = largest.value / limit;
     #pragma omp simd
     for (long x = 0; x < count; x++) {
-      const float scaled = part[x] * inverse;
-      to[start + x] = (int8_t)(int32_t)(scaled + (scaled < 0.0f ? -0.5f : 0.5f));
+      part[x] *= inverse;
+      part[x] += part[x] < 0.0f ? -0.5f : 0.5f;
     }
+    if (bits == 8) for (long x = 0; x < count; x++) ((int8_t *)to)[start + x] = (int8_t)(int32_t)part[x];
+    else for (long x = 0; x < count; x++) ((int16_t *)to)[start + x] = (int16_t)(int32_t)part[x];
   }
 }
 
@@ -44,13 +41,8 @@ static void pack(const Context *c, int stage, const real *history, char *slot, c
   for (long i = 0; i < c->histories; i++) {
     if (kept_in[i] != stage) continue;
     for (long z = part->from[0]; z < part->to[0]; z++) for (long y = AXES == 3 ? part->from[1] : 0; y < (AXES == 3 ? part->to[1] : 1); y++) {
-      const real *from = history + i * c->history_size + row_at(c, z, y);
-      char *to = slot + i * c->kept_bytes;
-      if (c->format == 16) pack_short(from, (uint16_t *)to + row_at(c, z, y), n);
-      else {
-        to += (z * rows + y) * row_bytes(c);
-        pack_bytes(from, (float *)to, (int8_t *)(to + row_bytes(c) - row_length(c)), n);
-      }
+      char *to = slot + i * c->kept_bytes + (z * rows + y) * row_bytes(c);
+      pack_row(history + i * c->history_size + row_at(c, z, y), (float *)to, to + scale_bytes(c), c->format, n);
     }
   }
 }
@@ -58,21 +50,19 @@ static void pack(const Context *c, int stage, const real *history, char *slot, c
 /* Add the product of one row of a cotangent and of a history to an image. */
 static void add_product(const Context *c, real *restrict image, const real *restrict cotangent, const char *restrict history, long z, long y) {
   const long n = c->size[AXES - 1], rows = AXES == 3 ? c->cells[1] : 1;
-  if (c->format == 16) {
-    const uint16_t *restrict kept = (const uint16_t *)history + row_at(c, z, y);
-    #pragma omp simd
-    for (long x = 0; x < n; x++) {
-      const union { uint32_t bits; float value; } u = {(uint32_t)kept[x] << 16};
-      image[x] += cotangent[x] * u.value;
-    }
-  } else if (c->format == 8) {
+  if (c->format) {
     const float *restrict scale = (const float *)(history + (z * rows + y) * row_bytes(c));
-    const int8_t *restrict kept = (const int8_t *)scale + row_bytes(c) - row_length(c);
+    const char *restrict kept = (const char *)scale + scale_bytes(c);
     for (long start = 0; start < n; start += BLOCK) {
-      const float s = scale[start / BLOCK];
       const long end = MIN(start + BLOCK, n);
-      #pragma omp simd
-      for (long x = start; x < end; x++) image[x] += cotangent[x] * (s * (float)kept[x]);
+      const float s = scale[start / BLOCK];
+      if (c->format == 8) {
+        #pragma omp simd
+        for (long x = start; x < end; x++) image[x] += cotangent[x] * (s * (float)((const int8_t *)kept)[x]);
+      } else {
+        #pragma omp simd
+        for (long x = start; x < end; x++) image[x] += cotangent[x] * (s * (float)((const int16_t *)kept)[x]);
+      }
     }
   } else {
     const real *restrict kept = (const real *)history + row_at(c, z, y);
