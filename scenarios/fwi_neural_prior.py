@@ -227,6 +227,7 @@ def courses(curves):
                        ha="center", fontsize=8)
     left.set(xlabel="gradients of all shots", ylabel=f"relative model error, mean of {len(each)}", ylim=(0.0, None))
     left.legend(frameon=False, fontsize=8)
-    right.set(title="at the end: models, mean", xlim=(-0.6, len(curves) - 0.4))
+    right.set(xlim=(-0.6, len(curves) - 0.4))
+    right.set_title("at the end: each model, and the mean", fontsize=10)
     right.set_xticks(range(len(curves)), curves, rotation=35, ha="right", fontsize=8)
     return figure

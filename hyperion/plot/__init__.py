@@ -4,6 +4,7 @@ Each function returns a matplotlib Figure and touches no global state of matplot
 """
 
 from hyperion.plot.sections import difference, models, profiles, snapshots
+from hyperion.plot.tables import fields
 from hyperion.plot.traces import gathers, misfit
 
-__all__ = ["difference", "gathers", "misfit", "models", "profiles", "snapshots"]
+__all__ = ["difference", "fields", "gathers", "misfit", "models", "profiles", "snapshots"]

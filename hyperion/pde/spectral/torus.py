@@ -76,3 +76,55 @@ class Torus:
         for k, n in enumerate(self.shape):
             mask = mask * ((degree + 1) * np.abs(self.modes(k)) < n)
         return np.asarray(mask)
+
+    def resampled(self, values: Any, shape: Sequence[int] | int) -> np.ndarray:
+        """Return fields on another number of points: the modes that both grids hold, without those at half the points of the smaller.
+
+        values: array (..., *self.shape). shape: points per axis, or one number for all.
+        Returns: (..., *shape), in the precision of the values.
+
+        >>> torus = Torus(8, 2 * np.pi)
+        >>> bool(np.allclose(torus.resampled(np.sin(torus.axis(0)), 12), np.sin(2 * np.pi / 12 * np.arange(12))))
+        True
+        """
+        values = self._checked(values)
+        other = Torus(shape if np.iterable(shape) else (shape,) * self.ndim, self.lengths)
+        if other.ndim != self.ndim:
+            raise ShapeError(f"resampled(shape={shape!r}): {self!r} has {self.ndim} axes; give as many numbers of points, or one")
+        spectrum = np.fft.rfftn(values, axes=self.axes, norm="forward")
+        here, there = [], []
+        for k, (n, m) in enumerate(zip(self.shape, other.shape, strict=True)):
+            half = min(n, m) // 2
+            modes = np.arange(half) if k == self.ndim - 1 else np.r_[0:half, 1 - half:0]
+            here.append(modes % n)
+            there.append(modes % m)
+        out = np.zeros((*values.shape[:values.ndim - self.ndim], *other.shape[:-1], other.shape[-1] // 2 + 1), spectrum.dtype)
+        out[(..., *np.ix_(*there))] = spectrum[(..., *np.ix_(*here))]
+        return np.fft.irfftn(out, other.shape, axes=other.axes, norm="forward").astype(values.dtype)
+
+    def spectrum(self, values: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return wavenumbers and the mean square of fields at each: sums over shells of the lowest wavenumber's width.
+
+        values: array (..., *self.shape); the mean over all leading axes is taken.
+        Returns: wavenumbers [radians per length] and as many mean squares; these add up to the mean square of the values.
+
+        >>> torus = Torus((16, 16), 2 * np.pi)
+        >>> k, power = torus.spectrum(np.sin(3 * torus.axis(0))[:, None] * np.ones(16))
+        >>> int(k[power.argmax()]), round(float(power.sum()), 6)
+        (3, 0.5)
+        """
+        values = self._checked(values)
+        spectrum = np.fft.rfftn(values, axes=self.axes, norm="forward")
+        power = (np.abs(spectrum) ** 2).mean(axis=tuple(range(values.ndim - self.ndim)))
+        last = self.modes(self.ndim - 1)
+        power = power * np.where((last > 0) & (last < self.shape[-1] // 2), 2.0, 1.0)        # those with a conjugate that is not kept
+        lowest = 2.0 * np.pi / max(self.lengths)
+        shell = np.round(np.sqrt(self.squared()) / lowest).astype(int)
+        sums = np.bincount(shell.ravel(), power.ravel())
+        return lowest * np.arange(len(sums)), sums
+
+    def _checked(self, values: Any) -> np.ndarray:
+        array = np.asarray(values)
+        if array.shape[-self.ndim:] != self.shape or array.dtype.kind != "f":
+            raise ShapeError(f"values have shape {array.shape}, {array.dtype}; they must be real and end in {self.shape}, as {self!r} has")
+        return array
