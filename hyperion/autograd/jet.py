@@ -205,6 +205,8 @@ def _broadcast(run: Run, direction: Any) -> Any:
 
 def _like(value: Any, x: Tensor) -> Any:
     given = as_tensor(value)
+    if not isinstance(value, Tensor) and given.device == "cpu" and x.device != "cpu":      # lists and NumPy's arrays go to the argument
+        value = given = given.to(x.device)
     if given.shape == x.shape or given.ndim > x.ndim or not given.ndim:
         return value
     if any(n not in (1, m) for n, m in zip(given.shape, x.shape[x.ndim - given.ndim:], strict=True)):

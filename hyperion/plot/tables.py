@@ -25,8 +25,8 @@ def fields(
     """Return a figure of signed fields in rows and columns, white where they are zero.
 
     rows: arrays (n, m), one for each column, by the row's title; None leaves a place empty.  columns: their titles.
-    limits: the largest magnitude of the colours, one for all, with a colour bar, or one for each column; None: the 99.5th percentile of all.
-    notes: what stands below the fields of a row, one text for each column, by the row's title.  upwards: whether the first axis points up.
+    limits: the largest magnitude of the colours, one for all, with a bar, or one for each column; None: the 99.5th percentile of all.
+    notes: what stands below a row, one text for each column, by its title.  upwards: whether the first axis points up.
     label: of the colour bar, with the unit.
     Raises: InputError without rows or columns; ShapeError for rows of other lengths, or fields that are not 2-D.
 

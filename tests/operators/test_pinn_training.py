@@ -6,7 +6,22 @@ import pytest
 import hyperion as hp
 from hyperion import io, nn, operators, optim, pde
 from hyperion.errors import InputError, NonFiniteError
-from hyperion.operators import PINN, Box, Dirichlet, Initial, Observed, PINNTrainer, Points, Positive, TimeMarching
+from hyperion.operators import (
+    PINN,
+    Box,
+    Dirichlet,
+    Initial,
+    Neumann,
+    Observed,
+    Periodic,
+    PINNTrainer,
+    Points,
+    Positive,
+    ResidualDensity,
+    Side,
+    TimeMarching,
+)
+from tests.gpu import emulator, standin
 
 
 def heat(hard=True, width=8, seed=0, time=0.2, dtype="float64", **options):
@@ -286,3 +301,37 @@ def test_a_residual_that_is_not_finite_chooses_no_points():
         x.assign(np.nan * x.detach())
     with pytest.raises(NonFiniteError, match="the residual is nan at"):
         next(points)
+
+
+LINE = Box(x=(-1, 1), t=(0, 1))
+SINE = {"u": lambda x: -hp.sin(np.pi * x)}
+ON_A_GPU = {
+    "hard": (pde.Burgers(), 1, [Initial(**SINE, hard=True), Dirichlet(u=0.0, hard=True)], {"viscosity": 0.01}),
+    "function": (pde.Heat(), 1, [Initial(**SINE), Neumann(Side(x=1), u=0.0), Dirichlet(Side(x=-1), u=lambda t: t)],
+                 {"diffusivity": lambda x: 1.0 + x**2}),
+    "periodic": (pde.Schroedinger(), 2, [Initial(re=SINE["u"], im=0.0), Periodic("x")], {"dispersion": 0.5, "focusing": 1.0}),
+    "unknown": (pde.Burgers(), 1, [Observed(LINE.interior(30), u=np.zeros(30))], {}),
+}
+
+
+@pytest.mark.parametrize("name", ON_A_GPU)
+@pytest.mark.parametrize("place", ["emulated", pytest.param("gpu", marks=pytest.mark.gpu)])
+def test_training_on_a_gpu_is_that_on_the_cpu(name, place, monkeypatch):
+    equation, fields, conditions, parameters = ON_A_GPU[name]
+
+    def losses(device):
+        nn.seed(0)
+        given = parameters if name != "unknown" else {"viscosity": Positive(0.05)}                # trained: each run has its own
+        pinn = PINN(equation, LINE, nn.MLP([2, 8, 8, fields], dtype="float64"), conditions, **given).to(device)
+        points = Points(pinn, every=1, adaptive=ResidualDensity(pool=100), equation=40)
+        balance = operators.GradientNorm(every=1) if len(pinn.soft) else None
+        trainers = [PINNTrainer(pinn, optim.Adam(pinn.parameters(), lr=1e-3), points, balance=balance),
+                    PINNTrainer(pinn, optim.LBFGS(pinn), points)]
+        return [row["loss"] for trainer in trainers for row in trainer.run(2)]
+
+    expected = losses("cpu")
+    if place == "emulated":
+        if emulator.COMPILER is None:
+            pytest.skip("no C++ compiler on PATH: the emulator needs one")
+        standin.put_in_place(monkeypatch)
+    np.testing.assert_allclose(losses("cuda:0"), expected, rtol=1e-9)

@@ -113,3 +113,39 @@ def test_wrong_input():
         field.sample(hp.random.Generator(0), 2.5)
     with pytest.raises(ShapeError, match="noise"):
         field.colour(np.zeros((3, 3)))
+
+
+def test_fields_resampled_keep_the_modes_that_both_grids_hold():
+    torus, rng = pde.Torus((12, 16), (2.0, 3.0)), np.random.default_rng(0)
+    values = rng.standard_normal((3, 12, 16))
+    finer = torus.resampled(values, (20, 18))
+    back = pde.Torus((20, 18), torus.lengths).resampled(finer, (12, 16))
+    assert finer.shape == (3, 20, 18)
+    np.testing.assert_allclose(torus.resampled(back, (20, 18)), finer, atol=1e-13)                   # a projection
+    x, y = np.meshgrid(torus.axis(0), torus.axis(1), indexing="ij")
+    def wave(x, y):
+        return np.cos(2 * np.pi * (2 * x / 2.0 - 3 * y / 3.0) + 0.4)
+    fine = pde.Torus(24, 1.0)
+    assert fine.resampled(np.ones((2, 24), np.float32), 8).dtype == np.float32
+    other = pde.Torus((10, 8), torus.lengths)
+    there = np.meshgrid(other.axis(0), other.axis(1), indexing="ij")
+    np.testing.assert_allclose(torus.resampled(wave(x, y), (10, 8)), wave(*there), atol=1e-13)
+    np.testing.assert_allclose(other.resampled(wave(*there), (12, 16)), wave(x, y), atol=1e-13)
+
+
+@pytest.mark.parametrize("shape", [16, (12, 16), (8, 6, 10)])
+def test_a_spectrum_adds_up_to_the_mean_square(shape):
+    torus = pde.Torus(shape, 3.0)
+    values = np.random.default_rng(0).standard_normal((2, *torus.shape))
+    wavenumbers, power = torus.spectrum(values)
+    np.testing.assert_allclose(power.sum(), (values**2).mean(), rtol=1e-12)
+    assert np.allclose(np.diff(wavenumbers), 2 * np.pi / 3.0)
+
+
+def test_fields_of_another_grid_are_refused():
+    torus = pde.Torus((8, 8), 1.0)
+    for call in (lambda: torus.spectrum(np.ones((8, 6))), lambda: torus.resampled(np.ones((8, 8), complex), 4)):
+        with pytest.raises(ShapeError, match="must be real and end in"):
+            call()
+    with pytest.raises(ShapeError, match="as many numbers of points"):
+        torus.resampled(np.ones((8, 8)), (4, 4, 4))

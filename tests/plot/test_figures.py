@@ -143,3 +143,27 @@ def test_no_global_state_is_touched(model):
 def test_refusals(model, draw, error, words):
     with pytest.raises(error, match=words):
         draw(model)
+
+
+def test_fields_stand_in_rows_and_columns_under_one_scale():
+    wave = np.outer(np.sin(np.arange(8.0)), np.ones(6))
+    figure = plot.fields({"solver": [wave, 2.0 * wave], "network": [None, wave]}, ["1 s", "2 s"], notes={"network": ["", "error 0.1"]})
+    titles = [axes.get_title() for axes in figure.axes[:4]]
+    shown = [axes.images[0].get_clim() for axes in figure.axes[:4] if axes.images]
+    assert titles == ["1 s", "2 s", "", ""] and len(shown) == 3 and len(set(shown)) == 1 and shown[0][0] == -shown[0][1]
+    assert [axes.get_xlabel() for axes in figure.axes[:4]] == ["", "", "", "error 0.1"]
+    assert not figure.axes[2].images and figure.axes[2].get_ylabel() == "network"
+    figure = plot.fields({"a": [wave, wave]}, ["1", "2"], limits=[1.0, 0.5])
+    assert [axes.images[0].get_clim() for axes in figure.axes] == [(-1.0, 1.0), (-0.5, 0.5)]                     # no bar for two scales
+
+
+@pytest.mark.parametrize("call, error, message", [
+    (lambda: plot.fields({}, ["a"]), InputError, "at least one of each"),
+    (lambda: plot.fields({"a": [np.ones((3, 3))]}, ["1", "2"]), ShapeError, "row 'a' has another length"),
+    (lambda: plot.fields({"a": [np.ones(3)]}, ["1"]), ShapeError, "'a'"),
+    (lambda: plot.fields({"a": [np.ones((3, 3))]}, ["1"], limits=[1.0, 2.0]), ShapeError, "one for each of the 1 columns"),
+    (lambda: plot.fields({"a": [np.ones((3, 3))]}, ["1"], notes={"a": []}), ShapeError, "row 'a' has another length"),
+])
+def test_fields_that_cannot_be(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

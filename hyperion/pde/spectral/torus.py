@@ -88,9 +88,10 @@ class Torus:
         True
         """
         values = self._checked(values)
-        other = Torus(shape if np.iterable(shape) else (shape,) * self.ndim, self.lengths)
-        if other.ndim != self.ndim:
+        points = tuple(shape) if np.iterable(shape) else (shape,) * self.ndim
+        if len(points) != self.ndim:
             raise ShapeError(f"resampled(shape={shape!r}): {self!r} has {self.ndim} axes; give as many numbers of points, or one")
+        other = Torus(points, self.lengths)
         spectrum = np.fft.rfftn(values, axes=self.axes, norm="forward")
         here, there = [], []
         for k, (n, m) in enumerate(zip(self.shape, other.shape, strict=True)):
