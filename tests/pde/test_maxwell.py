@@ -152,6 +152,23 @@ def test_waves_decay_in_a_conductor(conductivity):
     assert oracles.relative_l2(found[1], exact[1]) < 0.01
 
 
+def test_radiation_of_a_dipole():
+    # A current along z at a point, heard beside it: ez = -(p / r^3 + p_t / (c r^2) + p_tt / (c^2 r)) / (4 pi epsilon), p_t the current.
+    shape, h, step, steps, frequency = (34, 34, 46), 0.1, 1.5e-10, 190, 100e6
+    wave = pde.Solver(pde.Maxwell3D(), pde.Grid(shape, h), order=4, boundary=pde.CPML(8), stepping=pde.Leapfrog(substeps=1))
+    t, a = np.arange(steps) * step - 1.5 / frequency, (np.pi * frequency) ** 2
+    samples = oracles.ricker(t + 0.5 * step, frequency, 0.0)
+    at, distances = np.array([1.65, 1.7, 1.0]), (1.0, 2.5)
+    survey = pde.Survey([[at]], [[at + [0.0, 0.0, r] for r in distances]], pde.Wavelet(samples, step), source_field="ez", receiver_field="ez")
+    found = wave.solve(survey, **medium(shape)).numpy()[0]
+    for r, trace in zip(distances, found, strict=True):
+        late = t - r / LIGHT
+        bell = np.exp(-a * late**2)
+        moment, current, rate = late * bell, (1.0 - 2.0 * a * late**2) * bell, (4.0 * a**2 * late**3 - 6.0 * a * late) * bell
+        exact = -(moment / r**3 + current / (LIGHT * r**2) + rate / (LIGHT**2 * r)) / (4.0 * np.pi * EPSILON)
+        assert oracles.relative_l2(trace, exact) < 0.01
+
+
 def cylinder(omega, inside, outside, radius, source, receiver):
     """Return ez [V/m] at frequencies `omega` of a line current of 1 A along a cylinder: (incident, scattered); e^(i omega t).
 
