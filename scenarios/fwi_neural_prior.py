@@ -225,7 +225,8 @@ def courses(curves):
         right.plot([row - 0.3, row + 0.3], [each[:, -1].mean()] * 2, color=COLOURS[kind])
         right.annotate(f"{each[:, -1].mean():.3f}", (row, each[:, -1].max()), xytext=(0, 5), textcoords="offset points",
                        ha="center", fontsize=8)
-    left.set(xlabel="gradients of all shots", ylabel=f"relative model error, mean of {len(each)}", ylim=(0.0, None))
+    top = 1.1 * max(max(np.nanmax(each.mean(axis=0)), each[:, -1].max()) for each in curves.values())
+    left.set(xlabel="gradients of all shots", ylabel=f"relative model error, mean of {len(each)}", ylim=(0.0, top))
     left.legend(frameon=False, fontsize=8)
     right.set(xlim=(-0.6, len(curves) - 0.4))
     right.set_title("at the end: each model, and the mean", fontsize=10)

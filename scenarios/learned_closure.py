@@ -148,8 +148,7 @@ def main(run, config):
             drift = np.abs(shown[name].mean(-1) - true[:, :1, 0].mean(-1)).max()
             run.facts[f"{name}, {grid}: largest change of the mean of u"] = float(drift)
         grids[count] = shown, errors
-    constants = constant * np.array([0.25, 0.5, 1.0, 2.0, 4.0])
-    scan = {value: float(np.mean(errors_with(value, cells(unseen, config.cells), config))) for value in constants}
+    scan = {value: error_with(value, cells(unseen, config.cells), config) for value in constant * np.array([0.25, 0.5, 1.0, 2.0, 4.0])}
     axes = io.Axis("example"), io.Axis("time", "", config.interval, config.interval), io.Axis("x", "", SIDE / config.cells)
     for name, each in grids[config.cells][0].items():
         run.results.write(f"states/{name}", each, "", axes)
@@ -157,11 +156,11 @@ def main(run, config):
     run.figure(courses(grids, scan, config), "errors")
 
 
-def errors_with(constant, true, config):
-    """Return the relative L2 errors of Smagorinsky's closure with a constant."""
+def error_with(constant, true, config):
+    """Return the mean relative L2 error of Smagorinsky's closure with a constant."""
     with hp.no_grad():
         states = hybrid.rollout(FiniteVolumes(config, config.cells, Smagorinsky(constant)), true[:, 0], config.steps).numpy()
-    return np.linalg.norm(states - true[:, 1:], axis=-1) / np.linalg.norm(true[:, 1:], axis=-1)
+    return float(np.mean(np.linalg.norm(states - true[:, 1:], axis=-1) / np.linalg.norm(true[:, 1:], axis=-1)))
 
 
 def states_of(shown, config):
@@ -204,8 +203,8 @@ def courses(grids, scan, config):
     for name, colour in COLOURS.items():
         width = 2.6 if name == "reference" else 1.3
         panels[0, 1].plot(time, 0.5 * (shown[name] ** 2).mean((0, 2)), color=colour, linewidth=width, label=name)
-        power = (np.abs(np.fft.rfft(shown[name][:, config.steps // 2:], norm="forward")) ** 2).mean((0, 1))
-        panels[1, 0].loglog(np.arange(1, len(power)), power[1:], color=colour, linewidth=width)
+        wavenumbers, squares = pde.Torus(config.cells, SIDE).spectrum(shown[name][:, config.steps // 2:])
+        panels[1, 0].loglog(wavenumbers[1:], 0.5 * squares[1:], color=colour, linewidth=width)
     panels[0, 1].set(xlabel="time", ylabel="energy, mean of unseen states")
     panels[0, 1].legend(frameon=False, fontsize=8)
     panels[1, 0].set(xlabel="wavenumber", ylabel="energy, second half of the time")

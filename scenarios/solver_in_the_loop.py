@@ -17,7 +17,7 @@ from matplotlib import ticker
 from matplotlib.figure import Figure
 
 import hyperion as hp
-from hyperion import fft, io, nn, optim, pde
+from hyperion import fft, io, nn, optim, pde, plot
 from hyperion.errors import InputError
 from hyperion.operators import hybrid
 
@@ -33,11 +33,7 @@ def driving(points):
 
 def resampled(w, points):
     """Return fields (..., m, m) on points x points: the modes that both grids hold."""
-    half, spectrum = min(w.shape[-1], points) // 2, np.fft.rfft2(w)
-    rows = np.r_[0:half, 1 - half:0]
-    out = np.zeros((*w.shape[:-2], points, points // 2 + 1), complex)
-    out[..., rows, :half] = spectrum[..., rows, :half]
-    return (np.fft.irfft2(out, s=(points, points)) * (points / w.shape[-1]) ** 2).astype(np.float32)
+    return pde.Torus(w.shape[-2:], SIDE).resampled(w, points)
 
 
 def reference(config, count, device):
@@ -243,23 +239,15 @@ def table(run, config, errors, seconds, grids):
 
 def snapshots(shown, config):
     """Return a figure of vorticities from the first unseen state: models in columns, times in rows."""
-    trained = max(config.lengths)
-    times = sorted({max(1, trained // 2), trained, min(2 * trained, config.steps), config.steps})
-    figure = Figure(figsize=(1.9 * len(COLOURS) + 0.8, 1.95 * len(times) + 0.4), layout="constrained")
-    panels = figure.subplots(len(times), len(COLOURS), squeeze=False)
-    limit = 0.9 * np.abs(shown["reference"][0]).max()
-    for line, (row, step) in enumerate(zip(panels, times, strict=True)):
-        for panel, name in zip(row, COLOURS, strict=True):
-            w, true = shown[name][0, step - 1], shown["reference"][0, step - 1]
-            panel.imshow(w, cmap="RdBu_r", vmin=-limit, vmax=limit, origin="lower", interpolation="bilinear")
-            panel.set(xticks=[], yticks=[])
-            if not line:
-                panel.set_title(name.replace(", ", ",\n"), fontsize=9)
-            if name != "reference":
-                panel.set_xlabel(f"error {np.linalg.norm(w - true) / np.linalg.norm(true):.3f}", fontsize=8)
-        row[0].set_ylabel(f"step {step}" + (", as trained" if step == trained else ""), fontsize=9)
-    figure.colorbar(panels[0, 0].images[0], ax=panels, label="vorticity", shrink=0.5, aspect=30, extend="both")
-    return figure
+    trained, true = max(config.lengths), shown["reference"][0]
+    rows, notes = {}, {}
+    for step in sorted({max(1, trained // 2), trained, min(2 * trained, config.steps), config.steps}):
+        title = f"step {step}" + (", as trained" if step == trained else "")
+        rows[title] = [shown[name][0, step - 1] for name in COLOURS]
+        away = [np.linalg.norm(w - true[step - 1]) / np.linalg.norm(true[step - 1]) for w in rows[title]]
+        notes[title] = ["" if name == "reference" else f"error {error:.3f}" for name, error in zip(COLOURS, away, strict=True)]
+    columns = [name.replace(", ", ",\n") for name in COLOURS]
+    return plot.fields(rows, columns, limits=0.9 * np.abs(true).max(), notes=notes, upwards=True, label="vorticity (1/s)")
 
 
 def courses(shown, errors, config):
@@ -280,13 +268,11 @@ def courses(shown, errors, config):
     left.set(xlabel="step", ylabel="relative L2 error, unseen states", ylim=(None, 2.0), xlim=(0, 1.12 * steps[-1]))
     left.legend(frameon=False, fontsize=8)
     torus = pde.Torus((config.points, config.points), SIDE)
-    shell = np.round(np.sqrt(torus.squared())).astype(int)
-    twice = np.where((torus.modes(1) > 0) & (torus.modes(1) < config.points // 2), 2.0, 1.0) / np.maximum(torus.squared(), 1.0)
     for name, colour in COLOURS.items():
         late = np.nan_to_num(shown[name][:, -max(1, config.steps // 4):], posinf=0.0, neginf=0.0)
-        power = 0.5 * (np.abs(np.fft.rfft2(late, norm="forward")) ** 2).mean((0, 1)) * twice
-        energy = np.bincount(shell.ravel(), power.ravel())[1:config.points // 2]
-        right.loglog(np.arange(1, config.points // 2), energy, color=colour, linewidth=2.4 if name == "reference" else 1.3)
+        wavenumbers, squares = (part[1:config.points // 2] for part in torus.spectrum(late))
+        energy = 0.5 * squares / wavenumbers**2                                 # of the velocity, from that of its curl
+        right.loglog(wavenumbers, energy, color=colour, linewidth=2.4 if name == "reference" else 1.3)
     right.set(xlabel="wavenumber", ylabel="energy, last quarter of the rollout")
     return figure
 

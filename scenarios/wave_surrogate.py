@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import hyperion as hp
-from hyperion import inversion, io, nn, operators, optim, pde
+from hyperion import inversion, io, nn, operators, optim, pde, plot
 from hyperion.errors import InputError
 
 COLOURS = {"data": "#9a9a9a", "data-more": "#1b1b1b", "residual": "#edae49", "adjoint": "#00798c", "both": "#d1495b"}
@@ -167,41 +167,28 @@ def main(run, config):
     for name, (field, gradient) in shown.items():
         run.results.write(f"{name}/wavefield", field, "Pa", (io.Axis("time", "s", config.time_step), *nodes))
         run.results.write(f"{name}/gradient", gradient, "Pa^2 s/m", nodes)
-    run.figure(wavefields(shown, found, data[0][-config.tested, 0], config), "wavefields")
+    run.figure(wavefields(shown, found, config), "wavefields")
+    run.figure(plot.models({"speed": data[0][-config.tested, 0]}, waves.grid.spacing), "speed")
     run.figure(gradients(shown, found, waves), "gradients")
     run.figure(course({name: np.array(done["curve"]) for name, done in state["done"].items()}, config), "training")
 
 
-def wavefields(shown, found, speed, config):
+def wavefields(shown, found, config):
     """Return a figure of one unseen model: snapshots by the solver and by each surrogate, and their difference at the last time."""
     times = [round(config.duration / config.time_step * part) for part in (0.4, 0.65, 0.95)]
-    figure = Figure(figsize=(1.9 * (len(times) + 1), 1.75 * len(shown)), layout="constrained")
-    panels, truth = figure.subplots(len(shown), len(times) + 1, squeeze=False), shown["solver"][0]
-    for row, (name, (field, _)) in enumerate(shown.items()):
-        last = field[times[-1]] - truth[times[-1]]
-        for panel, image, like in zip(panels[row], [*field[times], last], [*truth[times], truth[times[-1]]], strict=True):
-            largest = 0.6 * float(np.abs(like).max())
-            panel.imshow(image, cmap="RdBu_r", vmin=-largest, vmax=largest)
-            panel.set(xticks=[], yticks=[])
-        panels[row, 0].set_ylabel(name if name == "solver" else f"{name}\n{found[name][0]:.3f}", fontsize=9)
-    for panel, time in zip(panels[0], times, strict=False):
-        panel.set_title(f"{time * config.time_step:.2f} s", fontsize=9)
-    if len(shown) > 1:
-        panels[1, -1].set_title("surrogate - solver", fontsize=9)
-    panels[0, -1].imshow(speed, cmap="viridis")
-    panels[0, -1].set_title("speed", fontsize=9)
-    return figure
+    truth = shown["solver"][0]
+    rows = {"solver": [*truth[times], None]}
+    rows |= {f"{name}\nerror {found[name][0]:.3f}": [*field[times], field[times[-1]] - truth[times[-1]]]
+             for name, (field, _) in shown.items() if name != "solver"}
+    sizes = [0.6 * float(np.abs(truth[time]).max()) for time in [*times, times[-1]]]
+    return plot.fields(rows, [*(f"{time * config.time_step:.2f} s" for time in times), "surrogate - solver"], limits=sizes)
 
 
 def gradients(shown, found, waves):
     """Return a figure of the gradient of one misfit with respect to the speed: by the adjoint, and through each surrogate."""
-    figure = Figure(figsize=(2.1 * len(shown), 2.5), layout="constrained")
-    for panel, (name, (_, image)) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown.items(), strict=True):
-        largest = float(np.quantile(np.abs(image[waves.scale > 0.0]), 0.995))
-        panel.imshow(image, cmap="RdBu_r", vmin=-largest, vmax=largest)
-        panel.set_title("adjoint state" if name == "solver" else f"{name}\ncosine, all: {found[name][2]:.2f}", fontsize=9)
-        panel.set(xticks=[], yticks=[])
-    return figure
+    sizes = [float(np.quantile(np.abs(image[waves.scale > 0.0]), 0.995)) for _, image in shown.values()]
+    notes = ["adjoint state", *(f"cosine, all: {found[name][2]:.2f}" for name in shown if name != "solver")]
+    return plot.fields({"gradient": [image for _, image in shown.values()]}, list(shown), limits=sizes, notes={"gradient": notes})
 
 
 def course(curves, config):

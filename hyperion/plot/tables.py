@@ -46,7 +46,9 @@ def fields(
     ends = list(limits) if isinstance(limits, Sequence) else [float(limits)] * len(columns)
     if len(ends) != len(columns):
         raise ShapeError(f"fields(limits={limits!r}): give one number, or one for each of the {len(columns)} columns")
-    figure = Figure(figsize=(1.9 * len(columns) + 0.9, 1.95 * len(rows) + 0.4), layout="constrained")
+    bar = not isinstance(limits, Sequence)
+    size = 1.9 * len(columns) + (1.1 if bar else 0.3), (1.9 + (0.25 if notes else 0.05)) * len(rows) + 0.4
+    figure = Figure(figsize=size, layout="constrained")
     panels, image = figure.subplots(len(rows), len(columns), squeeze=False), None
     for i, (name, row) in enumerate(table.items()):
         for panel, title, field, end, note in zip(panels[i], columns, row, ends, (notes or {}).get(name, [""] * len(columns)), strict=True):
@@ -56,7 +58,7 @@ def fields(
                 continue
             image = panel.imshow(field, cmap=SIGNED_COLOURS, vmin=-end, vmax=end, origin="lower" if upwards else "upper")
         panels[i, 0].set_ylabel(name)
-    if image is not None and not isinstance(limits, Sequence):
+    if image is not None and bar:
         figure.colorbar(image, ax=panels, label=label, shrink=0.5, aspect=30, extend="both")
     for panel in panels.ravel():
         if not panel.has_data() and not panel.get_title() and not panel.get_ylabel():

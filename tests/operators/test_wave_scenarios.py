@@ -8,7 +8,7 @@ from hyperion.cli import main
 from hyperion.cli.run import Run
 
 SCENARIOS = {
-    "wave_surrogate": ({"wavefields", "gradients", "training"}, ["--losses", "both", "--steps", "4"]),
+    "wave_surrogate": ({"speed", "wavefields", "gradients", "training"}, ["--losses", "both", "--steps", "4"]),
     "fwi_neural_prior": ({"errors", "models-1"}, ["--ways", "siren,started-siren", "--steps", "3"]),
 }
 
