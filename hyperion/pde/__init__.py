@@ -24,12 +24,13 @@ from .equations import (
     Schroedinger,
 )
 from .grid import Grid
+from .plan import Plan
 from .plane_waves import plane_waves
 from .shallow_water import ShallowWaterSolver
 from .solver import Solver
 from .spectral import ETDRK4, BurgersSolver, CrankNicolson, GaussianField, GrayScottSolver, Torus, VorticitySolver
 from .stencils import LeastSquares, Taylor
-from .stepping import Leapfrog, Plan
+from .stepping import Leapfrog
 from .storage import Auto, Checkpoints, EverySteps, OnDisk, Storage, Thinned
 from .survey import Survey, Wavelet, ricker
 

@@ -1,6 +1,7 @@
 """Running a program natively: compiled engines, tables of points, and the calls into the time loop, forwards and backwards."""
 import ctypes
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -272,6 +273,35 @@ def _tiling(lay: Layout, threads: int, count: int) -> tuple[int, int, int]:
     while tile > 1 and lay.size[0] // threads < lay.rim + 2 * lay.reach * (tile * count + 1) + block:
         tile //= 2
     return tile, block, rows
+
+
+def working_bytes(e: Experiment, both: bool) -> int:
+    """Return the main memory a gradient works on beside what it keeps; both: whether forward and adjoint states stand side by side.
+
+    States of a group of shots, kernel parameters and images, gathers, and the arrays of the chain from parameters to kernels and back.
+    """
+    lay, item = e.layout, e.layout.dtype.itemsize
+    engine, together = e.engine, max(len(shots) for shots, _ in e.groups())
+    ahead, back = (together * Arena.size(lay, p.arrays(), p.memory) for p in (engine.program, engine.transposed.program))
+    state = max(ahead, back) if back <= ahead <= 2 * back and not both else ahead + back     # the pool gives the same buffer again
+    parameters = Arena.size(lay, engine.program.parameters, {})
+    images = together * len(engine.images) * math.prod(lay.history_shape) * item
+    chain = 6 * len(engine.program.parameters) * lay.cells_count * item
+    gathers = 4 * e.shots * e.points("receivers") * e.steps * item
+    return state + parameters + images + chain + gathers
+
+
+def seconds_per_step(e: Experiment) -> float:
+    """Return the time of a step of one group of shots, from a run of a few steps of silence."""
+    shots, threads = e.groups()[0]
+    parameters = Arena(e.layout, list(e.parameters), {})
+    parameters.clear()
+    run = _Run(e, "forward", shots, threads, parameters)
+    count = min(e.steps // 2, max(1, int(2e8 / (len(shots) * e.layout.cells_count))), 4 * run.contexts[0].tile) or 1
+    run.advance(0, count)                              # touches every page
+    start = time.perf_counter()
+    run.advance(count, 2 * count)
+    return (time.perf_counter() - start) / count
 
 
 def parameter_arena(e: Experiment) -> Arena:

@@ -20,10 +20,10 @@ from hyperion.gpu import device as devices
 from . import dispersion, interpreter, native
 from .layout import Layout
 from .placing import Placed
+from .plan import Plan
 from .positions import Moving, moving
 from .rates import Polynomial
-from .stepping import Plan
-from .storage import Keeping
+from .storage import Keeping, Needs
 from .survey import Survey
 
 if TYPE_CHECKING:
@@ -178,10 +178,17 @@ class Call:
     def keeping(self, level: int) -> Keeping:
         """Return what a gradient of the program linearised `level` times keeps; decided once."""
         if level not in self._keeping:
-            program = self.solver.engine(level, self.dtype, self.source).program
-            e = self.experiment(level, [np.zeros(0, self.dtype)] * len(program.parameters + program.sources))
-            self._keeping[level] = self.solver.storage.keeping(e.needs(self.survey.wavelet.highest_frequency(1e-3), free_memory()))
+            self._keeping[level] = self.solver.storage.keeping(self.needs(level))
         return self._keeping[level]
+
+    def needs(self, level: int) -> Needs:
+        """Return what such a gradient asks of its storage now."""
+        return self.example(level).needs(self.survey.wavelet.highest_frequency(1e-3), free_memory())
+
+    def example(self, level: int = 0) -> native.Experiment:
+        """Return an experiment without values, for questions of size."""
+        program = self.solver.engine(level, self.dtype, self.source).program
+        return self.experiment(level, [np.zeros(0, self.dtype)] * len(program.parameters + program.sources))
 
     def states(self, every: int) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
         """Yield (step, fields on the padded grid) of the first shot."""

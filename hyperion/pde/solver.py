@@ -21,9 +21,10 @@ from .discretise import Discretisation, discretise
 from .equation import Equation
 from .grid import Grid
 from .layout import Taps
+from .plan import Plan
 from .simulation import Call, Progress
 from .stencils import LeastSquares, Taylor
-from .stepping import MOST_SUBSTEPS, Leapfrog, Plan, points_needed, rounded_up
+from .stepping import MOST_SUBSTEPS, Leapfrog, points_needed, rounded_up
 from .storage import Auto, Storage
 from .survey import Survey
 
@@ -101,10 +102,18 @@ class Solver:
         return Call(self, survey, tensors, plan, progress).gathers()
 
     def plan(self, survey: Survey, **parameters: Any) -> Plan:
-        """Return what `solve` would do, without running it."""
+        """Return what `solve` and a gradient would do, without running them: steps, sampling, memory, time. Print it.
+
+        >>> from hyperion.pde import Acoustic, ricker
+        >>> wave = Solver(Acoustic(), Grid((40, 40), 10.0), boundary=CPML(width=10))
+        >>> survey = Survey([[[100.0, 200.0]]], [[[100.0, 300.0], [100.0, 350.0]]], ricker(15.0, 0.2, 2e-3))
+        >>> plan = wave.plan(survey, speed=np.full((40, 40), 2000.0))
+        >>> plan.steps, plan.substeps, plan.every, plan.keeping.storage
+        (100, 1, 2, Thinned(every=None, bits=16))
+        """
         tensors = self._parameters(parameters)
         plan = self._plan(survey, tensors, warn=False)
-        return dataclasses.replace(plan, keeping=Call(self, survey, tensors, plan, None).keeping(0))
+        return dataclasses.replace(plan, call=Call(self, survey, tensors, plan, None))
 
     def snapshots(self, survey: Survey, every: int, **parameters: Any) -> Iterator[tuple[int, float, dict[str, np.ndarray]]]:
         """Yield (step, time [s], {field: array of the grid's shape}) of a survey of one shot, every `every` internal steps from the first.

@@ -1,4 +1,4 @@
-"""Time stepping: what is asked for, what a solve will do, and what it needs of step and grid."""
+"""Time stepping: what is asked for, and what it needs of step and grid."""
 import functools
 import math
 from abc import ABC, abstractmethod
@@ -13,7 +13,6 @@ from . import stencils
 from .checks import is_positive, is_whole
 from .rates import Rates
 from .stencils import LeastSquares, Taylor
-from .storage import Keeping
 
 MOST_SUBSTEPS = 10_000                                 # more than this per sample is a mistake in the units
 
@@ -111,38 +110,6 @@ def in_order(updates: dict[str, Assign]) -> list[Assign]:
     def depth(target: str) -> int:
         return 1 + max((depth(t.array) for t in updates[target].terms if t.array in updates and t.array != target), default=0)
     return sorted(updates.values(), key=lambda a: depth(a.target))
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a solve will do: printed, it says steps, sampling and memory.
-
-    step: internal step [s]; substeps: of them per sample; limit: the largest stable step [s]; steps: internal steps in all.
-    points: grid points per shortest wavelength; every: steps between kept states; history_bytes: kept per shot for a gradient.
-    """
-
-    step: float
-    substeps: int
-    limit: float
-    steps: int
-    max_speed: float
-    points: float
-    keeping: Keeping | None = None
-
-    @property
-    def every(self) -> int:
-        """Steps between kept ones."""
-        return self.keeping.every if self.keeping else 1
-
-    @property
-    def history_bytes(self) -> int:
-        """What a gradient keeps at one time, in memory and on disk [bytes]."""
-        return self.keeping.memory + self.keeping.disk if self.keeping else 0
-
-    def __str__(self) -> str:
-        return (f"{self.steps} steps of {self.step * 1e3:.4g} ms ({self.substeps} per sample; stable up to {self.limit * 1e3:.4g} ms for "
-                f"{self.max_speed:g} m/s), {self.points:.1f} points per shortest wavelength, a gradient keeps every "
-                f"{self.every}. step, {self.history_bytes / 1e6:.0f} MB")
 
 
 def rounded_up(value: float) -> float:

@@ -1,5 +1,6 @@
 """What a gradient keeps of the forward wavefield, as values."""
 import dataclasses
+import functools
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -43,6 +44,10 @@ class Needs:
     def slot_bytes(self, bits: int) -> int:
         """Return the bytes of all histories at one step."""
         return self.histories * self.kept_bytes(bits)
+
+    def unbounded(self) -> "Needs":
+        """Return the same where memory has no end."""
+        return dataclasses.replace(self, free=1 << 62)
 
     def thinning(self) -> int:
         """Return how many steps may lie between kept ones: below the Nyquist rate of the product of two fields, with room to spare."""
@@ -93,7 +98,12 @@ def slots(first: int, last: int, every: int) -> int:
     return (last - every // 2 + every - 1) // every - (first - every // 2 + every - 1) // every
 
 
-def _size(bytes: float) -> str:
+def size_text(bytes: float) -> str:
+    """Return a number of bytes as text.
+
+    >>> size_text(234_000_000)
+    '234 MB'
+    """
     return f"{bytes / 1e9:.3g} GB" if bytes >= 1e9 else f"{bytes / 1e6:.3g} MB"
 
 
@@ -105,9 +115,9 @@ def _histories(storage: Storage, needs: Needs, every: int, bits: int) -> Keeping
         least = Checkpoints.least(needs)
         other = (f"pde.Checkpoints(bytes={max(least, needs.free // 4 // needs.together)})" if least * needs.together < needs.free
                  else "a smaller grid")
-        raise InputError(f"storage={storage!r}: a gradient would keep {_size(total)} ({needs.shots} shots of {_size(each)}: "
-                         f"{slots(0, needs.steps, every)} steps of {_size(needs.slot_bytes(bits))}) and {_size(needs.free)} of memory are "
-                         f"free; {other} would fit, pde.OnDisk(...) where a disk holds that, or fewer shots at a time")
+        raise InputError(f"storage={storage!r}: a gradient would keep {size_text(total)} ({needs.shots} shots of {size_text(each)}: "
+                         f"{slots(0, needs.steps, every)} steps of {size_text(needs.slot_bytes(bits))}) and {size_text(needs.free)} of "
+                         f"memory are free; {other} would fit, pde.OnDisk(...) where a disk holds that, or fewer shots at a time")
     return Keeping(storage, every, bits, True, total)
 
 
@@ -180,7 +190,7 @@ class OnDisk(Storage):
 
     def keeping(self, needs: Needs) -> Keeping:
         """Return what the history keeps, in a file."""
-        kept = self.history.keeping(dataclasses.replace(needs, free=1 << 62))
+        kept = self.history.keeping(needs.unbounded())
         return dataclasses.replace(kept, memory=0, disk=kept.memory, folder=self.folder)
 
     def __repr__(self) -> str:
@@ -214,8 +224,8 @@ class Checkpoints(Storage):
         """Return states and the history of a stretch."""
         least = self.least(needs)
         if self.bytes < least:
-            raise InputError(f"Checkpoints(bytes={self.bytes}): one shot needs at least {least} bytes, {_size(needs.state)} for a state "
-                             f"and {_size(needs.slot_bytes(0))} for the history of one step; give bytes={least} or more")
+            raise InputError(f"Checkpoints(bytes={self.bytes}): one shot needs at least {least} bytes, {size_text(needs.state)} for a "
+                             f"state and {size_text(needs.slot_bytes(0))} for the history of one step; give bytes={least} or more")
         stretch, states = self.schedule(needs)
         used = min(self.bytes, stretch * needs.slot_bytes(0) + (1 + min(states, -(-needs.steps // stretch))) * needs.state)
         return Keeping(self, 1, 0, False, needs.together * used)
@@ -251,7 +261,7 @@ class Auto(Storage):
         """Return the first that fits."""
         budget = needs.free // 2 if self.bytes is None else self.bytes
         histories = Thinned() if needs.thinning() > 1 else EverySteps()
-        kept = histories.keeping(dataclasses.replace(needs, free=1 << 62))
+        kept = histories.keeping(needs.unbounded())
         if kept.memory <= budget:
             return kept
         again = kept.memory // needs.shots * needs.together
@@ -259,8 +269,8 @@ class Auto(Storage):
             return dataclasses.replace(kept, tape=False, memory=again)
         least = Checkpoints.least(needs)
         if budget < needs.together * least:
-            raise InputError(f"storage={self!r}: {_size(budget)} do not hold a gradient; {needs.together} shots at a time need at least "
-                             f"{_size(needs.together * least)}; give bytes={needs.together * least} or more, or fewer threads")
+            raise InputError(f"storage={self!r}: {size_text(budget)} do not hold a gradient; {needs.together} shots at a time need "
+                             f"at least {size_text(needs.together * least)}; give bytes={needs.together * least} or more, or fewer threads")
         return Checkpoints(budget // needs.together).keeping(needs)
 
     def __repr__(self) -> str:
@@ -278,3 +288,20 @@ def split(segments: int, slots: int) -> int:
     # What follows the kept state has a state less and may be repeated as often: comb(slots + repeats, slots) segments at most. What
     # precedes it is repeated once less, and holds at least what one repetition less still would allow.
     return max(1, segments - math.comb(slots + repeats, slots), math.comb(slots + repeats - 1, states))
+
+
+@functools.cache
+def _advances(segments: int, slots: int) -> int:
+    """Return how many segments checkpoints advance to reverse so many."""
+    if segments == 1 or not slots:
+        return segments * (segments + 1) // 2
+    first = split(segments, slots)
+    return first + _advances(segments - first, slots - 1) + _advances(first, slots)
+
+
+def recomputed(keeping: Keeping, needs: Needs) -> float:
+    """Return how many forward steps an adjoint run repeats."""
+    if isinstance(keeping.storage, Checkpoints):
+        stretch, states = keeping.storage.schedule(needs)
+        return float(stretch * _advances(-(-needs.steps // stretch), states))
+    return 0.0 if keeping.tape else float(needs.steps)

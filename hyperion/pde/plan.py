@@ -1,0 +1,94 @@
+"""What a solve will do, before it is run: steps, sampling, memory and time."""
+import functools
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from hyperion.errors import InputError
+
+from . import native
+from .storage import Checkpoints, EverySteps, Keeping, Storage, Thinned, recomputed, size_text
+
+if TYPE_CHECKING:
+    from .simulation import Call
+
+ADJOINT = 1.6                                          # time of an adjoint step with its images, in forward steps (1.3 to 1.9 measured)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a solve will do: printed, it says steps, sampling, memory and time.
+
+    step: internal step [s]; substeps: of them per sample; limit: the largest stable step [s]; steps: internal steps in all.
+    points: grid points per shortest wavelength. Its `keeping`, `memory` and `seconds` are found when they are asked for.
+    """
+
+    step: float
+    substeps: int
+    limit: float
+    steps: int
+    max_speed: float
+    points: float
+    call: "Call | None" = field(default=None, compare=False, repr=False)
+
+    @property
+    def keeping(self) -> Keeping:
+        """What the solver's storage keeps for a gradient. Raises: InputError if it cannot."""
+        return self._call.keeping(0)
+
+    @property
+    def every(self) -> int:
+        """Steps between those that a gradient keeps."""
+        return self.keeping.every
+
+    @property
+    def history_bytes(self) -> int:
+        """What a gradient keeps at one time, in memory and on disk [bytes]."""
+        return self.keeping.memory + self.keeping.disk
+
+    @property
+    def memory(self) -> int:
+        """Main memory that a gradient takes at most beside what the process has already, within about 20 % [bytes]."""
+        return self.keeping.memory + native.working_bytes(self._call.example(), isinstance(self.keeping.storage, Checkpoints))
+
+    @functools.cached_property
+    def seconds(self) -> tuple[float, float] | None:
+        """Estimated time of the forward run and of a gradient [s], from a timed run of a few steps; None without native kernels."""
+        if not self._call.compiled():
+            return None
+        e = self._call.example()
+        forward = native.seconds_per_step(e) * self.steps * len(e.groups())
+        again = recomputed(self.keeping, self._call.needs(0)) / self.steps
+        return forward, forward * (1.0 + again + ADJOINT)
+
+    @property
+    def _call(self) -> "Call":
+        assert self.call is not None
+        return self.call
+
+    def alternatives(self) -> dict[Storage, int]:
+        """Return {storage: bytes that it would keep in main memory} of the usual ones; of checkpoints the fewest."""
+        needs = self._call.needs(0)
+        out: dict[Storage, int] = {}
+        for storage in (EverySteps(), Thinned(bits=32), Thinned(), Thinned(bits=8), Checkpoints(bytes=Checkpoints.least(needs))):
+            out[storage] = storage.keeping(needs.unbounded()).memory
+        return out
+
+    def __str__(self) -> str:
+        lines = [f"{self.steps} steps of {self.step * 1e3:.4g} ms ({self.substeps} per sample; stable up to {self.limit * 1e3:.4g} ms for "
+                 f"{self.max_speed:g} m/s), {self.points:.1f} points per shortest wavelength"]
+        if self.call is None:
+            return lines[0]
+        try:
+            kept = self.keeping
+            place = f"{size_text(kept.disk)} on disk" if kept.disk else size_text(kept.memory)
+            again = "" if kept.tape else ", forward runs repeated"
+            lines.append(f"a gradient keeps every {kept.every}. step in {kept.bits or 8 * self._call.dtype.itemsize} bits: {place} by "
+                         f"{kept.storage!r}{again}; {size_text(self.memory)} with what it works on")
+        except InputError as error:
+            lines.append(f"no gradient: {error}")
+        others = ", ".join(f"{storage!r} {size_text(n)}" for storage, n in self.alternatives().items())
+        lines.append(f"of {size_text(self._call.needs(0).free)} that are free: {others}")
+        if self.seconds is not None:
+            lines.append(f"about {self.seconds[0]:.2g} s forward, {self.seconds[1]:.2g} s with a gradient (threads="
+                         f"{self._call.solver.threads}, from a timed run of a few steps)")
+        return "\n".join(lines)
