@@ -79,16 +79,21 @@ class Plan:
         if self.call is None:
             return lines[0]
         try:
-            kept = self.keeping
-            place = f"{size_text(kept.disk)} on disk" if kept.disk else size_text(kept.memory)
-            again = "" if kept.tape else ", forward runs repeated"
-            lines.append(f"a gradient keeps every {kept.every}. step in {kept.bits or 8 * self._call.dtype.itemsize} bits: {place} by "
-                         f"{kept.storage!r}{again}; {size_text(self.memory)} with what it works on")
+            lines += self._gradient()
         except InputError as error:
             lines.append(f"no gradient: {error}")
         others = ", ".join(f"{storage!r} {size_text(n)}" for storage, n in self.alternatives().items())
         lines.append(f"of {size_text(self._call.needs(0).free)} that are free: {others}")
+        return "\n".join(lines)
+
+    def _gradient(self) -> list[str]:
+        """Return what a gradient keeps and takes, in words."""
+        kept = self.keeping
+        place = f"{size_text(kept.disk)} on disk" if kept.disk else size_text(kept.memory)
+        again = "" if kept.tape else ", forward runs repeated"
+        lines = [f"a gradient keeps every {kept.every}. step in {kept.bits or 8 * self._call.dtype.itemsize} bits: {place} by "
+                 f"{kept.storage!r}{again}; {size_text(self.memory)} with what it works on"]
         if self.seconds is not None:
             lines.append(f"about {self.seconds[0]:.2g} s forward, {self.seconds[1]:.2g} s with a gradient (threads="
                          f"{self._call.solver.threads}, from a timed run of a few steps)")
-        return "\n".join(lines)
+        return lines
