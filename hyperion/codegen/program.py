@@ -79,7 +79,8 @@ class Program:
     assigns: in order of execution. parameters: names of full coefficient arrays. profiles: {name of a 1-D coefficient: its axis}.
     memory: {array that lives in slabs only: its axis}. rotate: {array now: array that becomes it}: the two swap after every step.
     sources: names that stand for point injections; they appear as arrays in terms but have no storage. temporary: arrays that only carry
-    sums from one sweep to the next. zeros: parameters that may be zero somewhere.
+    sums from one sweep to the next. zeros: parameters that may be zero somewhere. shifted: {profile of a transposed step: (the
+    profile of the step it is, moved by so many cells along its axis)}.
     """
 
     ndim: int
@@ -91,6 +92,7 @@ class Program:
     sources: tuple[str, ...] = ()
     temporary: frozenset[str] = frozenset()
     zeros: frozenset[str] = frozenset()
+    shifted: dict[str, tuple[str, int]] = field(default_factory=lambda: {})
 
     def arrays(self) -> list[str]:
         """Names of all arrays with storage, in order of first appearance."""
@@ -238,16 +240,18 @@ def adjoint(program: Program) -> Adjoint:
     An array that reads itself in place (old time levels, memory variables) leaves a factor pending on its cotangent, applied when the
     cotangent is next written; the factors are the fixed point of one reversed step.
     """
-    gathers, late, sources = _transposed_assigns(program)
+    shifted: dict[str, tuple[str, int]] = {}
+    gathers, late, sources = _transposed_assigns(program, shifted)
     scale = _move_coefficients_out(program, gathers)
-    return Adjoint(_as_program(program, gathers), scale, late, sources)
+    return Adjoint(_as_program(program, gathers, shifted), scale, late, sources)
 
 
 _Gathers = list[tuple[str, list[_Read]]]
 _Factor = tuple[float, tuple[str, ...]]
 
 
-def _transposed_assigns(program: Program) -> tuple[_Gathers, frozenset[str], dict[str, list[tuple[float, tuple[str, ...], str]]]]:
+def _transposed_assigns(program: Program, shifted: dict[str, tuple[str, int]]
+                       ) -> tuple[_Gathers, frozenset[str], dict[str, list[tuple[float, tuple[str, ...], str]]]]:
     swap = program.rotate | {v: k for k, v in program.rotate.items()}
     point = here(program.ndim)
     # A field that nothing else reads has a cotangent all the same: data may be injected into it.
@@ -279,7 +283,8 @@ def _transposed_assigns(program: Program) -> tuple[_Gathers, frozenset[str], dic
                 elif t.array == a.target and t.stencil.is_here and not own[0]:      # further ones are reads like any other
                     own = (t.weight * weight, t.coefficients + c)
                 else:
-                    read = _Read(t.weight * weight, (), t.coefficients + c, a.target, t.stencil.transposed())
+                    outer, inner = _moved_profiles(program, t, shifted)
+                    read = _Read(t.weight * weight, outer, inner + c, a.target, t.stencil.transposed())
                     inbox.setdefault(t.array, []).append(read)
             now[a.target] = own
         late = frozenset(inbox) - early
@@ -290,6 +295,21 @@ def _transposed_assigns(program: Program) -> tuple[_Gathers, frozenset[str], dic
             return out, late, sources
         pending = after
     raise ValueError("the factors that in-place updates leave on their cotangents do not settle; the step cannot be transposed")
+
+
+def _moved_profiles(program: Program, t: Term, shifted: dict[str, tuple[str, int]]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the coefficients of a transposed read: what stands outside, and what is read with the array. Notes profiles it moves.
+
+    A profile of the axis of a single shift moves out of the read: C(row - shift) is a profile again.
+    """
+    (shift, _), *others = t.stencil.taps
+    axes = {k for k, s in enumerate(shift) if s}
+    moved: dict[str, str] = {}
+    for c in t.coefficients:
+        if not others and axes == {program.profiles.get(c)}:
+            moved[c] = f"{c} moved {shift[program.profiles[c]]}"
+            shifted[moved[c]] = (c, shift[program.profiles[c]])
+    return tuple(moved.values()), tuple(c for c in t.coefficients if c not in moved)
 
 
 def _move_coefficients_out(program: Program, gathers: _Gathers) -> dict[str, tuple[str, ...]]:
@@ -317,7 +337,7 @@ def _move_coefficients_out(program: Program, gathers: _Gathers) -> dict[str, tup
     return scale
 
 
-def _as_program(program: Program, gathers: _Gathers) -> Program:
+def _as_program(program: Program, gathers: _Gathers, shifted: dict[str, tuple[str, int]]) -> Program:
     """Write sums that would still be read shifted with coefficients to temporaries, one per transposed stencil."""
     point, memory = here(program.ndim), dict(program.memory)
     final: list[Assign] = []
@@ -346,5 +366,6 @@ def _as_program(program: Program, gathers: _Gathers) -> Program:
                 final.insert(at, Assign(name, terms, axis))
             keep.append(Term(1.0, outer, made[terms], stencil))
         final.append(Assign.of(x, keep, memory.get(x)))
-    return Program(program.ndim, tuple(final), program.parameters, program.profiles, memory, program.rotate,
-                   temporary=frozenset(made.values()))
+    profiles = program.profiles | {c: program.profiles[of] for c, (of, _) in shifted.items()}
+    return Program(program.ndim, tuple(final), program.parameters, profiles, memory, program.rotate, temporary=frozenset(made.values()),
+                   shifted=shifted)

@@ -33,7 +33,7 @@ class Context(ctypes.Structure):
                 *((n, _LONG) for n in ("steps", "first", "last", "from_", "to", "tile", "block", "rows", "threads", "direction", "every",
                                        "base", "storing", "format", "kept_bytes", "scratch_size", "injections", "receivers", "images",
                                        "histories", "periodic", "history_size")),
-                ("history_stride", _LONG * 2), ("mirror", _LONG * 6), ("half", _POINTER), ("table", _POINTER * 2),
+                ("history_stride", _LONG * 2), ("table", _POINTER * 2),
                 *((n, _POINTER) for n in ("profile", "history", "scratch", "injection", "receiver", "image")),
                 ("arrived", _LONG), ("sense", _LONG)]
 

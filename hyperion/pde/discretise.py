@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from hyperion.codegen import Program
 
 from .boundary import Boundary
+from .closures import Rows, Symmetry
 from .equation import Equation
 from .rates import KernelParameter, Rates
 from .stencils import LeastSquares, Taylor
@@ -16,13 +17,23 @@ class Discretisation:
 
     program: assignments in units of the reference cell and of one step; `source.<name>` stands for each of the equation's sources;
     `source.<name>@<sampling>` for its samples taken otherwise, as the stepping says.
-    kernel_parameters: {name: KernelParameter}. places: {field, or array of a first derivative of one: axes along which it sits half a cell
-    beyond the nodes}.
+    kernel_parameters: {name: KernelParameter}. rows: {profile: what stands in a few rows near sides that reflect}; the other profiles are
+    the boundary's. symmetries: {field: what it is about the low and the high side of each axis}.
     """
 
     program: Program
     kernel_parameters: dict[str, KernelParameter]
-    places: dict[str, tuple[int, ...]]
+    rows: dict[str, Rows]
+    symmetries: dict[str, tuple[tuple[Symmetry | None, Symmetry | None], ...]]
+
+    def rims(self, pads: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+        """Return, for both sides of each axis, within how many cells profiles and memory variables are not zero for any stencil."""
+        p, reach = self.program, self.program.reach()
+        found = {(c, t.stencil.taps[0][0]) for a in p.assigns for t in a.terms for c in t.coefficients if c in self.rows}
+
+        def depth(axis: int, side: int) -> int:
+            return max((self.rows[c].depth(side, shift[axis]) for c, shift in found if p.profiles[c] == axis), default=0)
+        return tuple((low + reach if low else depth(k, 0), high + reach if high else depth(k, 1)) for k, (low, high) in enumerate(pads))
 
     def factor(self, name: str, step: float, cell: float) -> float:
         """Return what the polynomial of a kernel parameter is multiplied by: step [s] and reference cell [m] to its powers."""
@@ -51,4 +62,5 @@ def discretise(equation: Equation, ndim: int, order: int, ratios: tuple[float, .
     """
     rates = Rates(equation, ndim, order, ratios, boundary, design)
     program = stepping.program(rates)
-    return Discretisation(program, {name: k for k, name in rates.parameters.items()}, rates.places)
+    return Discretisation(program, {name: k for k, name in rates.parameters.items()}, rates.rows,
+                          {f: tuple(rates.symmetries(f, axis) for axis in range(ndim)) for f in equation.fields})

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Real
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from hyperion.errors import InputError
@@ -191,7 +192,8 @@ class Equation(ABC):
     users give. dimensions: the numbers of space dimensions in which `rate` has a meaning. coefficients: {name: unit} of what `rate`
     receives beside the fields and `derive` makes of the parameters; by default the parameters themselves. harmonic: the coefficients
     whose mean between nodes is harmonic (at fields that sit there); of others it is arithmetic. odd_at_free_surfaces: whether fields on
-    nodes are odd about a free surface, and those half a cell beyond even.
+    nodes are odd about a free surface, and those half a cell beyond even. tractions: {field: axes (-1 is x) across whose free surfaces it
+    vanishes}, where the others are neither odd nor even.
     """
 
     fields: dict[str, Field]
@@ -200,6 +202,7 @@ class Equation(ABC):
     harmonic: ClassVar[tuple[str, ...]] = ()
     dimensions: ClassVar[tuple[int, ...]] = (1, 2, 3)
     odd_at_free_surfaces: ClassVar[bool] = True
+    tractions: Mapping[str, tuple[int, ...]] = MappingProxyType({})
 
     @property
     def positive(self) -> tuple[str, ...]:
@@ -209,6 +212,13 @@ class Equation(ABC):
     def derive(self, **parameters: Any) -> dict[str, Any]:
         """Return the coefficients at the nodes from the parameters there, in Tensor operations."""
         return parameters
+
+    def on_free_surface(self, axis: int, **coefficients: Any) -> dict[str, Any]:
+        """Return the coefficients that differ at nodes on a free surface across an axis, in Tensor operations; by default none.
+
+        There the tractions vanish; with their help rates do without derivatives across the surface of what is unknown beyond it.
+        """
+        return {}
 
     @abstractmethod
     def rate(self, **symbols: Any) -> Expression | dict[str, Expression]:

@@ -3,7 +3,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from hyperion.autograd import Tensor, as_tensor, concat, flip, reshape, scatter, shift, stack
+from hyperion.autograd import Tensor, as_tensor, reshape, scatter, shift, stack
 from hyperion.codegen import Assign, Stencil, sweeps
 from hyperion.errors import NonFiniteError
 from hyperion.gpu import device as devices
@@ -63,14 +63,13 @@ def _steps(e: Experiment, values: dict[str, Tensor], shot: int) -> Iterator[dict
     state = {x: _like(np.zeros(size), e, values) for x in program.arrays()}
     # A point source stands for its weighted cells; a sample of it is one matrix product away from the cells.
     sent = {f: points[shot] for f, points in e.sources.items()}
-    spread = {f: (p, _like(_matrix(p, e.factor[f] * p.weights / e.weight(f, p.cells)), e, values)) for f, p in sent.items()}
+    spread = {f: (p, _like(_matrix(p, e.factor[f] * p.weights), e, values)) for f, p in sent.items()}
     order = [a for before, main in sweeps(program) for a in (*(x for group in before for x in group), *main)]
     yield state
     for n in range(e.steps - 1):
         now_sent = {s: values[s][shot][:, n] for s in program.sources}
         for a in order:
-            x = _assign(a, state, coefficients, now_sent, spread.get(field_of(program, a.target)), size, e)
-            state[a.target] = x = x if a.target in program.memory else _zero_on_mirrors(x, e.place(program, a.target), e)
+            state[a.target] = x = _assign(a, state, coefficients, now_sent, spread.get(field_of(program, a.target)), size, e)
             if not devices.namespace(x.data).isfinite(x.data).all():
                 raise NonFiniteError(f"the forward wavefield of shot {shot} became NaN or infinite between steps {n} and {n + 1} "
                                      f"({n * e.step:.4g} to {(n + 1) * e.step:.4g} s); check the model and the wavelet for NaN, and the "
@@ -96,8 +95,7 @@ def _assign(a: Assign, state: dict[str, Tensor], coefficients: dict[str, Tensor]
             points, matrix = spread
             value = scatter(reshape(matrix @ reshape(sources[t.array], (-1, 1)), (-1,)), _cells(points), size)
         else:
-            place = () if t.array in e.engine.program.memory else e.place(e.engine.program, t.array)
-            value = _read(state[t.array], t.stencil, place, e)
+            value = _read(state[t.array], t.stencil, e)
         for c in t.coefficients:
             value = value * coefficients[c]
         value = value * t.weight
@@ -106,23 +104,8 @@ def _assign(a: Assign, state: dict[str, Tensor], coefficients: dict[str, Tensor]
     return total
 
 
-def _zero_on_mirrors(x: Tensor, place: tuple[int, ...], e: Experiment) -> Tensor:
-    """Return a field with zeros on the sides about which it is odd."""
-    for axis, pair in enumerate(e.mirrors):
-        for side, parity in enumerate(pair):
-            if parity < 0 and axis not in place:
-                kept = np.ones(x.shape[axis])
-                kept[-side] = 0.0
-                x = x * _like(kept.reshape([-1 if k == axis else 1 for k in range(x.ndim)]), e, {"": x})
-    return x
-
-
-def _read(x: Tensor, stencil: Stencil, place: tuple[int, ...], e: Experiment) -> Tensor:
-    """Return the stencil of an array: at the edges come in zeros, images, or the other side."""
-    axes = {axis for shifts, _ in stencil.taps for axis, s in enumerate(shifts) if s}
-    reach = {axis: stencil.reach for axis in axes if any(e.mirrors[axis])}
-    for axis, h in reach.items():
-        x = _with_images(x, axis, h, e.mirrors[axis], axis in place)
+def _read(x: Tensor, stencil: Stencil, e: Experiment) -> Tensor:
+    """Return the stencil of an array: at the edges come in zeros, or the other side."""
     total: Tensor | None = None
     for shifts, weight in stencil.taps:
         value = x
@@ -131,16 +114,4 @@ def _read(x: Tensor, stencil: Stencil, place: tuple[int, ...], e: Experiment) ->
         value = value * weight if weight != 1.0 else value
         total = value if total is None else total + value
     assert total is not None
-    return total[tuple(slice(reach[k], -reach[k]) if k in reach else slice(None) for k in range(x.ndim))]
-
-
-def _with_images(x: Tensor, axis: int, h: int, mirrors: tuple[int, int], half: bool) -> Tensor:
-    """Return an array with h more cells on both sides of an axis: images, or zeros."""
-    def part(start: int, stop: int) -> Tensor:
-        return x[tuple(slice(start, stop) if k == axis else slice(None) for k in range(x.ndim))]
-
-    n, (low, high) = x.shape[axis], (-p if half else p for p in mirrors)
-    image = int(half and high != 0)                    # the half point beyond the last node is an image itself
-    last, beyond = part(0, n - image), part(n - 1 - h - image, n - 1)
-    before = part(0, h) if half else part(1, h + 1)
-    return concat([flip(before, axis) * low, last, flip(beyond, axis) * high], axis=axis)
+    return total

@@ -1,12 +1,15 @@
 """Where cells lie in memory, and which cells stand for a point."""
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from hyperion.cpu.pool import POOL, Buffer
 from hyperion.errors import BoundaryError
 
+from .closures import Symmetry
+from .surface import surface
 from .survey import taps
 
 PAGE, STAGGER = 4096, 832                              # arrays start at different offsets of a page, so that loads do not alias stores
@@ -19,21 +22,23 @@ def _up(n: int, unit: int) -> int:
 class Layout:
     """Where cells lie in memory.
 
-    size: cells with the absorbing layer. Per axis: [0, low) and [high, cells) are the slabs, [low, high) the interior. The last axis is cut
-    into whole vectors of 64 bytes; what that adds beyond `size` holds zeros, as the halos do.
+    size: cells with the absorbing layer. rims: cells at both sides of each axis in which memory variables or profiles live, or reads of
+    them. Per axis: [0, low) and [high, cells) are the slabs, [low, high) the interior. The last axis is cut into whole vectors of 64 bytes;
+    what that adds beyond `size` holds zeros, as the halos do.
     """
 
-    def __init__(self, size: tuple[int, ...], pads: tuple[tuple[int, int], ...], reach: int, dtype: np.dtype):
+    def __init__(self, size: tuple[int, ...], pads: tuple[tuple[int, int], ...], rims: tuple[tuple[int, int], ...], reach: int,
+                 dtype: np.dtype):
         self.size, self.dtype, self.reach, self.ndim = size, np.dtype(dtype), reach, len(size)
-        # A slab ends where stencils no longer see its memory variables.
-        rims = [tuple(pad + reach if pad else 0 for pad in pair) for pair in pads]
+        rims = tuple(_apart(*values) for values in zip(rims, pads, size, strict=True))
         self.vector = vector = 64 // self.dtype.itemsize
         last, rim = size[-1], rims[-1][1]
         self.low, self.high, self.cells = [low for low, _ in rims], [n - high for n, (_, high) in zip(size, rims, strict=True)], list(size)
         self.low[-1] = low = _up(rims[-1][0], vector)
         self.high[-1] = low + (max(0, (last - low - rim) // vector * vector) if rim else _up(max(0, last - low), vector))
         self.cells[-1] = self.high[-1] + _up(max(0, last - self.high[-1]), vector)
-        if any(low > high or n - high < rim for low, high, n, (_, rim) in zip(self.low, self.high, self.cells, rims, strict=True)):
+        if any(low > high or (pad and n - high < rim)
+               for low, high, n, (_, rim), (_, pad) in zip(self.low, self.high, self.cells, rims, pads, strict=True)):
             nodes = "x".join(str(n - sum(pair)) for n, pair in zip(size, pads, strict=True))
             raise BoundaryError(f"grid of {nodes} nodes: too narrow for an absorbing layer of {max(max(pair) for pair in pads)} "
                                 f"cells with stencils that reach {reach}; use at least {2 * reach + 2 * vector} nodes along "
@@ -55,6 +60,14 @@ class Layout:
             before, after = (0, self.vector) if axis == self.ndim - 1 else (h, h)
             shape[axis], origin[axis] = before + stop - start + after, before - start
         return tuple(shape), tuple(origin)
+
+
+def _apart(rims: tuple[int, int], pads: tuple[int, int], n: int) -> tuple[int, int]:
+    """Return how many of n cells the slabs of an axis take. Where they meet, one without memory variables leaves cells to the other."""
+    low, high = rims
+    if low + high <= n or all(pads):
+        return rims
+    return (low, max(0, n - low)) if pads[0] else (max(0, n - high), min(high, n))
 
 
 class Arena:
@@ -102,24 +115,60 @@ class Arena:
         self.bytes[:] = 0
 
 
+@dataclass(frozen=True)
+class End:
+    """A side (axis; 0 low, 1 high) that reflects: what a field is about it, and whether it sits half a cell beyond the nodes there."""
+
+    axis: int
+    side: int
+    symmetry: Symmetry
+    half: bool
+
+    def last(self, size: int) -> int:
+        """Return the field's outermost cell before the side, of `size` cells."""
+        return size - 1 - self.half if self.side else 0
+
+    def factor(self, cells: np.ndarray, size: int, order: int, sent: bool) -> np.ndarray:
+        """Return what the weights of cells (along the axis) are multiplied by: 0 on the side where the field is zero there.
+
+        sent: weights of sources, which stand for a density: divided by what the cell counts, a half on a side with images.
+        """
+        depth = abs(cells - self.last(size))
+        on_side = (depth == 0) & (not self.half)
+        zero = on_side & (self.symmetry in (Symmetry.ODD, Symmetry.ZERO))
+        count = np.where(on_side, 0.5, 1.0)
+        if not self.symmetry.parity:
+            closed = surface(order)
+            counts = closed.halves if self.half else closed.nodes
+            count = counts[np.minimum(depth, len(counts) - 1)]
+        return np.where(zero, 0.0, 1.0 / count if sent else 1.0)
+
+
 class Taps:
     """Weighted cells that stand for a shot's points, sorted by plane of axis 0.
 
     positions: (points, ndim) in cells of the grid. pads: cells of absorbing layer around it. What falls beyond the layer is dropped (the
-    field is zero there), wraps around, or is an image of what lies before a side that reflects: `images`, {(axis, side): parity of the
-    field, and whether it sits on half points}. cells: (taps, ndim); weights: (taps,); owner: (taps,), which point a tap belongs to.
+    field is zero there), wraps around, is an image of what lies before a side that reflects, or is not used where nothing is known beyond.
+    ends: the sides that reflect. order: of the derivatives. sent: whether the points are sources, whose images are there as well.
+    cells: (taps, ndim); weights: (taps,); owner: (taps,), which point a tap belongs to.
     """
 
     def __init__(self, positions: np.ndarray, pads: tuple[tuple[int, int], ...], size: tuple[int, ...], periodic: bool,
-                 images: dict[tuple[int, int], tuple[int, bool]]):
-        cells, weights, owner = taps(positions)
-        cells = cells % np.array(size) if periodic else cells + np.array([low for low, _ in pads])
-        for (axis, side), (parity, half) in images.items():
-            at, edge = cells[:, axis], side * (size[axis] - 1)
-            beyond = at > edge - half if side else at < edge
-            cells[:, axis] = np.where(beyond, 2 * edge - at - half, at)
-            weights = np.where(beyond, parity * weights, weights)
-        inside = np.flatnonzero(((cells >= 0) & (cells < np.array(size))).all(axis=1))
-        order = inside[np.argsort(cells[inside, 0], kind="stable")]
+                 ends: Sequence[End], order: int, sent: bool = False):
+        low = np.array([low for low, _ in pads])
+        limits = [[-math.inf, math.inf] for _ in size]
+        for end in ends:
+            if not end.symmetry.parity:
+                limits[end.axis][end.side] = end.last(size[end.axis]) - low[end.axis]
+        cells, weights, owner = taps(positions, limits)
+        cells = cells % np.array(size) if periodic else cells + low
+        for end in ends:
+            at, last = cells[:, end.axis], end.last(size[end.axis])
+            beyond = at > last if end.side else at < last
+            edge = last + (end.half if end.side else 0)
+            cells[:, end.axis] = np.where(beyond, 2 * edge - at - end.half, at)
+            weights = weights * np.where(beyond, end.symmetry.parity, 1) * end.factor(cells[:, end.axis], size[end.axis], order, sent)
+        inside = np.flatnonzero(((cells >= 0) & (cells < np.array(size))).all(axis=1) & (weights != 0.0))
+        chosen = inside[np.argsort(cells[inside, 0], kind="stable")]
         self.points = len(positions)
-        self.cells, self.weights, self.owner = cells[order], weights[order], owner[order].astype(np.int32)
+        self.cells, self.weights, self.owner = cells[chosen], weights[chosen], owner[chosen].astype(np.int32)

@@ -71,7 +71,6 @@ class Experiment:
 
     parameters: {kernel parameter: (size)}. samples: {source: (shots, sources, steps)}. factor: {field: factor of samples that enter it}.
     sources, receivers: {field: Taps per shot}. observed: {array: weight} of what receivers hear. profiles: {name: (cells along its axis)}.
-    mirrors: parity of fields on nodes at both sides of each axis, or 0. places: {field: axes along which it sits on half points}.
     """
 
     engine: Engine
@@ -86,8 +85,6 @@ class Experiment:
     steps: int
     step: float
     periodic: bool
-    mirrors: tuple[tuple[int, int], ...]
-    places: dict[str, tuple[int, ...]]
     threads: int
     progress: Callable[[int, int], None] | None = None
     keeping: Keeping | None = None                     # what a gradient keeps; None where none is asked for
@@ -100,28 +97,6 @@ class Experiment:
     def points(self, kind: str) -> int:
         """Number of "sources" or "receivers" of a shot."""
         return next(iter(getattr(self, kind).values()))[0].points
-
-    def halved(self, field: str) -> list[tuple[int, int]]:
-        """Return (axis, cell) of the nodes on which a field even about a side belongs to its image as well.
-
-        The image of a source doubles it there; and the step is its own transpose only if such nodes count half: the adjoint run steps
-        cotangents over that weight, so that sources read them as they are.
-        """
-        ends = [(0, n - 1) for n in self.layout.size]
-        return [(axis, ends[axis][side]) for axis, pair in enumerate(self.mirrors) for side, parity in enumerate(pair)
-                if parity > 0 and axis not in self.places[field]]
-
-    def weight(self, field: str, cells: np.ndarray) -> np.ndarray | float:
-        """Return the weight of cells (taps, ndim) of a field: 1, halved on each side it is even about."""
-        return math.prod((np.where(cells[:, axis] == at, 0.5, 1.0) for axis, at in self.halved(field)), start=1.0)
-
-    def place(self, program: Program, array: str) -> tuple[int, ...]:
-        """Axes along which an array of a program sits on half points: those of its field, or of what a temporary sums up."""
-        field = field_of(program, array)
-        if field in self.places:
-            return self.places[field]
-        terms = next(a.terms for a in program.assigns if a.target == array)
-        return self.place(program, next(t.array for t in terms if t.array not in program.memory))
 
     def groups(self) -> list[tuple[list[int], int]]:
         """Return [(shots that run side by side, threads of each)]: small grids a thread each, large ones all threads on one."""
@@ -191,11 +166,6 @@ class _Run:
             setattr(c, name, (ctypes.c_long * 3)(*values))
         c.steps, c.threads, c.direction, c.every = e.steps, threads, 1 if self.kind == "forward" else -1, 1
         c.periodic = (1 << lay.ndim) - 1 if e.periodic else 0
-        if any(map(any, e.mirrors)):
-            c.mirror = (ctypes.c_long * 6)(*(parity for pair in e.mirrors for parity in pair))
-            half = [sum(1 << axis for axis in e.place(self.program, x)) if x in self.stage and x not in self.program.memory else 0
-                    for x in self.names]
-            c.half = self._pointer(np.array(half, np.int64))
         c.tile, c.block, c.rows = _tiling(lay, threads, len(sweeps(self.program)))
         c.histories, c.history_size = len(e.engine.histories), math.prod(lay.history_shape)
         c.history_stride = (ctypes.c_long * 2)(math.prod(lay.history_shape[1:]), lay.history_shape[-1])
@@ -373,7 +343,7 @@ def _attach_forward(run: _Run, c: Context, shot: int, out: np.ndarray | None) ->
         field = field_of(e.engine.program, assign.target)
         points = e.sources[field][shot]
         data = np.ascontiguousarray(e.samples[source][shot].T, e.layout.dtype)
-        scale = points.weights * e.factor[field] * term.weight / e.weight(field, points.cells)
+        scale = points.weights * e.factor[field] * term.weight
         kept = [(k, h) for k, target, h in e.engine.images
                 if target == assign.target and k in term.coefficients and (source, h) not in seen]
         histories = [(h, scale * _product(e, [x for x in term.coefficients if x != k], points.cells)) for k, h in kept]
@@ -440,7 +410,7 @@ def _attach_adjoint(run: _Run, c: Context, shot: int, cotangent: np.ndarray, thr
     for array, weight in e.observed.items():
         field = field_of(e.engine.program, array)
         points = e.receivers[field][shot]
-        weights = weight * points.weights * _product(e, transposed.scale.get(array, ()), points.cells) / e.weight(field, points.cells)
+        weights = weight * points.weights * _product(e, transposed.scale.get(array, ()), points.cells)
         sent.append(run.points(points, weights, array, -(array in transposed.late), rows, first_row=1))
     run.attach(c, "injection", sent)
     results, items = list[tuple[str, np.ndarray]](), list[Points]()
@@ -477,10 +447,8 @@ def _collect(e: Experiment, sums: list[dict[tuple[str, str], np.ndarray]]) -> di
         for more in sums[1:]:
             g += more[parameter, target][inner]
         g *= e.layout.dtype.type(e.keeping.every)
-        for axis, at in e.halved(field_of(e.engine.program, target)):
-            g[tuple(at if k == axis else slice(None) for k in range(g.ndim))] *= 0.5
         for k in e.engine.transposed.scale.get(e.engine.program.owner(target), ()):
-            g /= e.parameters[k]
+            np.divide(g, e.parameters[k], out=g, where=e.parameters[k] != 0.0)           # zero on sides where the field is: nothing to tell
         out[parameter] = out[parameter] + g if parameter in out else g
     return {k: out.get(k, np.zeros(e.layout.size, e.layout.dtype)) for k in e.parameters}
 

@@ -1,7 +1,9 @@
 """Coefficients where the fields of a staggered grid sit: means over the nodes around."""
 from collections.abc import Mapping
 
-from hyperion.autograd import Tensor, pad_edge, shift, where
+import numpy as np
+
+from hyperion.autograd import Tensor, as_tensor, pad_edge, shift, where
 
 from .equation import Equation
 
@@ -18,6 +20,22 @@ class Placed:
     def __init__(self, equation: Equation, nodes: Mapping[str, Tensor], periodic: bool):
         self.equation, self.nodes, self.periodic = equation, nodes, periodic
         self.kept: dict[tuple[str, tuple[int, ...]], Tensor] = {}
+        self.with_surfaces: dict[tuple[tuple[int, int], ...], Placed] = {}
+
+    def on(self, surfaces: tuple[tuple[int, int], ...]) -> "Placed":
+        """Return the coefficients as they are with free surfaces on some (axis, side): the equation's `on_free_surface` there."""
+        if not surfaces:
+            return self
+        if surfaces not in self.with_surfaces:
+            nodes = dict(self.nodes)
+            for axis, side in surfaces:
+                shape = next(iter(nodes.values())).shape
+                there = np.zeros([n if k == axis else 1 for k, n in enumerate(shape)], bool)
+                there[tuple(-side if k == axis else 0 for k in range(len(shape)))] = True
+                for name, value in self.equation.on_free_surface(axis - len(shape), **nodes).items():
+                    nodes[name] = where(as_tensor(there).to(value.device), value, nodes[name])
+            self.with_surfaces[surfaces] = Placed(self.equation, nodes, self.periodic)
+        return self.with_surfaces[surfaces]
 
     def at(self, name: str, place: tuple[int, ...]) -> Tensor:
         """Return a coefficient half a cell beyond the nodes along the axes of `place`; at the nodes if there are none."""

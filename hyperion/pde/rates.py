@@ -6,9 +6,11 @@ from hyperion.codegen import Assign, Program, Term, here
 from hyperion.errors import BoundaryError, InputError
 
 from .boundary import Boundary, Read, Request
+from .closures import Rows, Symmetry, corrections
 from .equation import Derivative, Equation, Expression
 from .stencils import LeastSquares, Taylor
 
+Sides = tuple[tuple[int, int], ...]                    # (axis, counted from the first; 0 low, 1 high)
 Polynomial = tuple[tuple[tuple[str, ...], float], ...]  # ((parameters, weight), ...): sum of weight * product of parameters
 
 
@@ -17,7 +19,8 @@ class KernelParameter:
     """What a kernel reads as one array: a polynomial of the equation's coefficients, times step^time / cell^space.
 
     place: the axes along which it is wanted half a cell beyond the nodes. own: what multiplies a field itself in its first-order rate;
-    the parameter is divided by 1 - step / 2 * own then.
+    the parameter is divided by 1 - step / 2 * own then. held: sides on whose outermost cells it is zero. surfaces: sides on whose outermost
+    nodes the coefficients are those of `Equation.on_free_surface`.
 
     Crank-Nicolson for f_t = own f + rest: (f' - f) / step = own (f' + f) / 2 + rest, so f' = f + step (own f + rest) / (1 - step own / 2).
     Damping (own < 0) is stable then at any step. Source: Crank and Nicolson, Math. Proc. Cambridge Phil. Soc. 43 (1947), 50.
@@ -28,6 +31,8 @@ class KernelParameter:
     space: int
     place: tuple[int, ...]
     own: Polynomial = ()
+    held: Sides = ()
+    surfaces: Sides = ()
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,8 @@ class Rates:
         self.parameters: dict[KernelParameter, str] = {}
         self.memory: dict[str, int] = {}
         self.profiles: dict[str, int] = {}
+        self.rows: dict[str, Rows] = {}                # the profiles that belong to sides that reflect
+        self.mirrors = boundary.mirrors(ndim)
 
     def terms(self, f: str, arrays: Mapping[str, str], own: Polynomial = ()) -> tuple[list[Term], list[Memory]]:
         """Return step^time_order times the rate of a field, read from `arrays` {field: array}: its terms, and the memory they read.
@@ -77,7 +84,7 @@ class Rates:
             if time == d.order == 0 and not any(parameters for parameters, _ in polynomial):
                 terms.append(Term(sum(w for _, w in polynomial), (), arrays[d.field], self.point))
                 continue
-            k = self._parameter(f, tuple(sorted(polynomial)), time, d.order, own)
+            k = self._parameter(f, tuple(sorted(polynomial)), time, d.order, own, self._eliminated(f, d))
             if d.order == 0:
                 terms.append(Term(1.0, k, arrays[d.field], self.point))
                 continue
@@ -100,6 +107,27 @@ class Rates:
         """Return the fields whose derivatives stand in the rate of a field, there or in what gives a field that it reads."""
         direct = {d.field for d in self.linear[f] if d.order or d.field in self.given}
         return direct.union(*(self.given[g] for g in direct if g in self.given))
+
+    def symmetries(self, name: str, axis: int) -> tuple[Symmetry | None, Symmetry | None]:
+        """Return what a field, or an array in `places`, is about the low and the high side of an axis."""
+        half, vanishes = axis in self.places[name], axis - self.ndim in self.equation.tractions.get(name, ())
+
+        def about(parity: int) -> Symmetry | None:
+            if parity < 0 and self.equation.tractions:
+                return Symmetry.ZERO if vanishes else Symmetry.OPEN
+            return (Symmetry.ODD if (parity < 0) != half else Symmetry.EVEN) if parity else None
+        low, high = self.mirrors[axis]
+        return about(low), about(high)
+
+    def held(self, f: str) -> Sides:
+        """Return the (axis, side) on whose outermost cells a field is zero: it vanishes there, or sits half a cell beyond the last node."""
+        return tuple((axis, side) for axis in range(self.ndim) for side, symmetry in enumerate(self.symmetries(f, axis))
+                     if symmetry and (side == 1 if axis in self.places[f] else symmetry in (Symmetry.ODD, Symmetry.ZERO)))
+
+    def surfaces(self, f: str) -> Sides:
+        """Return the (axis, side) of the free surfaces of solids that a field lies on without vanishing there."""
+        return tuple((axis, side) for axis in range(self.ndim) for side, symmetry in enumerate(self.symmetries(f, axis))
+                     if symmetry is Symmetry.OPEN and axis not in self.places[f])
 
     def program(self, assigns: list[Assign], rotate: dict[str, str], samplings: tuple[str, ...] = ("",)) -> Program:
         """Return one step made of what has been asked for."""
@@ -154,18 +182,19 @@ class Rates:
         """Return the reads of a mixed second derivative: along the first axis of an array that holds the derivative along the last."""
         first, last = (k for k, n in enumerate(d.orders) if n)
         half = last in self.places[f]
-        if half == (last in self.places[d.field]) and any(map(any, self.boundary.mirrors(self.ndim))):
+        if (half == (last in self.places[d.field]) or self.equation.tractions) and any(map(any, self.mirrors)):
             raise BoundaryError(f"{self.name}.rate: mixed derivatives of {d.field} have no images about sides that reflect, as in "
                                 f"{self.boundary!r}; use pde.CPML or pde.Periodic")
         slope = f"/{last}{'half' if half else 'node'}"
         self.places[d.field + slope] = tuple(sorted({*self.places[d.field]} - {last} | ({last} if half else set())))
         self.given[d.field + slope] = {d.field} | self.given.get(d.field, set())
-        reads = self._along(d.field, array, last, 1, half, memory)
+        reads = self._along(d.field, array, last, 1, half, memory, bare=True)
         made = Assign.of(array + slope, [Term(1.0, c, read, stencil) for c, read, stencil in reads])
         memory.append(Memory(frozenset(self.given[d.field + slope]), made))
         return self._along(d.field + slope, array + slope, first, 1, first in self.places[f], memory)
 
-    def _along(self, name: str, array: str, axis: int, order: int, half: bool, memory: list[Memory]) -> tuple[Read, ...]:
+    def _along(self, name: str, array: str, axis: int, order: int, half: bool, memory: list[Memory],
+               bare: bool = False) -> tuple[Read, ...]:
         """Return the reads of a derivative of `array`, which stands for `name`, along one axis; half: wanted beyond the nodes there."""
         kind = int(half) - int(axis in self.places[name])
         request = Request(self.ndim, array, axis, order, kind, half, self.order, self.design, self.ratios[axis])
@@ -174,20 +203,35 @@ class Rates:
             memory.append(Memory(frozenset({name} | self.given.get(name, set())), update))
             self.memory[update.target] = axis
             self.profiles |= dict.fromkeys((c for t in update.terms for c in t.coefficients), axis)
-        return rewritten.reads
+        return (*rewritten.reads, *self._corrections(name, request, bare))
+
+    def _corrections(self, name: str, r: Request, bare: bool) -> list[Read]:
+        """Return what a derivative of what `name` stands for reads more near sides that reflect. bare: see `corrections`."""
+        found = corrections(r, self.symmetries(name, r.axis), bare)
+        self.rows |= {c: rows for c, rows, _ in found}
+        self.profiles |= {c: r.axis for c, _, _ in found}
+        return [((c,), r.array, read) for c, _, read in found]
 
     def _injection(self, f: str, source: str, injection: Expression, time: int, own: Polynomial) -> Term:
         """Return the source's term; it shares the kernel parameter of the rate where the two are equal."""
         polynomial = tuple(sorted((parameters, w) for (parameters, _), w in injection.terms.items()))
         if not own and not any(parameters for parameters, _ in polynomial):
             return Term(sum(w for _, w in polynomial), (), source, self.point)
-        same = KernelParameter(polynomial, time, 2, self.places[f], own)
+        same = KernelParameter(polynomial, time, 2, self.places[f], own, self.held(f), self.surfaces(f))
         k = (self.parameters[same],) if same in self.parameters else self._parameter(f, polynomial, time, 0, own)
         return Term(1.0, k, source, self.point)
 
-    def _parameter(self, f: str, polynomial: Polynomial, time: int, space: int, own: Polynomial) -> tuple[str, ...]:
-        """Return the kernel parameter of a term in the rate of f, where f sits."""
-        return (self.parameters.setdefault(KernelParameter(polynomial, time, space, self.places[f], own), f"k{len(self.parameters)}"),)
+    def _eliminated(self, f: str, d: Derivative) -> Sides:
+        """Return the free surfaces on which f lies and a derivative across them is not known: `on_free_surface` does without it."""
+        return tuple((axis, side) for axis, side in self.surfaces(f)
+                     if d.axis == axis and self.symmetries(d.field, axis)[side] is Symmetry.OPEN)
+
+    def _parameter(self, f: str, polynomial: Polynomial, time: int, space: int, own: Polynomial, held: Sides = ()) -> tuple[str, ...]:
+        """Return the kernel parameter of a term in the rate of f, where f sits; zero on `held` too."""
+        held = tuple(sorted({*self.held(f), *held}))
+        surfaces = tuple(s for s in self.surfaces(f) if s not in held)
+        parameter = KernelParameter(polynomial, time, space, self.places[f], own, held, surfaces)
+        return (self.parameters.setdefault(parameter, f"k{len(self.parameters)}"),)
 
     def _is_positive(self, polynomial: Polynomial) -> bool:
         """Tell whether a polynomial is a product of what is positive everywhere, up to its sign."""

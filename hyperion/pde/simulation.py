@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hyperion.autograd import Tensor, as_tensor, broadcast_to, fir, general, pad_edge, where, zeros_like
+from hyperion.autograd import Tensor, as_tensor, broadcast_to, fir, general, pad_edge, zeros_like
 from hyperion.cpu import find_compiler
 from hyperion.cpu.memory import free_memory
 from hyperion.errors import InputError, SpeedWarning, StabilityError, nearest
@@ -46,12 +46,12 @@ class Call:
         self.heard = heard[self.receiver]
         self.dtype = np.dtype(next(iter(tensors.values())).dtype)
         self.size = solver.size
-        self.layout = Layout(self.size, solver.pads, solver.engine(0, self.dtype, self.source).program.reach(), self.dtype)
+        self.layout = Layout(self.size, solver.pads, solver.discrete.rims(solver.pads), solver.discrete.program.reach(), self.dtype)
         self.moving_sources = self._moving("source", survey.moving_sources, list(sent[self.source]))
         self.moving_receivers = self._moving("receiver", survey.moving_receivers, list(self.heard))
         sources = survey.sources if self.moving_sources is None else self.moving_sources.places
         receivers = survey.receivers if self.moving_receivers is None else self.moving_receivers.places
-        self.sources = {f: [solver.taps(p, f) for p in sources] for f in sent[self.source]}
+        self.sources = {f: [solver.taps(p, f, sent=True) for p in sources] for f in sent[self.source]}
         self.receivers = {f: [solver.taps(p, f) for p in receivers] for f in self.heard}
 
     def _moving(self, kind: str, positions: Tensor | None, fields: list[str]) -> Moving | None:
@@ -63,7 +63,11 @@ class Call:
             name = getattr(self, kind)
             raise InputError(f"Survey({kind}_field={name!r}): {' and '.join(fields)} sit at different places between the nodes; positions "
                              f"of such a {kind} cannot be differentiated: give them as arrays, or one field at a time")
-        return moving(positions, self.solver.grid.spacing, half.pop())
+        moved = moving(positions, self.solver.grid.spacing, half.pop())
+        if any(self.solver.reaches_beyond(moved.places, f) for f in fields):
+            raise InputError(f"Survey({kind}s): positions nearer than four cells to a free surface of {type(self.solver.equation).__name__} "
+                             "cannot be differentiated, since nothing is known beyond it; give them as arrays, or move them down")
+        return moved
 
     def inputs(self) -> list[Tensor]:
         """Return kernel parameters on the padded grid, then source samples at the internal step."""
@@ -73,10 +77,11 @@ class Call:
         for name in discrete.program.parameters:
             k = discrete.kernel_parameters[name]
             factor = discrete.factor(name, self.plan.step, solver.cell)
-            total = self._polynomial(coefficients, k.polynomial, k.place, factor)
+            there = coefficients.on(k.surfaces)
+            total = self._polynomial(there, k.polynomial, k.place, factor)
             if k.own:
-                total = total / self._undamped(self._polynomial(coefficients, k.own, k.place, self.plan.step / 2))
-            out.append(self._up_to_mirrors(pad_edge(total, solver.pads) if any(map(any, solver.pads)) else total, k.place))
+                total = total / self._undamped(self._polynomial(there, k.own, k.place, self.plan.step / 2))
+            out.append(self._held(pad_edge(total, solver.pads) if any(map(any, solver.pads)) else total, k.held))
         return [*out, self._samples()]
 
     def _polynomial(self, coefficients: Placed, polynomial: Polynomial, place: tuple[int, ...], factor: float) -> Tensor:
@@ -104,12 +109,12 @@ class Call:
                                  f"use one below {step / most:g} s")
         return 1.0 - half
 
-    def _up_to_mirrors(self, x: Tensor, place: tuple[int, ...]) -> Tensor:
-        """Return a kernel parameter; cells half a cell beyond a reflecting last node are images, so nothing depends on it there."""
-        for axis in place:
-            if self.solver.mirrors[axis][1]:
-                last = np.arange(self.size[axis]).reshape([-1 if k == axis else 1 for k in range(len(self.size))]) == self.size[axis] - 1
-                x = where(as_tensor(last).to(x.device), x.detach(), x)
+    def _held(self, x: Tensor, sides: tuple[tuple[int, int], ...]) -> Tensor:
+        """Return a kernel parameter with zeros on the outermost cells of sides: what it drives stays at zero there."""
+        for axis, side in sides:
+            free = np.ones(self.size[axis], self.dtype)
+            free[-side] = 0.0
+            x = x * as_tensor(free.reshape([-1 if k == axis else 1 for k in range(len(self.size))])).to(x.device)
         return x
 
     def _filled(self, value: float) -> Tensor:
@@ -164,8 +169,12 @@ class Call:
         profiles: dict[str, np.ndarray] = {}
         for name, axis in program.profiles.items():
             values = np.zeros(self.layout.cells[axis] + self.layout.vector, self.dtype)
-            values[:self.size[axis]] = solver.boundary.profile(name, axis, self.size, solver.grid.spacing[axis], plan.step, plan.max_speed)
+            values[:self.size[axis]] = (
+                discrete.rows[name].along(self.size[axis]) if name in discrete.rows else
+                solver.boundary.profile(name, axis, self.size, solver.grid.spacing[axis], plan.step, plan.max_speed))
             profiles[name] = values
+        for name, (of, by) in engine.transposed.program.shifted.items():
+            profiles[name] = shifted(profiles[of], by)
         factors = discrete.source_factors(solver.equation, self.source, plan.step, solver.cell)
         prefix = "".join(f"d{k}." for k in range(level, 0, -1))
         return native.Experiment(
@@ -173,7 +182,7 @@ class Call:
             dict(zip(program.parameters, arrays[:n], strict=True)), dict(zip(program.sources, arrays[n:], strict=True)),
             {f: factor / math.prod(solver.grid.spacing) for f, factor in factors.items()}, self.sources, self.receivers,
             {prefix + f: weight for f, weight in self.heard.items()}, profiles, plan.steps, plan.step, solver.boundary.periodic,
-            solver.mirrors, discrete.places, solver.threads, self.progress)
+            solver.threads, self.progress)
 
     def keeping(self, level: int) -> Keeping:
         """Return what a gradient of the program linearised `level` times keeps; decided once."""
@@ -198,6 +207,13 @@ class Call:
             yield from native.states(e, every)
         else:
             yield from interpreter.states([x.detach() for x in inputs], e, every)
+
+
+def shifted(values: np.ndarray, by: int) -> np.ndarray:
+    """Return values moved up by so many places; zeros come in."""
+    out = np.zeros_like(values)
+    out[max(by, 0):len(out) + min(by, 0)] = values[max(-by, 0):len(out) - max(by, 0)]
+    return out
 
 
 def _band_limit(factor: int, half_width: int = 16, beta: float = 8.0) -> np.ndarray:

@@ -20,7 +20,7 @@ from .checks import is_whole
 from .discretise import Discretisation, discretise
 from .equation import Equation
 from .grid import Grid
-from .layout import Taps
+from .layout import End, Taps
 from .plan import Plan
 from .simulation import Call, Progress
 from .stencils import LeastSquares, Taylor
@@ -63,11 +63,12 @@ class Solver:
             raise BoundaryError(f"Solver(order={order}) on {grid}: the stencil is wider than the periodic grid; use a lower order")
         self.pads, self.mirrors = self.boundary.pads(grid.ndim), self.boundary.mirrors(grid.ndim)
         self.size = tuple(n + low + high for n, (low, high) in zip(grid.shape, self.pads, strict=True))
-        narrow = [n for n, pair in zip(grid.shape, self.mirrors, strict=True) if any(pair) and n < order // 2 + 2]
+        needed = max(8, order) if equation.tractions else order // 2 + 2
+        narrow = [n for n, pair in zip(grid.shape, self.mirrors, strict=True) if any(pair) and n < needed]
         if narrow:
-            raise BoundaryError(f"Solver(order={order}) on {grid}: {narrow[0]} nodes between reflecting sides hold no image of a stencil "
-                                f"that reaches {order // 2}; use at least {order // 2 + 2}, or a lower order")
-        if any(-1 in pair for pair in self.mirrors) and not equation.odd_at_free_surfaces:
+            raise BoundaryError(f"Solver(order={order}) on {grid}: {narrow[0]} nodes between reflecting sides do not hold what a stencil "
+                                f"that reaches {order // 2} reads there; use at least {needed}, or a lower order")
+        if any(-1 in pair for pair in self.mirrors) and not (equation.odd_at_free_surfaces or equation.tractions):
             raise BoundaryError(f"Solver(boundary={self.boundary!r}): the fields of {type(equation).__name__} are not odd or even about a "
                                 "free surface, so images do not make one; use pde.Rigid() or the layer")
         self.cell = grid.spacing[-1]
@@ -217,17 +218,29 @@ class Solver:
         """Return how far beyond the nodes a field sits along each axis [cells]: 0 or 0.5."""
         return tuple(0.5 if axis - self.grid.ndim in self.equation.fields[field].at else 0.0 for axis in range(self.grid.ndim))
 
-    def taps(self, positions: np.ndarray, field: str) -> Taps:
-        """Return the cells and weights of a shot's points (points, ndim) [m] for a field, which may sit on half points; cached."""
-        half = self.half(field)
-        key = positions.tobytes() + bytes(str(half), "ascii")
+    def ends(self, field: str) -> list[End]:
+        """Return the sides that reflect, as a field sees them."""
+        half, about = self.half(field), self.discrete.symmetries[field]
+        return [End(k, side, symmetry, half[k] > 0.0) for k, pair in enumerate(about) for side, symmetry in enumerate(pair) if symmetry]
+
+    def reaches_beyond(self, positions: np.ndarray, field: str) -> bool:
+        """Tell whether any of the cells at `positions` [m] lies beyond a side where the field has no image."""
+        cells, n = np.rint(positions / np.array(self.grid.spacing) - self.half(field)), self.grid.shape
+        return any(bool((cells[..., e.axis] > e.last(n[e.axis]) if e.side else cells[..., e.axis] < 0).any())
+                   for e in self.ends(field) if not e.symmetry.parity)
+
+    def taps(self, positions: np.ndarray, field: str, sent: bool = False) -> Taps:
+        """Return the cells and weights of a shot's points (points, ndim) [m] for a field, which may sit on half points; cached.
+
+        sent: whether they are sources.
+        """
+        half, ends = self.half(field), self.ends(field)
+        key = positions.tobytes() + bytes(f"{half} {ends} {sent}", "ascii")
         if key not in self._points:
             if len(self._points) > 4096:
                 self._points.clear()
             cells = positions / np.array(self.grid.spacing) - half
-            images = {(axis, side): (-parity if half[axis] else parity, half[axis] > 0.0)
-                      for axis, pair in enumerate(self.mirrors) for side, parity in enumerate(pair) if parity}
-            self._points[key] = Taps(cells, self.pads, self.size, self.boundary.periodic, images)
+            self._points[key] = Taps(cells, self.pads, self.size, self.boundary.periodic, ends, self.order, sent)
         return self._points[key]
 
 

@@ -192,10 +192,12 @@ def _positions(name: str, given: Array) -> np.ndarray:
 HALF_WIDTH, BETA = 4, 6.31                             # of the windowed sinc that stands for points between nodes
 
 
-def taps(positions: np.ndarray, half_width: int = HALF_WIDTH, beta: float = BETA) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def taps(positions: np.ndarray, limits: Sequence[Sequence[float]] | None = None, half_width: int = HALF_WIDTH,
+         beta: float = BETA) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the grid points and weights that stand for points between nodes.
 
     positions: (points, ndim) in cells. A coordinate on a node takes that node; others a Kaiser-windowed sinc of 2 * half_width nodes.
+    limits: (first, last) cell along each axis that may be used; a sinc that would reach further gives way to a polynomial through six.
     Returns: cells (taps, ndim) int, weights (taps,), owner (taps,) int: which position each tap belongs to.
     Source: Hicks, Geophysics 67 (2002), 156, table 1 (half width 4, beta 6.31: up to half the Nyquist wavenumber).
     """
@@ -213,6 +215,13 @@ def taps(positions: np.ndarray, half_width: int = HALF_WIDTH, beta: float = BETA
             r = at - v
             w = np.sinc(r) * np.i0(beta * np.sqrt(np.maximum(0.0, 1.0 - (r / half_width) ** 2))) / np.i0(beta)
             w = np.where(on_node, at == node, w)
+            if limits is not None:
+                low, high = limits[axis]
+                reaches = ~on_node & ((at[:, :1] < low) | (at[:, -1:] > high))
+                first = np.clip(np.floor(v) - 2, low, high - 5)
+                inner = first + np.arange(2 * half_width)
+                at = np.where(reaches, inner, at).astype(int)
+                w = np.where(reaches, _polynomial(v - first, 6, 2 * half_width), w)
         along = [count] + [1] * ndim
         along[axis + 1] = at.shape[1]
         cells.append(at.reshape(along))
@@ -221,3 +230,13 @@ def taps(positions: np.ndarray, half_width: int = HALF_WIDTH, beta: float = BETA
     keep = weights != 0.0
     owner = np.broadcast_to(np.arange(count).reshape([count] + [1] * ndim), weights.shape)
     return np.stack([at[keep] for at in cells], axis=1), weights[keep], owner[keep]
+
+
+def _polynomial(v: np.ndarray, count: int, width: int) -> np.ndarray:
+    """Return (points, width): weights at 0, 1, .. of the value at v (points, 1) of the polynomial through the first `count` of these."""
+    nodes = np.arange(width)
+    out = np.zeros((len(v), width))
+    for j in range(count):
+        others = nodes[:count][nodes[:count] != j]
+        out[:, j] = np.prod((v - others) / (j - others), axis=1)
+    return out

@@ -1,5 +1,7 @@
 """Free surfaces and rigid walls: half of a space with sources and their images, adjoints, and what is refused."""
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 
@@ -7,13 +9,25 @@ import hyperion as hp
 from hyperion import pde
 from hyperion.errors import BoundaryError, InputError
 from tests.pde import oracles
-from tests.pde.cases import Case
+from tests.pde.cases import Case, PressureVelocity
 from tests.pde.test_derivatives import mismatch
 
 # White noise as wavelets: every frequency takes part.
 pytestmark = pytest.mark.filterwarnings("ignore::hyperion.errors.SamplingWarning")
 
 LAYER = pde.CPML(20)
+
+
+class Neither(PressureVelocity):
+    """Pressure and velocity that say nothing of what they are at a free surface."""
+
+    odd_at_free_surfaces: ClassVar[bool] = False
+
+
+class SecondOrder(pde.Acoustic):
+    """A second derivative of a field that is said to be neither odd nor even."""
+
+    tractions: ClassVar[dict[str, tuple[int, ...]]] = {"q": (-1,)}
 
 
 def gathers(equation, shape, boundary, sources, receivers, weights, source, receiver, order=4, **medium):
@@ -127,4 +141,8 @@ def test_what_is_refused():
     with pytest.raises(BoundaryError, match="5 nodes between reflecting sides"):
         pde.Solver(pde.Acoustic(), pde.Grid((5, 40), 10.0), order=8, boundary=pde.Sides(LAYER, top=pde.Rigid(), bottom=pde.Rigid()))
     with pytest.raises(BoundaryError, match="not odd or even about a free surface"):
-        pde.Solver(pde.Elastic(), pde.Grid((40, 40), 10.0), boundary=pde.Sides(LAYER, top=pde.FreeSurface()))
+        pde.Solver(Neither(), pde.Grid((40, 40), 10.0), boundary=pde.Sides(LAYER, top=pde.FreeSurface()))
+    with pytest.raises(BoundaryError, match="7 nodes between reflecting sides"):
+        pde.Solver(pde.Elastic(), pde.Grid((7, 40), 10.0), order=4, boundary=pde.Sides(LAYER, top=pde.FreeSurface()))
+    with pytest.raises(BoundaryError, match="closes first derivatives between nodes and half points; that of p of order 2"):
+        pde.Solver(SecondOrder(), pde.Grid((40, 40), 10.0), boundary=pde.Sides(LAYER, top=pde.FreeSurface()))

@@ -60,8 +60,6 @@ typedef struct {
   long format, kept_bytes, scratch_size;     /* of a history in a slot: bits of a number (0: as computed), bytes; of a thread's scratch */
   long injections, receivers, images, histories, periodic;
   long history_size, history_stride[2];
-  long mirror[6];                            /* per axis and side: 0, or the parity (1, -1) of fields on nodes about the outermost node */
-  const long *half;                          /* per array: bits of the axes along which it sits half a cell beyond the nodes */
   const Array *table[2];
   const real **profile;
   char *history;                             /* slots: each holds the kept step of all histories */

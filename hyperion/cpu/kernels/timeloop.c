@@ -7,34 +7,6 @@ static char *slot(const Context *c, long n) { return c->history + (n / c->every 
 /* The step of the run that a loop count stands for. */
 static long step_at(const Context *c, long m) { return c->direction > 0 ? m : c->steps - 1 - m; }
 
-/* Fill the halos of what a sweep wrote in the planes [first, last) with images about the sides that reflect; odd fields are zero there. */
-static void mirror(const Context *c, int stage, long m, long first, long last) {
-  for (int w = 0; w < WRITTEN; w++) {
-    if (written[stage][w] < 0) continue;
-    const Array a = c->table[m & 1][2 * written[stage][w]];
-    for (int side = 0; side < 2 * AXES; side++) {
-      const int axis = side / 2, half = (int)(c->half[written[stage][w]] >> axis & 1);
-      if (!c->mirror[side] || (axis == 0 && (side ? last < c->size[0] : first > 0))) continue;
-      const real sign = (real)(half ? -c->mirror[side] : c->mirror[side]);
-      long stride[3] = {0, 0, 0}, from[3] = {first, 0, 0}, to[3] = {last, 1, 1};
-      for (int k = 0; k < AXES; k++) { stride[k] = k < AXES - 1 ? a.stride[k] : 1; if (k) to[k] = c->size[k]; }
-      const long s = side & 1 ? stride[axis] : -stride[axis], skip = half ? (side & 1 ? 1 : -1) : 0;
-      from[axis] = side & 1 ? c->size[axis] - 1 : 0;
-      to[axis] = from[axis] + 1;
-      for (long i = from[0]; i < to[0]; i++) for (long j = from[1]; j < to[1]; j++) for (long k = from[2]; k < to[2]; k++) {
-        real *p = a.p + i * stride[0] + j * stride[1] + k * stride[2];
-        if (sign < 0 && !half) p[0] = 0;
-        /* Nodes: h beyond is h before. Half points lie half a cell further: at the low side 0 is inside, at the high side it is beyond. */
-        for (long h = 0; h < REACH; h++) {
-          if (!half) p[(h + 1) * s] = sign * p[-(h + 1) * s];
-          else if (skip < 0) p[(h + 1) * s] = sign * p[-h * s];
-          else p[h * s] = sign * p[-(h + 1) * s];
-        }
-      }
-    }
-  }
-}
-
 static int inside(const Points *p, long k, const Part *part) { return AXES < 3 || (p->line[k] >= part->from[1] && p->line[k] < part->to[1]); }
 
 /* Once a part of a sweep's arrays is final: inject sources, sample receivers, add to images. */
@@ -54,7 +26,6 @@ static void after(const Context *c, long thread, int stage, long m, const Part *
       if (into) into[p->history_at[k]] += p->history_weight[k] * value;
     }
   }
-  if (c->half) mirror(c, stage, m, first, last);
   for (long i = 0; i < c->receivers; i++) {
     const Points *p = c->receiver + i;
     const long n = now + p->offset;

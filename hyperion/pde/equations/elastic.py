@@ -51,6 +51,7 @@ class Elastic(Equation):
     """
 
     fields: dict[str, Field]
+    tractions: dict[str, tuple[int, ...]]
     parameters: ClassVar[dict[str, str]] = PARAMETERS
     coefficients: ClassVar[dict[str, str]] = COEFFICIENTS
     harmonic: ClassVar[tuple[str, ...]] = ("shear", "buoyancy")
@@ -59,7 +60,7 @@ class Elastic(Equation):
 
     def __init__(self, ndim: int = 2):
         self.axes, self.dimensions = axes(self, ndim), (ndim,)
-        self.fields = velocity_stress.fields(self.axes)
+        self.fields, self.tractions = velocity_stress.fields(self.axes), velocity_stress.tractions(self.axes)
 
     @property
     def positive(self) -> tuple[str, ...]:
@@ -69,6 +70,11 @@ class Elastic(Equation):
     def derive(self, p_speed: Any, s_speed: Any, density: Any) -> dict[str, Any]:
         """Return the moduli and the buoyancy."""
         return moduli(p_speed, s_speed, density)
+
+    def on_free_surface(self, axis: int, **coefficients: Any) -> dict[str, Any]:
+        """Return lame without the strain across the surface: zero traction gives that strain from those along it."""
+        lame, shear = coefficients["lame"], coefficients["shear"]
+        return {"lame": 2.0 * lame * shear / (lame + 2.0 * shear)}
 
     def rate(self, lame: Expression, shear: Expression, buoyancy: Expression, **fields: Expression) -> dict[str, Expression]:
         """Return the rates of velocities and stresses."""

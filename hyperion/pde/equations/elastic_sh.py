@@ -23,6 +23,7 @@ class ElasticSH(Equation):
     harmonic: ClassVar[tuple[str, ...]] = ("shear",)
     dimensions: ClassVar[tuple[int, ...]] = (2,)
     odd_at_free_surfaces: ClassVar[bool] = False       # the velocity, on nodes, is even
+    tractions: ClassVar[dict[str, tuple[int, ...]]] = {"szy": (-2,), "syx": (-1,)}
 
     @property
     def positive(self) -> tuple[str, ...]:

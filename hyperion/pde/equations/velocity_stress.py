@@ -35,6 +35,15 @@ def fields(axes: Mapping[str, int]) -> dict[str, Field]:
     return {f"v{i}": Field("m/s", at=(axis,)) for i, axis in axes.items()} | stresses(axes)
 
 
+def tractions(axes: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
+    """Return the stresses that vanish on a free surface across an axis: those with its letter.
+
+    >>> tractions({"z": -2, "x": -1})
+    {'szz': (-2,), 'sxx': (-1,), 'szx': (-2, -1)}
+    """
+    return {f"s{i}{i}": (axis,) for i, axis in axes.items()} | {f"s{i}{j}": (axes[i], axes[j]) for i, j in pairs(axes)}
+
+
 def accelerations(axes: Mapping[str, int], s: Mapping[str, Expression], buoyancy: Expression) -> dict[str, Expression]:
     """Return the rates of velocities: buoyancy times the divergence of the stresses s."""
     total = {f"v{i}": derivative(s[f"s{i}{i}"], axis) for i, axis in axes.items()}
