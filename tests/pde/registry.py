@@ -53,7 +53,6 @@ ELASTIC = {"p_speed": (1700.0, 2700.0), "s_speed": (700.0, 1100.0), "density": D
 FLOW = {"buoyancy": (0.6e-3, 1e-3), "bulk": (3e9, 5e9), "decay": (20.0, 32.0)}
 LIGHT = {"permittivity": (1.5, 3.0), "permeability": (1.0, 1.5), "conductivity": (5e-4, 2e-3)}
 LIGHT |= {"susceptibility": (1.0, 3.0), "relaxation_time": (2e-8, 5e-8), "plasma_frequency": (1e7, 3e7), "collision_rate": (1e6, 1e7)}
-REFLECTING = ("layer", "none", "periodic", "rigid")
 
 ENTRIES = [
     Entry("acoustic", pde.Acoustic(), PLANE, ACOUSTIC),
