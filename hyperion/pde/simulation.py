@@ -65,8 +65,9 @@ class Call:
                              f"of such a {kind} cannot be differentiated: give them as arrays, or one field at a time")
         moved = moving(positions, self.solver.grid.spacing, half.pop())
         if any(self.solver.reaches_beyond(moved.places, f) for f in fields):
-            raise InputError(f"Survey({kind}s): positions nearer than four cells to a free surface of {type(self.solver.equation).__name__} cannot be "
-                             "differentiated, since nothing is known beyond it; give them as arrays, or move them away from it")
+            name = type(self.solver.equation).__name__
+            raise InputError(f"Survey({kind}s): positions nearer than four cells to a free surface of {name} cannot be differentiated, since "
+                             "nothing is known beyond it; give them as arrays, or move them away from it")
         return moved
 
     def inputs(self) -> list[Tensor]:
