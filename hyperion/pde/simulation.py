@@ -66,7 +66,7 @@ class Call:
         moved = moving(positions, self.solver.grid.spacing, half.pop())
         if any(self.solver.reaches_beyond(moved.places, f) for f in fields):
             name = type(self.solver.equation).__name__
-            raise InputError(f"Survey({kind}s): positions nearer than four cells to a free surface of {name} cannot be differentiated, since "
+            raise InputError(f"Survey({kind}s): positions nearer than four cells to a free surface of {name} cannot be differentiated: "
                              "nothing is known beyond it; give them as arrays, or move them away from it")
         return moved
 
