@@ -16,10 +16,14 @@ History = tuple[int, str, tuple[Term, ...]]            # (sweep, target, terms):
 def c_text(program: Program, histories: Iterable[History], rows: int | None = None) -> str:
     """Return the C text of all sweeps of a program.
 
-    histories: the cofactors to write to history arrays, in order. rows: planes of axis 0 computed together in a kernel (they share
-    reads); default: what measured best, 3 in two dimensions and 2 in three.
+    histories: the cofactors to write to history arrays, in order. rows: planes of axis 0 computed together in the interior (they share
+    reads); default: what measured best, 3 in two dimensions and 2 in three. Kernels that stretch one axis in
+    two dimensions, or two axes, hold so much in registers that one plane is best.
     """
     rows = rows or (3 if program.ndim == 2 else 2)
+
+    def planes(mask: frozenset[int]) -> int:
+        return rows if len(mask) <= program.ndim - 2 else 1
     index = {name: i for i, name in enumerate(array_names(program))}
     names = Names(index, {name: i for i, name in enumerate(program.profiles)})
     kernels: list[str] = []
@@ -35,7 +39,7 @@ def c_text(program: Program, histories: Iterable[History], rows: int | None = No
             level = ["0"] * program.ndim
             for axis in {a.axis for a in group if a.axis is not None}:
                 level[axis] = name = f"before{s}_{k}_{axis}"
-                kernels.append(Kernel(program, name, group, frozenset((axis,)), names, (), rows).text())
+                kernels.append(Kernel(program, name, group, frozenset((axis,)), names, (), planes(frozenset((axis,)))).text())
             levels.append("{" + ", ".join(level) + "}")
         body += [f"  if (stage == {s}) {{", f"    static const Kernel b[][AXES] = {{{', '.join(levels) or '{0}'}}};"]
         mine = [(i, target, terms) for i, (stage, target, terms) in enumerate(histories) if stage == s]
@@ -43,7 +47,7 @@ def c_text(program: Program, histories: Iterable[History], rows: int | None = No
             table: list[str] = []
             for mask in masks:
                 name = f"main{s}_{''.join(map(str, sorted(mask)))}{'k' if keep and mine else ''}"
-                kernel = Kernel(program, name, main, mask, names, mine if keep else (), rows)
+                kernel = Kernel(program, name, main, mask, names, mine if keep else (), planes(mask))
                 table.append(name if kernel.body else "0")     # memory variables alone: nothing in the interior
                 if kernel.body and (not keep or mine):
                     kernels.append(kernel.text())
