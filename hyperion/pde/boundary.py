@@ -23,7 +23,8 @@ class Request:
     """A discrete derivative to rewrite: of `array` along `axis`, with the equation's order of accuracy.
 
     order: 1 or 2. kind: for order 1, where the result sits (0 same points, +1 half points, -1 nodes). half: whether it sits on half points.
-    scale: cell of the reference axis over cell of this axis (derivatives are taken in units of the reference cell).
+    scale: cell of the reference axis over cell of this axis (derivatives are taken in units of the reference cell). continuous: whether
+    memory variables are wanted with step times their rates in place of their values after a step.
     """
 
     ndim: int
@@ -35,6 +36,7 @@ class Request:
     accuracy: int
     design: stencils.Taylor | stencils.LeastSquares
     scale: float
+    continuous: bool = False
 
     def stencil(self) -> Stencil:
         """Return the plain stencil of this derivative."""
@@ -110,7 +112,8 @@ class CPML(Boundary):
     width: cells of the layer. reflection: theoretical reflection at normal incidence, which sets its strength (1e-4 below 8 cells).
     frequency: of the complex shift at the layer's start [Hz]; default: that of a wavelength of twice the layer.
     A derivative d becomes d + psi with psi = b psi + a d, b = exp(-(sigma + alpha) step), a = sigma (b - 1) / (sigma + alpha); second
-    derivatives stretch twice: d2 becomes d2 + d(psi) + zeta, with zeta = b zeta + a (d2 + d(psi)), psi on half points.
+    derivatives stretch twice: d2 becomes d2 + d(psi) + zeta, with zeta = b zeta + a (d2 + d(psi)), psi on half points. Continuous in time,
+    for steppings of several stages: psi_t = -(sigma + alpha) psi - sigma d, whose solution over a step that is.
     Raises: InputError for a width or reflection that cannot be.
     Source: Komatitsch and Martin, Geophysics 72 (2007), SM155, eq. 20-25; second derivatives: Pasalic and McGarry, SEG (2010).
 
@@ -139,21 +142,21 @@ class CPML(Boundary):
         r, plain = request, ((), request.array, request.stencil())
         if not self.width:
             return Rewritten((plain,))
-        point = here(r.ndim)
+        point, b, a = here(r.ndim), *(("relax", "stretch") if r.continuous else ("b", "a"))
         if r.order == 1:
             place = "half" if r.half else "node"
-            psi, a, b = f"{r.array}.psi{r.axis}{place}", f"a{r.axis}{place}", f"b{r.axis}{place}"
+            psi, a, b = f"{r.array}.psi{r.axis}{place}", f"{a}{r.axis}{place}", f"{b}{r.axis}{place}"
             update = Assign(psi, (Term(1.0, (b,), psi, point), Term(1.0, (a,), r.array, r.stencil())), r.axis)
             return Rewritten((plain, ((), psi, point)), (update,))
         up, down = (stencils.scaled(stencils.first_below(r.ndim, r.axis, r.accuracy, kind, r.design), r.scale) for kind in (1, -1))
         psi, zeta = f"{r.array}.psi{r.axis}", f"{r.array}.zeta{r.axis}"
-        half = Assign(psi, (Term(1.0, (f"b{r.axis}half",), psi, point), Term(1.0, (f"a{r.axis}half",), r.array, up)), r.axis)
-        a, b = f"a{r.axis}node", f"b{r.axis}node"
+        half = Assign(psi, (Term(1.0, (f"{b}{r.axis}half",), psi, point), Term(1.0, (f"{a}{r.axis}half",), r.array, up)), r.axis)
+        a, b = f"{a}{r.axis}node", f"{b}{r.axis}node"
         node = Assign(zeta, (Term(1.0, (b,), zeta, point), Term(1.0, (a,), r.array, r.stencil()), Term(1.0, (a,), psi, down)), r.axis)
         return Rewritten((plain, ((), psi, down), ((), zeta, point)), (half, node))
 
     def profile(self, name: str, axis: int, size: tuple[int, ...], spacing: float, step: float, speed: float) -> np.ndarray:
-        """Return a or b along an axis, float64; zero in the interior."""
+        """Return a, b or step times their rates along an axis, float64; zero in the interior."""
         return self.along(name, size[axis], (True, True), spacing, step, speed)
 
     def along(self, name: str, count: int, sides: tuple[bool, bool], spacing: float, step: float, speed: float) -> np.ndarray:
@@ -166,6 +169,8 @@ class CPML(Boundary):
         thickness = self.width * spacing
         sigma = 3.0 * speed * math.log(1.0 / self.reflection) / (2.0 * thickness) * depth ** 2
         alpha = math.pi * (self.frequency or speed / (2.0 * thickness)) * (1.0 - depth)
+        if name.startswith(("relax", "stretch")):
+            return np.where(depth > 0.0, -step * (sigma + alpha if name.startswith("relax") else sigma), 0.0)
         b = np.where(depth > 0.0, np.exp(-(sigma + alpha) * step), 0.0)
         if name.startswith("b"):
             return b

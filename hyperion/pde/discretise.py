@@ -60,7 +60,7 @@ def discretise(equation: Equation, ndim: int, order: int, ratios: tuple[float, .
     times step^time_order / cell^derivative_order), so one text serves every grid of the same shape of cell.
     Raises: InputError for a rate that the stepping cannot step.
     """
-    rates = Rates(equation, ndim, order, ratios, boundary, design)
+    rates = Rates(equation, ndim, order, ratios, boundary, design, stepping.continuous)
     program = stepping.program(rates)
     return Discretisation(program, {name: k for k, name in rates.parameters.items()}, rates.rows,
                           {f: tuple(rates.symmetries(f, axis) for axis in range(ndim)) for f in equation.fields})

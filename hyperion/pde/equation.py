@@ -233,11 +233,13 @@ class Equation(ABC):
         return {f: {f: 1.0} for f, field in self.fields.items() if field.time_order}
 
     def fastest(self, **parameters: Any) -> Any:
-        """Return the local speed of the fastest wave [m/s] from parameter arrays, for the stability limit of a time step.
+        """Return the local speed of the fastest wave [m/s] from parameter arrays, for the strength of absorbing layers.
 
+        Without it other boundaries, and stable steps, are available all the same.
         Raises: InputError if values, each of which is allowed, do not fit together.
         """
-        raise InputError(f"{type(self).__name__} declares no fastest(...), the speed of its fastest wave: no stable time step is known")
+        raise InputError(f"{type(self).__name__} declares no fastest(...), the speed of its fastest wave: the strength of an absorbing "
+                         "layer is not known; declare it, state stepping=...(max_speed=...), or use pde.Periodic() or pde.CPML(0)")
 
     def rates(self, ndim: int) -> dict[str, Expression]:
         """Return {field: expression} in `ndim` dimensions, checked."""

@@ -19,6 +19,7 @@ class Plan:
     """What a solve will do: printed, it says steps, sampling, memory and time.
 
     step: internal step [s]; substeps: of them per sample; limit: the largest stable step [s]; steps: internal steps in all.
+    max_speed: the fastest wave it is stable for [m/s]; None for equations that do not know it.
     points: grid points per shortest wavelength. Its `keeping`, `memory` and `seconds` are found when they are asked for.
     """
 
@@ -26,7 +27,7 @@ class Plan:
     substeps: int
     limit: float
     steps: int
-    max_speed: float
+    max_speed: float | None
     points: float
     call: "Call | None" = field(default=None, compare=False, repr=False)
 
@@ -74,8 +75,9 @@ class Plan:
         return out
 
     def __str__(self) -> str:
-        lines = [f"{self.steps} steps of {self.step * 1e3:.4g} ms ({self.substeps} per sample; stable up to {self.limit * 1e3:.4g} ms for "
-                 f"{self.max_speed:g} m/s), {self.points:.1f} points per shortest wavelength"]
+        speed = f" for {self.max_speed:g} m/s" if self.max_speed else ""
+        lines = [f"{self.steps} steps of {self.step * 1e3:.4g} ms ({self.substeps} per sample; stable up to {self.limit * 1e3:.4g} ms"
+                 f"{speed}), {self.points:.1f} points per shortest wavelength"]
         if self.call is None:
             return lines[0]
         try:

@@ -50,14 +50,14 @@ class Rates:
     grid of the same shape of cell. What is asked for is noted: `program` knows its parameters, memory variables and profiles.
     stepped: the fields that have a rate in time; others are given by these at every instant, as are the first derivatives that mixed ones
     are made of. places: {field, or array of such a first derivative: axes, counted from the first, along which it sits half a cell beyond
-    the nodes}.
+    the nodes}. continuous: whether updates of the boundary's memory variables are wanted as step times their rates.
     Raises: InputError for rates that have no stencil.
     """
 
     def __init__(self, equation: Equation, ndim: int, order: int, ratios: tuple[float, ...], boundary: Boundary,
-                 design: Taylor | LeastSquares):
+                 design: Taylor | LeastSquares, continuous: bool = False):
         self.equation, self.ndim, self.order, self.ratios, self.boundary = equation, ndim, order, ratios, boundary
-        self.design, self.point, self.name = design, here(ndim), type(equation).__name__
+        self.design, self.point, self.name, self.continuous = design, here(ndim), type(equation).__name__, continuous
         self.linear = {f: self._linear(f, rate) for f, rate in equation.rates(ndim).items()}
         self.injections = equation.injections(ndim)
         self.stepped = {f: field for f, field in equation.fields.items() if field.time_order}
@@ -197,7 +197,7 @@ class Rates:
                bare: bool = False) -> tuple[Read, ...]:
         """Return the reads of a derivative of `array`, which stands for `name`, along one axis; half: wanted beyond the nodes there."""
         kind = int(half) - int(axis in self.places[name])
-        request = Request(self.ndim, array, axis, order, kind, half, self.order, self.design, self.ratios[axis])
+        request = Request(self.ndim, array, axis, order, kind, half, self.order, self.design, self.ratios[axis], self.continuous)
         rewritten = self.boundary.rewrite(request)
         for update in rewritten.memory:
             memory.append(Memory(frozenset({name} | self.given.get(name, set())), update))

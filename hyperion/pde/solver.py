@@ -14,7 +14,7 @@ from hyperion.codegen import Program, linearise
 from hyperion.errors import BoundaryError, DtypeError, InputError, SamplingWarning, ShapeError, StabilityError, nearest
 from hyperion.gpu import device as devices
 
-from . import dispersion, native, stencils
+from . import dispersion, native
 from .boundary import CPML, Boundary
 from .checks import is_whole
 from .discretise import Discretisation, discretise
@@ -23,8 +23,9 @@ from .grid import Grid
 from .layout import End, Taps
 from .plan import Plan
 from .simulation import Call, Progress
+from .stability import courant_number, media, rounded_up
 from .stencils import LeastSquares, Taylor
-from .stepping import MOST_SUBSTEPS, Leapfrog, points_needed, rounded_up
+from .stepping import MOST_SUBSTEPS, Leapfrog, Stepping, points_needed
 from .storage import Auto, Storage
 from .survey import Survey
 
@@ -33,7 +34,7 @@ class Solver:
     """An equation on a grid, with an order of accuracy, a boundary, a time stepping and a storage for gradients.
 
     order: even order of the space derivatives, 2 to 16. stencil: Taylor(), or LeastSquares(points) of the same width.
-    boundary: CPML(width) or Periodic(). stepping: Leapfrog(...).
+    boundary: CPML(width) or Periodic(). stepping: Leapfrog(), LaxWendroff(), SSPRK3() or RungeKutta4().
     storage: what a gradient keeps: Auto(bytes), Thinned(...), EverySteps(), Checkpoints(bytes), OnDisk(...).
     threads: of the native kernels; default HYPERION_THREADS, else the processors there are.
     Raises: InputError for values that cannot be.
@@ -44,12 +45,12 @@ class Solver:
     """
 
     def __init__(self, equation: Equation, grid: Grid, *, order: int = 8, boundary: Boundary | None = None,
-                 stepping: Leapfrog | None = None, storage: Storage | None = None,
+                 stepping: Stepping | None = None, storage: Storage | None = None,
                  stencil: Taylor | LeastSquares | None = None, threads: int | None = None):
         if not is_whole(order, 2) or order not in range(2, 17, 2):
             raise InputError(f"Solver(order={order!r}): give an even order of accuracy, 2 to 16")
         for name, value, *kinds in (("equation", equation, Equation), ("grid", grid, Grid), ("boundary", boundary, Boundary),
-                                    ("stepping", stepping, Leapfrog), ("storage", storage, Storage),
+                                    ("stepping", stepping, Stepping), ("storage", storage, Storage),
                                     ("stencil", stencil, Taylor, LeastSquares)):
             if not isinstance(value, tuple(kinds)) and not (value is None and name not in ("equation", "grid")):
                 wanted = " or ".join(f"pde.{k.__name__}" for k in kinds)
@@ -76,6 +77,7 @@ class Solver:
         self.discrete = discretise(equation, grid.ndim, self.order, ratios, self.boundary, self.stencil, self.stepping)
         self._engines: dict[tuple[int, str], native.Engine] = {}
         self._points: dict[bytes, Taps] = {}
+        self._numbers: dict[tuple[tuple[float, ...], ...], float] = {}
 
     def __repr__(self) -> str:
         return f"Solver {type(self.equation).__name__}, order {self.order}, {self.boundary!r}, on {self.grid!r}"
@@ -165,21 +167,17 @@ class Solver:
         if not isinstance(survey, Survey):
             raise InputError(f"solve(survey={type(survey).__name__}): give a pde.Survey(sources, receivers, wavelet)")
         survey.check_inside(self.grid)
-        speed = self.equation.fastest(**{k: devices.to_numpy(t.data) for k, t in tensors.items()})
-        fastest, slowest = float(np.max(speed)), float(np.min(speed[speed > 0])) if np.any(speed > 0) else float(np.max(speed))
-        limit_speed = self.stepping.max_speed or rounded_up(fastest)
-        if fastest > limit_speed * (1 + 1e-6):
-            raise StabilityError(f"the model reaches {fastest:g} m/s, above Leapfrog(max_speed={limit_speed:g}); raise max_speed or bound "
-                                 "the model")
-        limit, step = self.stable_step(limit_speed), survey.wavelet.step
+        values = {k: devices.to_numpy(t.data) for k, t in tensors.items()}
+        fastest, slowest = self._speeds(values)
+        limit, step = self._limit(values, fastest), survey.wavelet.step
+        medium = f"max speed={fastest:g} m/s and spacing={self.grid.spacing} m" if fastest else f"spacing={self.grid.spacing} m"
         if step / limit > MOST_SUBSTEPS:
-            raise StabilityError(f"the wavelet's step={step:g} s would need {step / limit:.3g} sub-steps for max speed={limit_speed:g} m/s "
-                                 f"and spacing={self.grid.spacing} m; give the model in m/s, the spacing in m and the step in s")
+            raise StabilityError(f"the wavelet's step={step:g} s would need {step / limit:.3g} sub-steps for {medium}; give the "
+                                 f"{'model in m/s' if fastest else 'parameters in their units'}, the spacing in m and the step in s")
         substeps = int(self.stepping.substeps or max(1, math.ceil(step / limit * (1 - 1e-9))))
         if step / substeps > limit * (1 + 1e-9):
-            raise StabilityError(f"step={step / substeps:g} s ({substeps} a sample) exceeds the stable {limit:g} s for max speed="
-                                 f"{limit_speed:g} m/s and spacing={self.grid.spacing} m; use substeps>={math.ceil(step / limit)}, or None "
-                                 "to have it chosen")
+            raise StabilityError(f"step={step / substeps:g} s ({substeps} a sample) exceeds the stable {limit:g} s for {medium}; use "
+                                 f"substeps>={math.ceil(step / limit)}, or None to have it chosen")
         highest = survey.wavelet.highest_frequency(0.1)
         points = slowest / (highest * max(self.grid.spacing)) if highest > 0 else math.inf
         needed = points_needed(self.order, self.stencil)
@@ -189,20 +187,43 @@ class Solver:
                           "dispersion; use a finer grid, a higher order or a lower frequency", SamplingWarning, stacklevel=3)
         steps = (survey.wavelet.steps - 1) * substeps + 1
         steps += dispersion.margin(steps) if self.stepping.corrected else 0
-        return Plan(step / substeps, substeps, limit, steps, limit_speed, points)
+        return Plan(step / substeps, substeps, limit, steps, fastest, points)
 
-    def stable_step(self, max_speed: float) -> float:
-        """Return the largest stable step [s] of leapfrog for the fastest speed [m/s]: 2 / (c sqrt(sum of operator norms)).
+    def stable_step(self, **parameters: Any) -> float:
+        """Return the largest stable step [s] in a model: von Neumann's limit for plane waves, less two per cent for the boundary.
 
-        The norm of an axis' second derivative is the sum of its absolute weights (reached at the Nyquist wavenumber); two per cent are kept
-        for the absorbing layer. Source: Lines, Slawinski and Bording, Geophysics 64 (1999), 967, eq. 12.
+        parameters: as for `solve`. Where the equation knows its fastest wave the step is that for the stepping's max_speed, or for the
+        model's fastest wave rounded up to two digits; small changes of the model do not change it.
+        Raises: StabilityError if no step is stable, or the model is faster than max_speed.
+
+        >>> from hyperion.pde import Acoustic
+        >>> f"{Solver(Acoustic(), Grid((40, 40), 10.0), order=2).stable_step(speed=np.full((40, 40), 2000.0)):.6f}"  # 0.98 h / (c sqrt 2)
+        '0.003465'
         """
-        second_order = any(f.time_order == 2 for f in self.equation.fields.values())
-        pair = sum(abs(w) for _, w in stencils.first(1, 0, self.order, 1).taps) ** 2
-        norm = sum(abs(w) for _, w in stencils.second(1, 0, self.order, self.stencil).taps) if second_order else pair
-        if any(f.time_order == 0 for f in self.equation.fields.values()):                # second derivatives through a flux
-            norm = max(norm, pair)
-        return 0.98 * 2.0 / (max_speed * math.sqrt(sum(norm / h ** 2 for h in self.grid.spacing)))
+        values = {k: devices.to_numpy(t.data) for k, t in self._parameters(parameters).items()}
+        return self._limit(values, self._speeds(values)[0])
+
+    def _speeds(self, values: dict[str, np.ndarray]) -> tuple[float | None, float]:
+        """Return the speed the step is to be stable for, None where it is not known, and the slowest of a model's fastest waves [m/s]."""
+        if type(self.equation).fastest is Equation.fastest:
+            if self.discrete.program.profiles.keys() - self.discrete.rows.keys() and not self.stepping.max_speed:
+                self.equation.fastest(**values)        # says what is missing
+            return self.stepping.max_speed, math.inf
+        speed = self.equation.fastest(**values)
+        fastest, limit = float(np.max(speed)), self.stepping.max_speed or rounded_up(float(np.max(speed)))
+        if fastest > limit * (1 + 1e-6):
+            raise StabilityError(f"the model reaches {fastest:g} m/s, above {type(self.stepping).__name__}(max_speed={limit:g}); raise "
+                                 "max_speed or bound the model")
+        return limit, float(np.min(speed, where=speed > 0, initial=fastest))
+
+    def _limit(self, values: dict[str, np.ndarray], fastest: float | None) -> float:
+        """Return the largest stable step [s] in the extreme media of a model, scaled to the fastest speed."""
+        extremes = media({k: (float(x.min()), float(x.max())) for k, x in values.items()})
+        key = tuple(tuple(x) for x in extremes.values())
+        if key not in self._numbers:
+            # Rounded: the last digits of a search would differ from model to model.
+            self._numbers[key] = float(f"{courant_number(self.equation, self.discrete, extremes, self.cell):.5g}")
+        return 0.98 * self._numbers[key] / (1.0 if type(self.equation).fastest is Equation.fastest else fastest or 1.0)
 
     def engine(self, level: int, dtype: np.dtype, source: str) -> native.Engine:
         """Return the compiled program, linearised `level` times, with one of the equation's sources."""

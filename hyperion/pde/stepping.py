@@ -1,8 +1,8 @@
 """Time stepping: what is asked for, and what it needs of step and grid."""
 import functools
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -28,6 +28,10 @@ class Stepping(ABC):
 
     max_speed: float | None = None
     substeps: int | None = None
+    # {sampling: taps}: sources named with `@sampling` get the wavelet's samples at internal steps, filtered by these centred taps.
+    samplings: ClassVar[dict[str, tuple[float, ...]]] = {"": (1.0,)}
+    continuous: ClassVar[bool] = False                 # whether a boundary's memory variables are stepped with the fields
+    corrected: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         name = type(self).__name__
@@ -58,7 +62,7 @@ class Leapfrog(Stepping):
     Leapfrog(max_speed=5000.0, substeps=None, corrected=False)
     """
 
-    corrected: bool = False
+    corrected: bool = False  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def program(self, rates: Rates) -> Program:
         """Return one step: groups of fields one after the other, each from what is newest of the others."""
@@ -105,6 +109,159 @@ class Leapfrog(Stepping):
         return groups
 
 
+@dataclass(frozen=True)
+class LaxWendroff(Stepping):
+    """Fourth-order time stepping of fields of second order in time, from the equation itself: f_tttt is the rate of the rate.
+
+    f' = 2 f - f_before + q + (rate of q) step^2 / 12, q = step^2 rate(f). Two evaluations of the rate a step; the step may be sqrt(3)
+    times that of leapfrog. The absorbing layer stretches both evaluations.
+    max_speed, substeps: see `Stepping`. Raises: InputError for values that cannot be.
+    Source: Lax and Wendroff, Comm. Pure Appl. Math. 17 (1964), 381; Dablain, Geophysics 51 (1986), 54, eq. 12.
+
+    >>> LaxWendroff()
+    LaxWendroff(max_speed=None, substeps=None)
+    """
+
+    # Of a source s the modified equation wants s_tt as well: its second difference over step^2.
+    samplings: ClassVar[dict[str, tuple[float, ...]]] = {"": (1.0,), "@curvature": (1.0, -2.0, 1.0)}
+
+    def program(self, rates: Rates) -> Program:
+        """Return one step: q of all fields, then the fields."""
+        fields, rotate = rates.stepped, {f: f + ".next" for f in rates.stepped}
+        for f, field in fields.items():
+            if field.time_order != 2:
+                raise InputError(f"{rates.name}.fields[{f!r}]: time order {field.time_order}; LaxWendroff steps fields of second order in "
+                                 "time, use RungeKutta4() or Leapfrog()")
+        assigns: list[Assign] = []
+        arrays = {f: f for f in rates.equation.fields}
+        for last in (False, True):
+            memory: dict[str, Assign] = {}
+            updates: list[Assign] = []
+            for f in fields:
+                terms, remembered = rates.terms(f, arrays)
+                terms += rates.sources(f, sampling="@curvature" if last else "")
+                memory |= {m.update.target: m.update for m in remembered}
+                if last:
+                    before = [(2.0, f), (-1.0, rotate[f]), (1.0, arrays[f])]
+                    terms = [*(Term(w, (), x, rates.point) for w, x in before), *_times(1.0 / 12.0, terms)]
+                updates.append(Assign.of(rotate[f] if last else f"rate.{f}", terms))
+            assigns += [*in_order(memory), *updates]
+            arrays = {f: f"rate.{f}" for f in arrays}
+        return rates.program(assigns, rotate, tuple(self.samplings))
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of a Runge-Kutta method: sum of `states` {number of a state: weight} plus `weight` times step times the rate of the last.
+
+    State 0 is the field at the start, state i + 1 what stage i makes. sampling: of sources at the time that the last state stands for.
+    """
+
+    states: dict[int, float]
+    weight: float
+    sampling: str
+
+
+HALF_AFTER = (-5.0, 49.0, -245.0, 1225.0, 1225.0, -245.0, 49.0, -5.0, 0.0)  # / 2048: Lagrange's interpolation half a sample later
+SAMPLINGS = {"": (1.0,), "@0.5": tuple(w / 2048.0 for w in HALF_AFTER), "@1": (1.0, 0.0, 0.0)}
+
+
+@dataclass(frozen=True)
+class RungeKutta(Stepping):
+    """Explicit Runge-Kutta methods in which each stage evaluates the rate of the one before it. See `SSPRK3` and `RungeKutta4`.
+
+    They step any fields of first order in time, also those whose rates read themselves at shifted points; a field p of second order is
+    stepped as the pair (p, step p_t). Memory variables of the absorbing layer are stepped with the fields.
+    """
+
+    samplings: ClassVar[dict[str, tuple[float, ...]]] = SAMPLINGS
+    continuous: ClassVar[bool] = True
+
+    @property
+    @abstractmethod
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages; the last makes the field at the end of the step."""
+
+    def program(self, rates: Rates) -> Program:
+        """Return one step: the stages one after the other, the last of them in place."""
+        for f, field in rates.stepped.items():
+            if field.time_order not in (1, 2):
+                raise InputError(f"{rates.name}.fields[{f!r}]: time order {field.time_order}; Runge-Kutta methods step orders 1 and 2")
+        # Per state {array at the start: (its name in this state, step times its rate)}, and corrections that nothing steps.
+        states = [self._state(rates, f"stage{i}." if i else "", stage.sampling) for i, stage in enumerate(self.stages)]
+        assigns: list[Assign] = []
+        for i, stage in enumerate(self.stages):
+            (now, at_once), after = states[i], states[(i + 1) % len(states)][0]
+            assigns += at_once
+            for x, (_, axis, rate) in now.items():
+                kept = [Term(w, (), states[j][0][x][0], rates.point) for j, w in stage.states.items()]
+                assigns.append(Assign.of(after[x][0], [*kept, *_times(stage.weight, rate)], axis))
+        return rates.program(assigns, {}, tuple(dict.fromkeys(stage.sampling for stage in self.stages)))
+
+    def _state(self, rates: Rates, prefix: str, sampling: str) -> tuple[dict[str, tuple[str, int | None, list[Term]]], list[Assign]]:
+        """Return {array at the start: (its name in this state, its axis, step times its rate)}, memory first, and corrections."""
+        arrays = {f: prefix + f for f in rates.equation.fields}
+        out: dict[str, tuple[str, int | None, list[Term]]] = {}
+        at_once: dict[str, Assign] = {}
+        steps: dict[str, tuple[str, int | None, list[Term]]] = {}
+        for f, field in rates.stepped.items():
+            terms, memory = rates.terms(f, arrays)
+            for update in (m.update for m in memory):
+                if any(t.array == update.target for t in update.terms):
+                    out[update.target.removeprefix(prefix)] = (update.target, update.axis, list(update.terms))
+                else:
+                    at_once[update.target] = update
+            rate = [*terms, *rates.sources(f, sampling=sampling)]
+            if field.time_order == 2:                  # the pair of p and step p_t
+                steps[f] = (arrays[f], None, [Term(1.0, (), f"{prefix}rate.{f}", rates.point)])
+                steps[f"rate.{f}"] = (f"{prefix}rate.{f}", None, rate)
+            else:
+                steps[f] = (arrays[f], None, rate)
+        return out | steps, in_order(at_once)
+
+
+@dataclass(frozen=True)
+class SSPRK3(RungeKutta):
+    """The three-stage Runge-Kutta method of third order that preserves what forward Euler preserves (bounds, positivity) at its step.
+
+    max_speed, substeps: see `Stepping`. Raises: InputError for values that cannot be.
+    Source: Shu and Osher, J. Comput. Phys. 77 (1988), 439, eq. 2.18.
+
+    >>> SSPRK3(substeps=2)
+    SSPRK3(max_speed=None, substeps=2)
+    """
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages."""
+        return (
+                Stage({0: 1.0}, 1.0, ""), Stage({0: 3 / 4, 1: 1 / 4}, 1 / 4, "@1"), Stage({0: 1 / 3, 2: 2 / 3}, 2 / 3, "@0.5"))
+
+
+@dataclass(frozen=True)
+class RungeKutta4(RungeKutta):
+    """The classical Runge-Kutta method of fourth order.
+
+    Written so that each stage needs the rate of the one before it only: f' = (-f + f1 + 2 f2 + f3) / 3 + step / 6 rate(f3).
+    max_speed, substeps: see `Stepping`. Raises: InputError for values that cannot be.
+    Source: Kutta, Z. Math. Phys. 46 (1901), 435.
+
+    >>> RungeKutta4()
+    RungeKutta4(max_speed=None, substeps=None)
+    """
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages."""
+        return (
+                Stage({0: 1.0}, 1 / 2, ""), Stage({0: 1.0}, 1 / 2, "@0.5"), Stage({0: 1.0}, 1.0, "@0.5"),
+                Stage({0: -1 / 3, 1: 1 / 3, 2: 2 / 3, 3: 1 / 3}, 1 / 6, "@1"))
+
+
+def _times(weight: float, terms: list[Term]) -> list[Term]:
+    return [replace(t, weight=weight * t.weight) for t in terms]
+
+
 def in_order(updates: dict[str, Assign]) -> list[Assign]:
     """Return assignments {target: it} so that those that read others come after them."""
     def depth(target: str) -> int:
@@ -112,10 +269,6 @@ def in_order(updates: dict[str, Assign]) -> list[Assign]:
     return sorted(updates.values(), key=lambda a: depth(a.target))
 
 
-def rounded_up(value: float) -> float:
-    """Return a value rounded up to two significant digits."""
-    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
-    return math.ceil(value / unit * (1 - 1e-9)) * unit
 
 
 @functools.cache

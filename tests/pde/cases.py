@@ -95,6 +95,16 @@ class Damped(PressureVelocity):
         return np.sqrt(buoyancy * bulk)
 
 
+class Transport(pde.Equation):
+    """u_t = -speed u_x + spread laplace(u): its rate reads the field that it advances, and no wave says how fast it is."""
+
+    fields: ClassVar[dict[str, pde.Field]] = {"u": pde.Field("1")}
+    parameters: ClassVar[dict[str, str]] = {"speed": "m/s", "spread": "m^2/s"}
+
+    def rate(self, u, speed, spread):
+        return spread * pde.laplace(u) - speed * pde.derivative(u, -1)
+
+
 class Case:
     """A random experiment: two shots of three sources and four receivers off the grid's nodes, unequal spacings, white noise.
 
@@ -115,6 +125,7 @@ class Case:
         substeps: int | None = None,
         values: Callable[[np.random.Generator], list[np.ndarray]] | None = None,
         speed: float = 3000.0,
+        stepping: type[pde.Stepping] = pde.Leapfrog,
         **options,
     ):
         random = np.random.default_rng(seed)
@@ -122,7 +133,7 @@ class Case:
         grid, equation = pde.Grid(shape, spacing), equation or pde.Acoustic()
         options = {"threads": 2, "storage": pde.EverySteps()} | options
         self.solver = pde.Solver(
-            equation, grid, order=order, boundary=boundary, stepping=pde.Leapfrog(speed, substeps=substeps), **options
+            equation, grid, order=order, boundary=boundary, stepping=stepping(speed, substeps=substeps), **options
         )
         places = [random.random((2, n, len(shape))) * grid.extent for n in (3, 4)]
         samples = random.standard_normal((2, 3, steps)).astype(dtype)

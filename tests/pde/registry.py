@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hyperion import pde
-from tests.pde.cases import Case, Coupled, Damped, Dose, Mixed, PressureVelocity, PressureVelocity3D
+from tests.pde.cases import Case, Coupled, Damped, Dose, Mixed, PressureVelocity, PressureVelocity3D, Transport
 
 FREE, RIGID = pde.FreeSurface(), pde.Rigid()
 PLANE, VOLUME = (31, 37), (20, 19, 22)
@@ -23,6 +23,7 @@ class Entry:
 
     ranges: {parameter: (lowest, highest)} of random materials. zero: parameters that are zero in the upper third (fluids).
     speed: no wave is faster [m/s]. boundaries: names in BOUNDARIES that the equation can have. amplitude: of white source samples.
+    stepping: how it is stepped.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Entry:
     speed: float = 3000.0
     boundaries: tuple[str, ...] = ("layer", "none", "periodic", "free", "rigid", "corners")
     amplitude: float = 1.0
+    stepping: type[pde.Stepping] = pde.Leapfrog
     options: dict = field(default_factory=dict)
 
     def material(self, random: np.random.Generator, dtype: type) -> list[np.ndarray]:
@@ -76,6 +78,11 @@ ENTRIES = [
     Entry("dose", Dose(), PLANE, FLOW),
     Entry("damped", Damped(), PLANE, FLOW),
     Entry("coupled", Coupled(), PLANE, {"speed": SPEED, "mix": (0.2, 0.4)}),
+    # Other steppings than leapfrog: on second-order fields, and on a rate that reads the field it advances.
+    Entry("acoustic-LaxWendroff", pde.Acoustic(), PLANE, ACOUSTIC, stepping=pde.LaxWendroff),
+    Entry("acoustic-RungeKutta4", pde.Acoustic(), PLANE, ACOUSTIC, stepping=pde.RungeKutta4),
+    Entry("transport-SSPRK3", Transport(), PLANE, {"speed": SPEED, "spread": (1e3, 2e3)}, stepping=pde.SSPRK3,
+          boundaries=("layer", "none", "periodic")),
 ]
 BOUNDARIES = {
     "layer": lambda ndim: NARROW_LAYER[ndim],
@@ -115,7 +122,7 @@ class Combination:
     def case(self, dtype: type = np.float64) -> Case:
         """Return two shots of three sources and four receivers off the nodes, white noise."""
         entry = self.entry
-        cells = np.prod([n + 12 for n in (*entry.shape[:-1], entry.shape[-1] + 16)])
+        cells = np.prod([n + 12 for n in (*entry.shape[:-1], entry.shape[-1] + 16)]) * (1 if entry.stepping is pde.Leapfrog else 4)
         made = Case(
             entry.shape,
             self.order,
@@ -127,6 +134,7 @@ class Combination:
             dtype=dtype,
             values=lambda random: entry.material(random, dtype),
             speed=entry.speed,
+            stepping=entry.stepping,
             steps=30 if len(entry.shape) < 3 else 14,       # the graph of the interpreter holds every array of every step
             **entry.options,
         )

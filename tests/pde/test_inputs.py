@@ -153,7 +153,7 @@ REFUSED = {
     "a class as boundary": (lambda: solver(boundary=pde.CPML), InputError, ["boundary=", "pde.Boundary"]),
     "a class as equation": (lambda: pde.Solver(pde.Acoustic, GRID), InputError, ["equation=", "pde.Equation"]),
     "shape as grid": (lambda: pde.Solver(pde.Acoustic(), SHAPE), InputError, ["grid=(30, 36)", "pde.Grid"]),
-    "step as stepping": (lambda: solver(stepping=1e-3), InputError, ["stepping=0.001", "pde.Leapfrog", "float"]),
+    "step as stepping": (lambda: solver(stepping=1e-3), InputError, ["stepping=0.001", "pde.Stepping", "float"]),
     "storage as text": (lambda: solver(storage="disk"), InputError, ["storage='disk'", "pde.Storage"]),
     "stencil as text": (lambda: solver(stencil="taylor"), InputError, ["stencil='taylor'", "Taylor", "LeastSquares"]),
     "no threads": (lambda: solver(threads=0), InputError, ["threads=0", "at least 1"]),

@@ -57,8 +57,12 @@ class OfAnySign(Damped):
         return "buoyancy", "bulk"
 
 
-def test_growth_that_no_step_can_follow_is_refused():
+def test_a_field_that_grows_by_itself_gets_a_step_that_follows_it():
+    # Crank-Nicolson has a pole where step times rate is 2.
     case = Case((20, 22), 4, pde.CPML(width=3), equation=OfAnySign(), fields=("p", "p"), threads=1)
-    samples, buoyancy, bulk, decay = case.args
-    with pytest.raises(StabilityError, match=r"grows by itself at a rate of up to .* use one below"):
-        case.gathers(samples, buoyancy, bulk, -1e4 * decay)
+    model = dict(zip(case.solver.equation.parameters, case.args[1:], strict=True))
+    slow, fast = (case.solver.stable_step(**model | {"decay": np.full((20, 22), -rate)}) for rate in (1.0, 1e4))
+    assert slow > 5e-4 and 0.1 < 1e4 * fast < 1.0
+    solver = pde.Solver(OfAnySign(), case.solver.grid, order=4, stepping=pde.Leapfrog(3000.0, substeps=1), threads=1)
+    with pytest.raises(StabilityError, match=r"exceeds the stable .* use substeps>="):
+        solver.plan(case.survey, **model | {"decay": np.full((20, 22), -1e4)})
