@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from hyperion import pde
+from hyperion.codegen import Assign, Program, Stencil, Term, sweeps
+from hyperion.pde import native
 from tests.pde.cases import Case, Damped, Dose, PressureVelocity, PressureVelocity3D, difference, interpreter
 
 # The wavelets are white noise, so that nothing is hidden by smoothness.
@@ -143,6 +145,42 @@ def test_the_same_bits_on_every_run(storage, threads):
     )
     assert np.array_equal(first[0], second[0])
     assert all(np.array_equal(a, b) for a, b in zip(first[1], second[1], strict=True))
+
+
+@pytest.mark.parametrize(("equation", "field"), [(pde.Acoustic(), "p"), (PressureVelocity3D(), "vy")], ids=["acoustic", "flow"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_tiles_of_steps_in_blocks_of_planes_and_rows_change_nothing(equation, field, threads, monkeypatch):
+    # High enough for tiles of two to four steps, and for three blocks of rows, of which the first and the last hold slabs.
+    case = Case((80, 75, 20), 4, pde.CPML(width=3), equation=equation, fields=(field, field), steps=13, threads=threads)
+    case.survey = case.survey.subset([0])
+    case.args = (case.args[0][:1], *case.args[1:])
+    tilings, tiling = [], native._tiling
+
+    def noted(*args):
+        tilings.append(tiling(*args))
+        return tilings[-1]
+
+    monkeypatch.setattr(native, "_tiling", noted)
+    out, gradients, weights = case.with_gradients()
+    assert tilings[0][0] > 1 and case.solver.size[1] > 2 * tilings[0][2]
+    monkeypatch.setattr(native, "_tiling", lambda *args: (1, 1000, 1000))
+    plain, plain_gradients, _ = case.with_gradients(weights)
+    eps = np.finfo(np.float64).eps
+    assert difference(out, plain) < 1e2 * eps  # sums over the taps of a receiver alone differ
+    assert all(difference(a, b) < 1e3 * eps for a, b in zip(gradients, plain_gradients, strict=True))
+
+
+def test_a_slab_runs_apart_only_where_nothing_crosses():
+    def term(array, axis):
+        return Term(1.0, (), array, Stencil.of([(tuple(int(k == axis) for k in range(2)), 1.0)]))
+
+    def count(first, second, target="out"):
+        update, use = Assign("memory", (first,), 1), Assign(target, (second,))
+        return [len(before) for before, _ in sweeps(Program(2, (update, use), (), memory={"memory": 1}))]
+
+    assert count(term("field", 1), term("memory", 1)) == [1]
+    assert count(term("field", 1), term("memory", 0)) == [0, 0]  # across the slab's axis: neighbours must be there first
+    assert count(term("field", 1), term("memory", 1), target="field") == [0, 0]  # the sweep writes what memory reads beside it
 
 
 def test_many_shots_give_what_each_alone_gives():
