@@ -9,10 +9,11 @@ AXES = ("z", "y", "x")                                 # loop variables of the l
 
 @dataclass(frozen=True)
 class Names:
-    """How kernels of one program name things: index of each array in the table, position of each profile."""
+    """How kernels of one program name things: index of each array in the table, position of each profile, number of each history read."""
 
     array: dict[str, int]
     profile: dict[str, int]
+    history: dict[str, int]
 
 
 class Kernel:
@@ -31,15 +32,14 @@ class Kernel:
         present = [(a.target, self._alive(a.terms)) for a in assigns if a.axis is None or a.axis in mask]
         kept = [(i, target, self._alive(terms)) for i, target, terms in histories]
         uses: dict[tuple[str, Stencil], int] = {}
-        for _, terms in present:
-            for t in terms:
-                uses[t.array, t.stencil] = uses.get((t.array, t.stencil), 0) + 1
+        for read in (read for _, terms in present for t in terms for read in t.reads):
+            uses[read] = uses.get(read, 0) + 1
         self.body = [(target, _stars(terms, uses)) for target, terms in present]
         self.kept = [(i, target, _stars(terms, uses)) for i, target, terms in kept]
         self.terms = [t for terms in (*(ts for _, ts in self.body), *(ts for _, _, ts in self.kept)) for t in terms]
         self.pointer: dict[str, int] = {}              # arrays read or written, by number of their walking pointer
-        for x in [*(target for target, _ in self.body), *(x for t in self.terms for x in (t.array, *t.coefficients))]:
-            if x not in names.profile:
+        for x in [*(target for target, _ in self.body), *(x for t in self.terms for x in (*(x for x, _ in t.reads), *t.coefficients))]:
+            if x not in names.profile and x not in names.history:
                 self.pointer.setdefault(x, len(self.pointer))
         self.multiples: dict[str, tuple[str, int, int]] = {}             # names of multiples of strides: (an array, axis, multiple)
         self.sliding = self._sliding()
@@ -47,14 +47,14 @@ class Kernel:
     def _alive(self, terms: Iterable[Term]) -> list[Term]:
         """Drop sources (injected apart) and what is zero outside the slabs of this kernel's stretched axes."""
         p = self.program
-        return [t for t in terms if t.array not in p.sources and p.memory.get(t.array, -1) in self.mask | {-1}
+        return [t for t in terms if t.array not in p.sources and all(p.memory.get(x, -1) in self.mask | {-1} for x, _ in t.reads)
                 and all(p.profiles[c] in self.mask for c in t.coefficients if c in p.profiles)]
 
     def _sliding(self) -> list[str]:
         """Arrays whose row is read at many shifts along x: their shifted vectors are cut from neighbours in registers."""
         reads: dict[str, set[tuple[int, ...]]] = {}
-        for t in self.terms:
-            reads.setdefault(t.array, set()).update(shift for shift, _ in t.stencil.taps if shift[-1] and not any(shift[:-1]))
+        for x, stencil in (read for t in self.terms for read in t.reads):
+            reads.setdefault(x, set()).update(shift for shift, _ in stencil.taps if shift[-1] and not any(shift[:-1]))
         return [x for x, shifts in reads.items() if len(shifts) > 2]
 
     def _entry(self, x: str) -> str:
@@ -84,6 +84,11 @@ class Kernel:
             n = shift[k] + (row if k == 0 else 0)
             out += f" + {self._multiple(x, k, n)}" if n else ""
         return out + (f" + {shift[-1]} * (long)sizeof(real)" if shift[-1] else "")
+
+    def kept_at(self, i: int, row: int) -> str:
+        """C text of the address of history i at the walking pointer, `row` planes of axis 0 further."""
+        place = f"({self.axes[0]} + {row}) * c->history_stride[0]" + (" + y * c->history_stride[1]" if self.ndim == 3 else "")
+        return f"history + {i} * c->history_size + {place} + x"
 
     def text(self) -> str:
         """Return the C function."""
@@ -195,11 +200,10 @@ class _Block:
         kernel = self.kernel
         fresh: dict[str, str] = {}
         atoms: dict[tuple[str, Stencil], str] = {}
-        place = f"({kernel.axes[0]} + {row}) * c->history_stride[0]" + (" + y * c->history_stride[1]" if kernel.ndim == 3 else "")
         for k, (target, terms) in enumerate(kernel.body):
             for i, of, kept in kernel.kept:            # before the assignment: a target advanced in place is still the old one
                 if of == target:
-                    self.stores.append(f"ST(history + {i} * c->history_size + {place} + x, {self._value(kept, row, fresh, atoms)});")
+                    self.stores.append(f"ST({kernel.kept_at(i, row)}, {self._value(kept, row, fresh, atoms)});")
             text = self._value(terms, row, fresh, atoms)
             self.lines.append(f"V o{k}_{row} = {text};")
             fresh[target] = f"o{k}_{row}"
@@ -209,7 +213,7 @@ class _Block:
         """C text of a sum of terms, terms of equal coefficients bracketed."""
         by: dict[tuple[str, ...], list[str]] = {}
         for t in terms:
-            e = self._atom(t, row, fresh, atoms)
+            e = " * ".join(self._atom(x, stencil, row, fresh, atoms) for x, stencil in t.reads)
             by.setdefault(t.coefficients, []).append(e if t.weight == 1 else f"-{e}" if t.weight == -1 else f"{_number(t.weight)} * {e}")
         sums: list[str] = []
         for coefficients, parts in by.items():
@@ -217,19 +221,21 @@ class _Block:
             sums.append(" * ".join([*factors, f"({' + '.join(parts)})"]) if factors else " + ".join(parts))
         return " + ".join(sums) or "(V){0}"
 
-    def _atom(self, t: Term, row: int, fresh: dict[str, str], atoms: dict[tuple[str, Stencil], str]) -> str:
+    def _atom(self, x: str, stencil: Stencil, row: int, fresh: dict[str, str], atoms: dict[tuple[str, Stencil], str]) -> str:
         """Return the name of a stencil's value; what this sweep has just written is taken from its register."""
-        if t.stencil.is_here:
-            return fresh.get(t.array) or self.load(t.array, self.zero, row)
-        key = (t.array, t.stencil)
+        if stencil.is_here:
+            return fresh.get(x) or self.load(x, self.zero, row)
+        key = (x, stencil)
         if key not in atoms:
-            text = _weighted_sum([(w, self.load(t.array, shift, row)) for shift, w in t.stencil.taps])
+            text = _weighted_sum([(w, self.load(x, shift, row)) for shift, w in stencil.taps])
             atoms[key] = f"a{len(atoms)}_{row}"
             self.lines.append(f"V {atoms[key]} = {text};")
         return atoms[key]
 
     def _coefficient(self, c: str, row: int) -> str:
         kernel = self.kernel
+        if c in kernel.names.history:
+            return f"LD({kernel.kept_at(kernel.names.history[c], row)})"
         if c not in kernel.names.profile:
             return self.load(c, self.zero, row)
         axis, q = kernel.program.profiles[c], kernel.names.profile[c]
@@ -243,7 +249,7 @@ def _stars(terms: list[Term], uses: dict[tuple[str, Stencil], int]) -> list[Term
     out: list[Term] = []
     star: dict[tuple[tuple[str, ...], str], list[tuple[tuple[int, ...], float]]] = {}
     for t in terms:
-        if not t.stencil.is_here and uses.get((t.array, t.stencil)) == 1:
+        if not t.factors and not t.stencil.is_here and uses.get((t.array, t.stencil)) == 1:
             star.setdefault((t.coefficients, t.array), []).extend((shift, t.weight * w) for shift, w in t.stencil.taps)
         else:
             out.append(t)

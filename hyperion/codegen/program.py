@@ -1,11 +1,12 @@
-"""A time step as a list of assignments over linear stencil atoms, and what can be derived from it: adjoint, tangent, history.
+"""A time step as a list of assignments over stencil atoms, and what can be derived from it: adjoint, tangent, history.
 
-One assignment reads `target = sum of weight * coefficients * stencil(array)`. Coefficients are read at the target's point: the
-equation's parameters, and one-dimensional profiles (the absorbing layer). Stencils stay atoms: nothing is multiplied out to shifted
-reads, so transposing one is flipping its shifts, and a transposed step is again a gather (no scatter, no atomics).
+One assignment reads `target = sum of weight * coefficients * stencil(array)`, or a product of several stencil reads where the equation is
+nonlinear. Coefficients are read at the target's point: the equation's parameters, and one-dimensional profiles (the absorbing layer).
+Stencils stay atoms: nothing is multiplied out to shifted reads, so transposing one is flipping its shifts, and a transposed step is again
+a gather (no scatter, no atomics).
 """
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 Shift = tuple[int, ...]
 
@@ -44,14 +45,29 @@ def here(ndim: int) -> Stencil:
     return Stencil((((0,) * ndim, 1.0),))
 
 
+Read = tuple[str, Stencil]                             # an array through a stencil
+
+
 @dataclass(frozen=True)
 class Term:
-    """weight * product of coefficients * stencil(array)."""
+    """weight * product of coefficients * stencil(array) * product of `factors`, further reads of a nonlinear equation."""
 
     weight: float
     coefficients: tuple[str, ...]
     array: str
     stencil: Stencil
+    factors: tuple[Read, ...] = ()
+
+    @staticmethod
+    def of(weight: float, coefficients: tuple[str, ...], reads: Iterable[Read]) -> "Term":
+        """Return the term whose reads are these, one at least."""
+        (array, stencil), *factors = sorted(reads, key=lambda r: (r[0], r[1].taps))
+        return Term(weight, coefficients, array, stencil, tuple(factors))
+
+    @property
+    def reads(self) -> tuple[Read, ...]:
+        """All that is read: the own array and the factors."""
+        return ((self.array, self.stencil), *self.factors)
 
 
 @dataclass(frozen=True)
@@ -65,11 +81,11 @@ class Assign:
     @staticmethod
     def of(target: str, terms: Iterable[Term], axis: int | None = None) -> "Assign":
         """Return the assignment with like terms added up and zero terms dropped."""
-        total: dict[tuple[tuple[str, ...], str, Stencil], float] = {}
+        total: dict[Term, float] = {}
         for t in terms:
-            key = (t.coefficients, t.array, t.stencil)
+            key = replace(t, weight=1.0)
             total[key] = total.get(key, 0.0) + t.weight
-        return Assign(target, tuple(Term(w, c, a, s) for (c, a, s), w in total.items() if w != 0.0), axis)
+        return Assign(target, tuple(replace(t, weight=w) for t, w in total.items() if w != 0.0), axis)
 
 
 @dataclass(frozen=True)
@@ -80,7 +96,8 @@ class Program:
     memory: {array that lives in slabs only: its axis}. rotate: {array now: array that becomes it}: the two swap after every step.
     sources: names that stand for point injections; they appear as arrays in terms but have no storage. temporary: arrays that only carry
     sums from one sweep to the next. zeros: parameters that may be zero somewhere. shifted: {profile of a transposed step: (the
-    profile of the step it is, moved by so many cells along its axis)}.
+    profile of the step it is, moved by so many cells along its axis)}. recorded: coefficients of a transposed step that the forward run
+    leaves anew at every step.
     """
 
     ndim: int
@@ -93,6 +110,7 @@ class Program:
     temporary: frozenset[str] = frozenset()
     zeros: frozenset[str] = frozenset()
     shifted: dict[str, tuple[str, int]] = field(default_factory=lambda: {})
+    recorded: tuple[str, ...] = ()
 
     def arrays(self) -> list[str]:
         """Names of all arrays with storage, in order of first appearance."""
@@ -100,8 +118,7 @@ class Program:
         for a in self.assigns:
             seen[a.target] = None
             for t in a.terms:
-                if t.array not in self.sources:
-                    seen[t.array] = None
+                seen |= {x: None for x, _ in t.reads if x not in self.sources}
         return list(seen)
 
     def partner(self, array: str) -> str:
@@ -114,7 +131,12 @@ class Program:
 
     def reach(self) -> int:
         """The largest shift any assignment reads [cells]."""
-        return max(t.stencil.reach for a in self.assigns for t in a.terms)
+        return max(stencil.reach for a in self.assigns for t in a.terms for _, stencil in t.reads)
+
+    @property
+    def nonlinear(self) -> bool:
+        """Whether some term is a product of several reads."""
+        return any(t.factors for a in self.assigns for t in a.terms)
 
     def injections(self) -> list[tuple[str, Assign, Term]]:
         """Every (source, assignment, term) through which a source enters the step."""
@@ -130,9 +152,9 @@ def sweeps(program: Program) -> list[tuple[list[list[Assign]], list[Assign]]]:
     groups: list[list[Assign]] = [[]]
     for a in program.assigns:
         written = {b.target for b in groups[-1]}
-        read = {t.array for b in groups[-1] for t in b.terms if not t.stencil.is_here}
+        read = {x for b in groups[-1] for t in b.terms for x, stencil in t.reads if not stencil.is_here}
         fields = written - program.memory.keys() - program.temporary
-        if a.target in read or any(t.array in (fields if t.stencil.is_here else written) for t in a.terms):
+        if a.target in read or any(x in (fields if stencil.is_here else written) for t in a.terms for x, stencil in t.reads):
             groups.append([])
         groups[-1].append(a)
     out: list[tuple[list[list[Assign]], list[Assign]]] = []
@@ -166,15 +188,18 @@ def _slab_by_slab(program: Program, before: list[list[Assign]], group: list[Assi
 def linearise(program: Program, prefix: str) -> Program:
     """Return the step beside its tangent: arrays `prefix + x`, driven by perturbed parameters and sources.
 
-    The terms are products, so the tangent of a term is the term on the tangent array plus one term per perturbed coefficient.
+    The terms are products, so the tangent of a term is a sum of terms: one per array on its tangent, and one per perturbed coefficient.
     """
     assigns: list[Assign] = []
     for a in program.assigns:
-        tangent = [Term(t.weight, t.coefficients, prefix + t.array, t.stencil) for t in a.terms]
+        tangent: list[Term] = []
+        for t in a.terms:
+            for (x, stencil), others in _each(t.reads):
+                tangent.append(Term.of(t.weight, t.coefficients, ((prefix + x, stencil), *others)))
         for t in a.terms:
             for i, c in enumerate(t.coefficients):
                 if c in program.parameters:
-                    tangent.append(Term(t.weight, (*t.coefficients[:i], prefix + c, *t.coefficients[i + 1:]), t.array, t.stencil))
+                    tangent.append(replace(t, coefficients=(*t.coefficients[:i], prefix + c, *t.coefficients[i + 1:])))
         assigns += [Assign.of(prefix + a.target, tangent, a.axis), a]      # first the tangent: it reads what `a` advances in place
 
     def both(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -183,6 +208,11 @@ def linearise(program: Program, prefix: str) -> Program:
                    program.memory | {prefix + k: v for k, v in program.memory.items()},
                    program.rotate | {prefix + k: prefix + v for k, v in program.rotate.items()}, both(program.sources),
                    zeros=program.zeros | {prefix + k for k in program.parameters})
+
+
+def _each(reads: tuple[Read, ...]) -> list[tuple[Read, tuple[Read, ...]]]:
+    """Return every read beside the others."""
+    return [(read, reads[:i] + reads[i + 1:]) for i, read in enumerate(reads)]
 
 
 def cofactors(program: Program) -> list[tuple[str, str, tuple[Term, ...]]]:
@@ -201,7 +231,7 @@ def cofactors(program: Program) -> list[tuple[str, str, tuple[Term, ...]]]:
                     rest.remove(k)
                     if k in rest:
                         raise ValueError(f"parameter {k} appears twice in one term of {a.target}; declare its square as a parameter")
-                    terms.append(Term(t.weight, tuple(rest), t.array, t.stencil))
+                    terms.append(replace(t, coefficients=tuple(rest)))
             out.append((k, a.target, tuple(terms)))
     return out
 
@@ -214,12 +244,17 @@ class Adjoint:
     scale: {array: coefficients its stored cotangent has been multiplied by} (then no coefficient is read shifted).
     late: arrays whose cotangent is complete only at the end of the reversed step: data meet them one step later.
     sources: {source: [(weight, coefficients, array)]}: its cotangent is the sum of weight * coefficients * cotangent of array.
+    recorded: {coefficient of the adjoint program: (target, terms)}: what the forward step keeps as the target's assignment reads it. The
+    factor on a read of a product is the product of the others.
+    pending: {array: (weight, coefficients)}: what its stored cotangent at the end of a step is still to be multiplied by.
     """
 
     program: Program
     scale: dict[str, tuple[str, ...]]
     late: frozenset[str]
     sources: dict[str, list[tuple[float, tuple[str, ...], str]]]
+    recorded: dict[str, tuple[str, tuple[Term, ...]]]
+    pending: dict[str, tuple[float, tuple[str, ...]]]
 
 
 @dataclass(frozen=True)
@@ -236,32 +271,51 @@ class _Read:
 def adjoint(program: Program) -> Adjoint:
     """Transpose one step exactly.
 
-    The assignments are walked backwards; each term sends `weight * coefficients * stencil^T(cotangent of the target)` to what it read.
+    The assignments are walked backwards; each term sends `weight * coefficients * stencil^T(cotangent of the target)` to what it read; the
+    other factors of a product count as coefficients.
     An array that reads itself in place (old time levels, memory variables) leaves a factor pending on its cotangent, applied when the
     cotangent is next written; the factors are the fixed point of one reversed step.
     """
     shifted: dict[str, tuple[str, int]] = {}
-    gathers, late, sources = _transposed_assigns(program, shifted)
-    scale = _move_coefficients_out(program, gathers)
-    return Adjoint(_as_program(program, gathers, shifted), scale, late, sources)
+    recorded: _Recorded = {}
+    gathers, late, sources, pending = _transposed_assigns(program, shifted, recorded)
+    scale = _move_coefficients_out(program, gathers, program.zeros.union(recorded.values()))
+    transposed = replace(_as_program(program, gathers, shifted), recorded=tuple(recorded.values()))
+    return Adjoint(transposed, scale, late, sources, {name: kept for kept, name in recorded.items()}, pending)
 
 
+_Recorded = dict[tuple[str, tuple[Term, ...]], str]    # {(target, terms): name}
 _Gathers = list[tuple[str, list[_Read]]]
 _Factor = tuple[float, tuple[str, ...]]
+_Sources = dict[str, list[tuple[float, tuple[str, ...], str]]]
 
 
-def _transposed_assigns(program: Program, shifted: dict[str, tuple[str, int]]
-                       ) -> tuple[_Gathers, frozenset[str], dict[str, list[tuple[float, tuple[str, ...], str]]]]:
+def _products(a: Assign, recorded: _Recorded) -> list[Term]:
+    """Return the terms of an assignment with products differentiated: each read times a recorded coefficient made of the others."""
+    out = [t for t in a.terms if not t.factors]
+    by: dict[Read, list[Term]] = {}
+    for t in a.terms:
+        if t.factors:
+            for read, others in _each(t.reads):
+                by.setdefault(read, []).append(Term.of(t.weight, t.coefficients, others))
+    for (x, stencil), terms in by.items():
+        key = (a.target, Assign.of(a.target, terms).terms)
+        out.append(Term(1.0, (recorded.setdefault(key, f"recorded{len(recorded)}"),), x, stencil))
+    return out
+
+
+def _transposed_assigns(program: Program, shifted: dict[str, tuple[str, int]],
+                        recorded: _Recorded) -> tuple[_Gathers, frozenset[str], _Sources, dict[str, _Factor]]:
     swap = program.rotate | {v: k for k, v in program.rotate.items()}
     point = here(program.ndim)
     # A field that nothing else reads has a cotangent all the same: data may be injected into it.
     unread = {a.target for a in program.assigns} - program.memory.keys() - swap.keys()
-    unread -= {t.array for a in program.assigns for t in a.terms if t.array != a.target}
+    unread -= {x for a in program.assigns for t in a.terms for x, _ in t.reads if x != a.target}
     pending: dict[str, _Factor] = {x: (1.0, ()) for x in program.arrays()}
     for _ in range(4):
         now, out = dict(pending), _Gathers()
         inbox: dict[str, list[_Read]] = {}
-        sources: dict[str, list[tuple[float, tuple[str, ...], str]]] = {s: [] for s in program.sources}
+        sources: _Sources = {s: [] for s in program.sources}
 
         early: set[str] = set()
 
@@ -277,10 +331,12 @@ def _transposed_assigns(program: Program, shifted: dict[str, tuple[str, int]]
                 early.add(a.target)
             weight, c = now[a.target]
             own: _Factor = (0.0, ())
-            for t in a.terms:
+            fresh = set(recorded.values())
+            for t in _products(a, recorded):
                 if t.array in sources:
                     sources[t.array].append((t.weight * weight, t.coefficients + c, a.target))
-                elif t.array == a.target and t.stencil.is_here and not own[0]:      # further ones are reads like any other
+                # Further reads of the target are reads like any other; so are those whose coefficients the next step has anew.
+                elif t.array == a.target and t.stencil.is_here and not own[0] and not fresh.intersection(t.coefficients):
                     own = (t.weight * weight, t.coefficients + c)
                 else:
                     outer, inner = _moved_profiles(program, t, shifted)
@@ -288,11 +344,11 @@ def _transposed_assigns(program: Program, shifted: dict[str, tuple[str, int]]
                     inbox.setdefault(t.array, []).append(read)
             now[a.target] = own
         late = frozenset(inbox) - early
-        for x in list(inbox):
-            settle(x)
+        while inbox:                                   # nobody reads a cotangent that has gone on; of two, the later assigned does not read
+            settle(next(x for x in inbox if not any(r.array == x for y, reads in inbox.items() if y != x for r in reads)))
         after = {x: now[swap.get(x, x)] for x in now}
         if after == pending:
-            return out, late, sources
+            return out, late, sources, pending
         pending = after
     raise ValueError("the factors that in-place updates leave on their cotangents do not settle; the step cannot be transposed")
 
@@ -312,8 +368,10 @@ def _moved_profiles(program: Program, t: Term, shifted: dict[str, tuple[str, int
     return tuple(moved.values()), tuple(c for c in t.coefficients if c not in moved)
 
 
-def _move_coefficients_out(program: Program, gathers: _Gathers) -> dict[str, tuple[str, ...]]:
-    """Store a cotangent multiplied by the coefficients that all its reads share. Changes `gathers` in place; returns the factors.
+def _move_coefficients_out(program: Program, gathers: _Gathers, fixed: frozenset[str]) -> dict[str, tuple[str, ...]]:
+    """Store a cotangent multiplied by the coefficients that all its reads share, none of them `fixed`: those may be zero, or change.
+
+    Changes `gathers` in place; returns the factors.
 
     For the acoustic equation this makes the adjoint's interior the forward kernel: (c dt)^2 stands outside the Laplacian again.
     """
@@ -326,7 +384,7 @@ def _move_coefficients_out(program: Program, gathers: _Gathers) -> dict[str, tup
         if len(shared) != 1 or shared == {()}:
             continue
         (factor,) = shared
-        if program.zeros.intersection(factor):         # where it is zero, what it multiplied could not be told any more
+        if fixed.intersection(factor):                 # where it is zero, what it multiplied could not be told any more
             continue
         scale.update(dict.fromkeys(group, factor))
         for x, reads in gathers:

@@ -4,7 +4,7 @@ The text is a fragment: `cpu/kernels/stencil.h` defines its types and macros bef
 Sizes are arguments; rank, stencils and the equation are constants. Zeros beyond the region replace bounds: halos, padding and slab ends
 hold zeros and coefficients are zero in the padding, so whole vectors run without masks and every transposed gather is exact.
 """
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import product
 
 from .kernel import Kernel, Names
@@ -13,19 +13,19 @@ from .program import Program, Term, sweeps
 History = tuple[int, str, tuple[Term, ...]]            # (sweep, target, terms): what a gradient keeps, read as that assignment reads
 
 
-def c_text(program: Program, histories: Iterable[History], rows: int | None = None) -> str:
+def c_text(program: Program, histories: Iterable[History], recorded: Mapping[str, int] | None = None, rows: int | None = None) -> str:
     """Return the C text of all sweeps of a program.
 
-    histories: the cofactors to write to history arrays, in order. rows: planes of axis 0 computed together in the interior (they share
-    reads); default: what measured best, 3 in two dimensions and 2 in three. Kernels that stretch one axis in
-    two dimensions, or two axes, hold so much in registers that one plane is best.
+    histories: what to write to history arrays, in order. recorded: {coefficient read from a history: its number}. rows: planes of axis 0
+    computed together in the interior (they share reads); default: what measured best, 3 in two dimensions and 2 in three. Kernels that
+    stretch one axis in two dimensions, or two axes, hold so much in registers that one plane is best.
     """
     rows = rows or (3 if program.ndim == 2 else 2)
 
     def planes(mask: frozenset[int]) -> int:
         return rows if len(mask) <= program.ndim - 2 else 1
     index = {name: i for i, name in enumerate(array_names(program))}
-    names = Names(index, {name: i for i, name in enumerate(program.profiles)})
+    names = Names(index, {name: i for i, name in enumerate(program.profiles)}, dict(recorded or {}))
     kernels: list[str] = []
     body: list[str] = []
     stages = sweeps(program)
@@ -55,7 +55,8 @@ def c_text(program: Program, histories: Iterable[History], rows: int | None = No
         body.append(f"    boxes(c, &(Sweep){{{len(levels)}, b, history ? k1 : k0}}, t, history, part);\n  }}")
     most = max(len(w) for w in written)
     targets = ", ".join("{" + ", ".join(map(str, [*w, *[-1] * (most - len(w))])) + "}" for w in written)
-    return (f"#define SWEEPS {len(stages)}\n#define REACH {program.reach()}\n#define WRITTEN {most}\n"
+    sizes = {"SWEEPS": len(stages), "REACH": program.reach(), "WRITTEN": most, "RECORDED": int(bool(recorded))}
+    return ("".join(f"#define {name} {value}\n" for name, value in sizes.items()) +
             f"static const int written[SWEEPS][WRITTEN] = {{{targets}}};\n"
             f"static const int kept_in[] = {{{', '.join(str(stage) for stage in [*(s for s, _, _ in histories), -1])}}};\n"
             + "\n".join(kernels)

@@ -1,4 +1,5 @@
 """The reference: the same program in Tensor operations on whole arrays. Slow; every generated kernel is tested against it."""
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -95,7 +96,8 @@ def _assign(a: Assign, state: dict[str, Tensor], coefficients: dict[str, Tensor]
             points, matrix = spread
             value = scatter(reshape(matrix @ reshape(sources[t.array], (-1, 1)), (-1,)), _cells(points), size)
         else:
-            value = _read(state[t.array], t.stencil, e)
+            first, *others = [_read(state[x], stencil, e) for x, stencil in t.reads]
+            value = math.prod(others, start=first)
         for c in t.coefficients:
             value = value * coefficients[c]
         value = value * t.weight

@@ -24,7 +24,8 @@ CHUNK_CELLS = 2.5e8                                    # cell updates per thread
 class Engine:
     """A program and its adjoint, compiled.
 
-    histories: (sweep, target, terms) to keep; images: (parameter, target, history). Compiled on first use.
+    histories: (sweep, target, terms) to keep; images: (parameter, target, history). recorded: {coefficient of the adjoint: history}.
+    Compiled on first use.
     """
 
     program: Program
@@ -32,25 +33,31 @@ class Engine:
     transposed: Adjoint = field(init=False)
     histories: list = field(init=False)
     images: list[tuple[str, str, int]] = field(init=False)
+    recorded: dict[str, int] = field(init=False)
     loops: dict[str, TimeLoop] = field(init=False)
 
     def __post_init__(self) -> None:
         histories: dict[tuple[int, tuple[Term, ...]], str] = {}          # {what is kept: the first target that needs it}
         images: list[tuple[str, str, int]] = []
         stage = stages(self.program)
-        for parameter, target, terms in cofactors(self.program):
+
+        def number(target: str, terms: tuple[Term, ...]) -> int:
             key = (stage[target], tuple(sorted(terms, key=repr)))
             histories.setdefault(key, target)
-            images.append((parameter, target, list(histories).index(key)))
+            return list(histories).index(key)
+        for parameter, target, terms in cofactors(self.program):
+            images.append((parameter, target, number(target, terms)))
+        transposed = adjoint(self.program)
+        recorded = {name: number(*kept) for name, kept in transposed.recorded.items()}
         kept = [(s, target, terms) for (s, terms), target in histories.items()]
-        for name, value in (("transposed", adjoint(self.program)), ("histories", kept), ("images", images), ("loops", {})):
+        for name, value in (("transposed", transposed), ("histories", kept), ("images", images), ("recorded", recorded), ("loops", {})):
             object.__setattr__(self, name, value)
 
     def loop(self, kind: str) -> TimeLoop:
         """Return the compiled time loop of the "forward" or the "adjoint" program."""
         if kind not in self.loops:
             program = self.program if kind == "forward" else self.transposed.program
-            text = c_text(program, self.histories if kind == "forward" else ())
+            text = c_text(program, self.histories) if kind == "forward" else c_text(program, (), self.recorded)
             self.loops[kind] = TimeLoop(text, program.ndim, self.dtype)
         return self.loops[kind]
 
@@ -111,14 +118,13 @@ class Experiment:
             out.append((chosen, max(1, min(most, self.threads // len(chosen)))))
         return out
 
-
     def needs(self, highest_frequency: float, free: int) -> Needs:
         """Return what a gradient asks of its storage: frequency of the fields [Hz], free main memory [bytes]."""
         program = self.engine.program
         state = Arena.size(self.layout, program.arrays(), program.memory)
         together = max(len(shots) for shots, _ in self.groups())
         return Needs(self.shots, together, self.steps, self.step, highest_frequency, len(self.engine.histories), self.layout.history_shape,
-                     state, self.layout.dtype.itemsize, free)
+                     state, self.layout.dtype.itemsize, free, bool(self.engine.recorded))
 
 
 class Tape:
@@ -372,10 +378,11 @@ class Cotangents:
 def backward(e: Experiment, gathers: np.ndarray, tape: Tape | None, images: bool) -> Cotangents:
     """Run the exact adjoint of `forward` on cotangents of the gathers, (shots, receivers, steps).
 
-    tape: what forward left; without it shots run forward again where images need it. images: whether parameters are asked for.
+    tape: what forward left; without it shots run forward again where images, or a nonlinear step, need it. images: whether parameters
+    are asked for.
     """
     lay, engine = e.layout, e.engine
-    parameters = parameter_arena(e)
+    parameters, replayed = parameter_arena(e), images or bool(engine.recorded)
     samples = {s: np.zeros((e.shots, e.points("sources"), e.steps), lay.dtype) for s in e.samples}
     sums: list[dict[tuple[str, str], np.ndarray]] = []   # per place in a group: sums in a fixed order are the same on every run
     for shots, threads in e.groups():
@@ -387,10 +394,10 @@ def backward(e: Experiment, gathers: np.ndarray, tape: Tape | None, images: bool
                 if i == len(sums):
                     sums.append({(k, target): np.zeros(lay.history_shape, lay.dtype) for k, target, _ in engine.images})
                 _attach_images(run, c, sums[i])
-        if images and e.keeping is not None and isinstance(e.keeping.storage, Checkpoints):
+        if replayed and e.keeping is not None and isinstance(e.keeping.storage, Checkpoints):
             _Checkpointed(e, run, shots, threads, parameters, e.keeping.storage).reverse_all()
         else:
-            if images:
+            if replayed:
                 kept = tape.histories if tape is not None else []
                 run.use([kept[shot] for shot in shots] if kept else
                         _run_forward(e, shots, threads, parameters, [None] * len(shots), True), 2)

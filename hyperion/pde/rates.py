@@ -1,4 +1,6 @@
-"""The rates of an equation in stencil form: sums of kernel parameters times stencils of arrays. Steppings arrange them in time."""
+"""The rates of an equation in stencil form: sums of kernel parameters times stencils of arrays, or products of them. Steppings arrange
+them in time."""
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -58,7 +60,7 @@ class Rates:
                  design: Taylor | LeastSquares, continuous: bool = False):
         self.equation, self.ndim, self.order, self.ratios, self.boundary = equation, ndim, order, ratios, boundary
         self.design, self.point, self.name, self.continuous = design, here(ndim), type(equation).__name__, continuous
-        self.linear = {f: self._linear(f, rate) for f, rate in equation.rates(ndim).items()}
+        self.products = {f: self._products(f, rate) for f, rate in equation.rates(ndim).items()}
         self.injections = equation.injections(ndim)
         self.stepped = {f: field for f, field in equation.fields.items() if field.time_order}
         self.places = {f: tuple(sorted(axis + ndim for axis in field.at)) for f, field in equation.fields.items()}
@@ -77,19 +79,20 @@ class Rates:
         time = self.equation.fields[f].time_order
         terms: list[Term] = []
         memory: list[Memory] = []
-        for d, polynomial in self.linear[f].items():
-            if d.field in self.given:
-                given, before = self.terms(d.field, arrays)
-                memory += [*before, Memory(frozenset(self.given[d.field]), Assign.of(arrays[d.field], given))]
-            if time == d.order == 0 and not any(parameters for parameters, _ in polynomial):
-                terms.append(Term(sum(w for _, w in polynomial), (), arrays[d.field], self.point))
-                continue
-            k = self._parameter(f, tuple(sorted(polynomial)), time, d.order, own, self._eliminated(f, d))
-            if d.order == 0:
-                terms.append(Term(1.0, k, arrays[d.field], self.point))
-                continue
-            for coefficients, array, stencil in self._derivative(f, d, arrays[d.field], memory):
-                terms.append(Term(1.0, k + coefficients, array, stencil))
+        for ds, polynomial in self.products[f].items():
+            for d in ds:
+                if d.field in self.given:
+                    given, before = self.terms(d.field, arrays)
+                    memory += [*before, Memory(frozenset(self.given[d.field]), Assign.of(arrays[d.field], given))]
+            order = sum(d.order for d in ds)
+            if time == order == 0 and not any(parameters for parameters, _ in polynomial):
+                weight, k = sum(w for _, w in polynomial), ()
+            else:
+                held = tuple(side for d in ds for side in self._eliminated(f, d))
+                weight, k = 1.0, self._parameter(f, tuple(sorted(polynomial)), time, order, own, held)
+            for reads in itertools.product(*(self._derivative(f, d, arrays[d.field], memory) for d in ds)):
+                coefficients = tuple(c for cs, _, _ in reads for c in cs)
+                terms.append(Term.of(weight, k + coefficients, [(array, stencil) for _, array, stencil in reads]))
         return terms, memory
 
     def sources(self, f: str, own: Polynomial = (), sampling: str = "") -> list[Term]:
@@ -100,12 +103,12 @@ class Rates:
 
     def own(self, f: str) -> Polynomial:
         """Return what multiplies a field itself, undifferentiated, in its first-order rate: damping, if it is negative."""
-        itself = Derivative(f, (0,) * self.ndim)
-        return tuple(sorted(self.linear[f].get(itself, ()))) if self.equation.fields[f].time_order == 1 else ()
+        itself = (Derivative(f, (0,) * self.ndim),)
+        return tuple(sorted(self.products[f].get(itself, ()))) if self.equation.fields[f].time_order == 1 else ()
 
     def reads(self, f: str) -> set[str]:
         """Return the fields whose derivatives stand in the rate of a field, there or in what gives a field that it reads."""
-        direct = {d.field for d in self.linear[f] if d.order or d.field in self.given}
+        direct = {d.field for ds in self.products[f] for d in ds if d.order or d.field in self.given}
         return direct.union(*(self.given[g] for g in direct if g in self.given))
 
     def symmetries(self, name: str, axis: int) -> tuple[Symmetry | None, Symmetry | None]:
@@ -136,20 +139,17 @@ class Rates:
         zeros = frozenset(name for name, k in names.items() if not self._is_positive(k.polynomial))
         return Program(self.ndim, tuple(assigns), tuple(names), self.profiles, self.memory, rotate, sources, zeros=zeros)
 
-    def _linear(self, f: str, rate: Expression) -> dict[Derivative, list[tuple[tuple[str, ...], float]]]:
-        """Return {derivative: polynomial of parameters} of a rate. Raises: InputError for terms that have no stencil."""
-        by: dict[Derivative, list[tuple[tuple[str, ...], float]]] = {}
+    def _products(self, f: str, rate: Expression) -> dict[tuple[Derivative, ...], list[tuple[tuple[str, ...], float]]]:
+        """Return {product of derivatives: polynomial of parameters} of a rate. Raises: InputError for terms that have no stencil."""
+        by: dict[tuple[Derivative, ...], list[tuple[tuple[str, ...], float]]] = {}
         for (parameters, ds), w in rate.terms.items():
             if not ds:
                 raise InputError(f"{self.name}.rate: the rate of {f} has a term without a field; use sources for that")
-            d, *others = ds
-            if others:
-                raise InputError(f"{self.name}.rate: {' times '.join(e.field for e in ds)} is nonlinear in the fields; Solver steps linear "
-                                 "ones")
-            if d.order > 2:
-                raise InputError(f"{self.name}.rate: the derivative of {d.field} of orders {d.orders} along the axes; Solver has stencils "
-                                 "for first and second derivatives")
-            by.setdefault(d, []).append((parameters, w))
+            for d in ds:
+                if d.order > 2:
+                    raise InputError(f"{self.name}.rate: the derivative of {d.field} of orders {d.orders} along the axes; Solver has "
+                                     "stencils for first and second derivatives")
+            by.setdefault(ds, []).append((parameters, w))
         return by
 
     def _given(self) -> dict[str, set[str]]:
@@ -158,10 +158,10 @@ class Rates:
         if not self.stepped:
             raise InputError(f"{self.name}.fields: no field has a rate in time (their time order is 0); there is nothing to step")
         for f in self.equation.fields.keys() - self.stepped.keys():
-            if self.linear[f].pop(Derivative(f, (0,) * self.ndim), None) != [((), -1.0)] or not self.linear[f]:
+            if self.products[f].pop((Derivative(f, (0,) * self.ndim),), None) != [((), -1.0)] or not self.products[f]:
                 raise InputError(f"{self.name}.rate: {f} has time order 0, so others give it at every instant; a solver in time needs its "
                                  f"rate as 0 = (what gives it) - {f}")
-            given[f] = {d.field for d in self.linear[f]}
+            given[f] = {d.field for ds in self.products[f] for d in ds}
             if f in given[f]:
                 raise InputError(f"{self.name}.rate: {f} has time order 0 and is given by its own derivatives; no system is solved for it")
             if any(f in fields for fields in self.injections.values()):
@@ -173,7 +173,9 @@ class Rates:
         return given
 
     def _derivative(self, f: str, d: Derivative, array: str, memory: list[Memory]) -> tuple[Read, ...]:
-        """Return the reads of a derivative of `array`, which stands for the field of d, in the rate of f."""
+        """Return the reads of a derivative of `array`, which stands for the field of d, or of that itself, in the rate of f."""
+        if d.order == 0:
+            return (((), array, self.point),)
         if d.axis is None:
             return self._mixed(f, d, array, memory)
         return self._along(d.field, array, d.axis, d.order, d.axis in self.places[f], memory)

@@ -133,7 +133,8 @@ class Call:
         if not self.compiled():
             out = interpreter.simulate(inputs, self.experiment(0, [devices.to_numpy(x.data) for x in inputs]))
         else:
-            keeps = any(x.tracked for x in inputs[:_count(self, 0)]) and self.keeping(0).tape
+            kept = inputs if solver.discrete.program.nonlinear else inputs[:_count(self, 0)]
+            keeps = any(x.tracked for x in kept) and self.keeping(0).tape
             out = simulate(*inputs, call=self, level=0, tape=native.Tape() if keeps else None)
         if self.moving_receivers is not None:
             out = self.moving_receivers.gather(out)
@@ -248,7 +249,8 @@ def _vjp(g: Tensor, out: Tensor, *inputs: Tensor, call: Call, level: int, tape: 
 
 def _jvp(tangents: tuple[Tensor | None, ...], out: Tensor, *inputs: Tensor, call: Call, level: int, tape: native.Tape | None) -> Tensor:
     n = _count(call, level)
-    if all(t is None for t in tangents[:n]) and level == 0:              # linear in the samples
+    linear = not call.solver.discrete.program.nonlinear
+    if linear and level == 0 and all(t is None for t in tangents[:n]):   # linear in the samples
         return simulate(*inputs[:n], *_joined(0, inputs[n:], tangents[n:])[len(inputs) - n:], call=call, level=0, tape=None)
     return simulate(*_joined(n, inputs, tangents), call=call, level=level + 1, tape=None)
 
@@ -259,7 +261,7 @@ simulate = general("simulate", _forward, _vjp, _jvp,
 
 def _pull_forward(xp: Any, *arrays: np.ndarray, call: Call, level: int, tape: native.Tape | None, images: bool) -> tuple[np.ndarray, ...]:
     e = call.experiment(level, list(arrays[:-1]))
-    if images:
+    if images or e.engine.recorded:
         e.keeping = call.keeping(level)
     found = native.backward(e, arrays[-1], tape, images)
     none = np.broadcast_to(np.zeros((), call.dtype), call.size)

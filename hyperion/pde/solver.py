@@ -75,6 +75,10 @@ class Solver:
         self.cell = grid.spacing[-1]
         ratios = tuple(self.cell / h for h in grid.spacing)
         self.discrete = discretise(equation, grid.ndim, self.order, ratios, self.boundary, self.stencil, self.stepping)
+        nonlinear = self.discrete.program.nonlinear
+        if nonlinear and not self.storage.every_step:
+            raise InputError(f"Solver(storage={self.storage!r}): {type(equation).__name__} is nonlinear, and its adjoint needs what its "
+                             "fields were at every step; use pde.Auto(), pde.EverySteps(), pde.OnDisk() or pde.Checkpoints(bytes)")
         self._engines: dict[tuple[int, str], native.Engine] = {}
         self._points: dict[bytes, Taps] = {}
         self._numbers: dict[tuple[tuple[float, ...], ...], float] = {}

@@ -19,7 +19,7 @@ class Needs:
 
     shots: in all; together: shots at one time. steps: internal steps of a shot; step: [s]. highest_frequency: of the fields [Hz].
     histories: arrays to keep at a step; shape: of each, rows padded. state: bytes of a whole state. itemsize: bytes of a number.
-    free: bytes of main memory.
+    free: bytes of main memory. every_step: whether the adjoint run reads what was recorded at every step, as computed.
     """
 
     shots: int
@@ -32,6 +32,7 @@ class Needs:
     state: int
     itemsize: int
     free: int
+    every_step: bool = False
 
     def kept_bytes(self, bits: int) -> int:
         """Return the bytes of one history at one step, in numbers of some bits (0: those of the run)."""
@@ -74,9 +75,14 @@ class Keeping:
 
 
 class Storage(ABC):
-    """What is kept of the forward run so that the adjoint run can use it. `exact`: gradients equal the discrete ones to rounding."""
+    """What is kept of the forward run so that the adjoint run can use it.
+
+    exact: whether gradients equal the discrete ones to rounding. every_step: whether the adjoint run can read what was recorded at every
+    step, as it must where the equation is nonlinear.
+    """
 
     exact: bool = False
+    every_step: bool = False
 
     @abstractmethod
     def keeping(self, needs: Needs) -> Keeping:
@@ -128,7 +134,7 @@ class EverySteps(Storage):
     EverySteps()
     """
 
-    exact = True
+    exact = every_step = True
 
     def keeping(self, needs: Needs) -> Keeping:
         """Return every step, as computed."""
@@ -186,7 +192,7 @@ class OnDisk(Storage):
             raise InputError(f"OnDisk(folder={folder!r}): no such folder; give one that exists, or None")
         self.history = EverySteps() if history is None else history
         self.folder = None if folder is None else Path(folder)
-        self.exact = self.history.exact
+        self.exact, self.every_step = self.history.exact, self.history.every_step
 
     def keeping(self, needs: Needs) -> Keeping:
         """Return what the history keeps, in a file."""
@@ -208,7 +214,7 @@ class Checkpoints(Storage):
     Checkpoints(bytes=200000000)
     """
 
-    exact = True
+    exact = every_step = True
 
     def __init__(self, bytes: int):
         if not is_positive(bytes):
@@ -244,13 +250,15 @@ class Auto(Storage):
     """Choose the storage by a budget of memory: the fastest that fits.
 
     bytes: what histories and states of all shots at one time may take; default: half of the main memory that is free when it is asked.
-    In this order: Thinned() kept by the forward run (EverySteps() where there is nothing to thin); the same made again for a few shots at a
-    time, at the cost of a second forward run; Checkpoints(...). The same numbers give the same choice.
+    In this order: Thinned() kept by the forward run (EverySteps() where there is nothing to thin, or the equation is nonlinear); the same
+    made again for a few shots at a time, at the cost of a second forward run; Checkpoints(...). The same numbers give the same choice.
     Raises: InputError for no positive number; in use, if the budget holds not even one checkpoint.
 
     >>> Auto(bytes=10**9)
     Auto(bytes=1000000000)
     """
+
+    every_step = True
 
     def __init__(self, bytes: int | None = None):
         if bytes is not None and not is_positive(bytes):
@@ -260,7 +268,7 @@ class Auto(Storage):
     def keeping(self, needs: Needs) -> Keeping:
         """Return the first that fits."""
         budget = needs.free // 2 if self.bytes is None else self.bytes
-        histories = Thinned() if needs.thinning() > 1 else EverySteps()
+        histories = Thinned() if needs.thinning() > 1 and not needs.every_step else EverySteps()
         kept = histories.keeping(needs.unbounded())
         if kept.memory <= budget:
             return kept

@@ -105,6 +105,43 @@ class Transport(pde.Equation):
         return spread * pde.laplace(u) - speed * pde.derivative(u, -1)
 
 
+class Cubic(pde.Equation):
+    """p_tt = c^2 laplace p - stiffness p^3: a power of one field."""
+
+    fields: ClassVar[dict[str, pde.Field]] = {"p": pde.Field("Pa", time_order=2)}
+    parameters: ClassVar[dict[str, str]] = {"speed": "m/s", "stiffness": "1/Pa^2/s^2"}
+
+    def rate(self, p, speed, stiffness):
+        return speed**2 * pde.laplace(p) - stiffness * p**3
+
+    def fastest(self, speed, stiffness):
+        return speed
+
+
+class Reacting(pde.Equation):
+    """Waves of a pair, without units, and q, with products of every kind: powers, derivatives, others, what is advanced in place."""
+
+    fields: ClassVar[dict[str, pde.Field]] = {
+        "vz": pde.Field("1", at=(-2,)),
+        "vx": pde.Field("1", at=(-1,)),
+        "p": pde.Field("1"),
+        "q": pde.Field("1"),
+    }
+    parameters: ClassVar[dict[str, str]] = {"push": "m/s", "pull": "m/s", "mix": "1/s", "spread": "m^2/s"}
+
+    def rate(self, vz, vx, p, q, push, pull, mix, spread):
+        flow = pde.derivative(vz, -2) + pde.derivative(vx, -1)
+        return {
+            "vz": -push * pde.derivative(p, -2),
+            "vx": -push * pde.derivative(p, -1) - mix * vx**3 + 0.1 * push * vx * pde.derivative(p, -1),
+            "p": -pull * flow - 0.1 * pull * p * flow + 0.3 * mix * q**2 - mix * p * q - mix * p,
+            "q": mix * p**2 - mix * p**2 * q + spread * flow**2,
+        }
+
+    def fastest(self, push, pull, mix, spread):
+        return np.sqrt(push * pull)
+
+
 class Case:
     """A random experiment: two shots of three sources and four receivers off the grid's nodes, unequal spacings, white noise.
 

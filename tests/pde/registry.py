@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hyperion import pde
-from tests.pde.cases import Case, Coupled, Damped, Dose, Mixed, PressureVelocity, PressureVelocity3D, Transport
+from tests.pde.cases import Case, Coupled, Cubic, Damped, Dose, Mixed, PressureVelocity, PressureVelocity3D, Reacting, Transport
 
 FREE, RIGID = pde.FreeSurface(), pde.Rigid()
 PLANE, VOLUME = (31, 37), (20, 19, 22)
@@ -24,6 +24,7 @@ class Entry:
     ranges: {parameter: (lowest, highest)} of random materials. zero: parameters that are zero in the upper third (fluids).
     speed: no wave is faster [m/s]. boundaries: names in BOUNDARIES that the equation can have. amplitude: of white source samples.
     stepping: how it is stepped.
+    nonlinear: whether only storages that have every step serve.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Entry:
     boundaries: tuple[str, ...] = ("layer", "none", "periodic", "free", "rigid", "corners")
     amplitude: float = 1.0
     stepping: type[pde.Stepping] = pde.Leapfrog
+    nonlinear: bool = False
     options: dict = field(default_factory=dict)
 
     def material(self, random: np.random.Generator, dtype: type) -> list[np.ndarray]:
@@ -55,6 +57,7 @@ ELASTIC = {"p_speed": (1700.0, 2700.0), "s_speed": (700.0, 1100.0), "density": D
 FLOW = {"buoyancy": (0.6e-3, 1e-3), "bulk": (3e9, 5e9), "decay": (20.0, 32.0)}
 LIGHT = {"permittivity": (1.5, 3.0), "permeability": (1.0, 1.5), "conductivity": (5e-4, 2e-3)}
 LIGHT |= {"susceptibility": (1.0, 3.0), "relaxation_time": (2e-8, 5e-8), "plasma_frequency": (1e7, 3e7), "collision_rate": (1e6, 1e7)}
+MIXTURE = {"push": (1200.0, 2000.0), "pull": (1200.0, 2000.0), "mix": (60.0, 100.0), "spread": (60.0, 100.0)}
 
 ENTRIES = [
     Entry("acoustic", pde.Acoustic(), PLANE, ACOUSTIC),
@@ -83,6 +86,9 @@ ENTRIES = [
     Entry("acoustic-RungeKutta4", pde.Acoustic(), PLANE, ACOUSTIC, stepping=pde.RungeKutta4),
     Entry("transport-SSPRK3", Transport(), PLANE, {"speed": SPEED, "spread": (1e3, 2e3)}, stepping=pde.SSPRK3,
           boundaries=("layer", "none", "periodic")),
+    # Amplitudes at which what is nonlinear in a step is some percent of the fields.
+    Entry("cubic", Cubic(), PLANE, {"speed": SPEED, "stiffness": (0.5e7, 1e7)}, amplitude=3e6, nonlinear=True),
+    Entry("reacting", Reacting(), PLANE, MIXTURE, amplitude=2e4, nonlinear=True),
 ]
 BOUNDARIES = {
     "layer": lambda ndim: NARROW_LAYER[ndim],
@@ -147,7 +153,7 @@ def everything() -> list[Combination]:
     out = []
     for entry in ENTRIES:
         pairs = itertools.cycle(_pairs(entry))
-        rows = itertools.product(entry.boundaries, ORDERS, STORAGES, THREADS)
+        rows = itertools.product(entry.boundaries, ORDERS, _storages(entry), THREADS)
         out += [Combination(entry, *row, *next(pairs)) for row in rows]
     return out
 
@@ -160,11 +166,15 @@ def sampled(each: int = 4, seed: int = 5) -> list[Combination]:
         pairs = [_pairs(entry)[i] for i in random.permutation(len(_pairs(entry)))]
         for i in range(each):
             boundary = "layer" if i == 0 else entry.boundaries[1 + (turn + i) % (len(entry.boundaries) - 1)]
-            order, storage = ORDERS[(turn + i) % 3], list(STORAGES)[(turn // 2 + i) % len(STORAGES)]
+            order, storage = ORDERS[(turn + i) % 3], _storages(entry)[(turn // 2 + i) % len(_storages(entry))]
             threads = THREADS[int(random.integers(2))]
             out.append(Combination(entry, boundary, order, storage, threads, *pairs[i % len(pairs)]))
         turn += each - 1
     return out
+
+
+def _storages(entry: Entry) -> list[str]:
+    return [name for name, made in STORAGES.items() if made(1).every_step or not entry.nonlinear]
 
 
 def _pairs(entry: Entry) -> list[tuple[str, str]]:

@@ -98,7 +98,7 @@ static void slab(const Context *c, const Sweep *s, int mask, const Array *t, rea
     for (at[2] = AXES == 3 ? box[4] : 0; at[2] < (AXES == 3 ? box[5] : 1); at[2] += piece[2]) {
       for (int a = 0; a < AXES; a++) { part[2 * a] = at[a]; part[2 * a + 1] = MIN(at[a] + piece[a], box[2 * a + 1]); }
       for (int l = 0; l < s->levels; l++) for (int a = 0; a < AXES; a++)
-        if (mask >> (AXES - 1 - a) & 1 && s->before[l][a]) s->before[l][a](c, t, 0, part, side);
+        if (mask >> (AXES - 1 - a) & 1 && s->before[l][a]) s->before[l][a](c, t, history, part, side);
       s->main[mask](c, t, history, part, side);
     }
 }

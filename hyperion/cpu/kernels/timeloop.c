@@ -53,7 +53,8 @@ static void advance(const Context *c, long thread, int stage, long m, const Part
   char *kept_here = c->storing == 1 && kept(c, now) ? slot(c, now) : 0;
   /* The kernels number the planes from 0; the scratch holds those at hand only, so that it stays in the cache. */
   real *history = !kept_here || !c->format ? (real *)kept_here : c->scratch + thread * c->scratch_size - row_at(c, part->from[0], 0);
-  sweep(c, stage, m, part, history);
+  /* The adjoint run reads coefficients that the forward run recorded at every step, as computed. */
+  sweep(c, stage, m, part, RECORDED ? (real *)slot(c, now) : history);
   after(c, thread, stage, m, part, history);
   if (kept_here && c->format) pack(c, stage, history, kept_here, part);
 }
