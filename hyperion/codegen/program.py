@@ -121,6 +121,19 @@ class Program:
                 seen |= {x: None for x, _ in t.reads if x not in self.sources}
         return list(seen)
 
+    def state(self) -> tuple[str, ...]:
+        """Names of what a step starts from: arrays that it reads before it writes them; memory variables are left out."""
+        written: set[str] = set()
+        read: dict[str, None] = {}
+        for a in self.assigns:
+            read |= {x: None for t in a.terms for x, _ in t.reads if x not in written}
+            written.add(a.target)
+        return tuple(x for x in read if x not in self.sources and x not in self.memory)
+
+    def swapped(self, array: str) -> str:
+        """Return the array's name on the other side of the step's swap."""
+        return self.rotate.get(array) or next((now for now, then in self.rotate.items() if then == array), array)
+
     def partner(self, array: str) -> str:
         """Return the array's name before the step's swap: the array a step writes when it advances `array`."""
         return self.rotate.get(array, array)

@@ -6,7 +6,7 @@ from hyperion.codegen import Program
 from .boundary import Boundary
 from .closures import Rows, Symmetry
 from .equation import Equation
-from .rates import KernelParameter, Rates
+from .rates import KernelParameter, Rates, Sides
 from .stencils import LeastSquares, Taylor
 from .stepping import Leapfrog, Stepping
 
@@ -18,13 +18,15 @@ class Discretisation:
     program: assignments in units of the reference cell and of one step; `source.<name>` stands for each of the equation's sources;
     `source.<name>@<sampling>` for its samples taken otherwise, as the stepping says.
     kernel_parameters: {name: KernelParameter}. rows: {profile: what stands in a few rows near sides that reflect}; the other profiles are
-    the boundary's. symmetries: {field: what it is about the low and the high side of each axis}.
+    the boundary's. symmetries: {field: what it is about the low and the high side of each axis}. held: {field:
+    (axis, side) on whose outermost cells it is zero}.
     """
 
     program: Program
     kernel_parameters: dict[str, KernelParameter]
     rows: dict[str, Rows]
     symmetries: dict[str, tuple[tuple[Symmetry | None, Symmetry | None], ...]]
+    held: dict[str, Sides]
 
     def rims(self, pads: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
         """Return, for both sides of each axis, within how many cells profiles and memory variables are not zero for any stencil."""
@@ -40,7 +42,7 @@ class Discretisation:
         k = self.kernel_parameters[name]
         return step ** k.time / cell ** k.space
 
-    def source_factors(self, equation: Equation, source: str, step: float, cell: float) -> dict[str, float]:
+    def source_factors(self, equation: Equation, source: str | None, step: float, cell: float) -> dict[str, float]:
         """Return {field: what the samples of a source are multiplied by there}, beside the coefficients of its term (which carry powers of
         the step and the cell)."""
         out: dict[str, float] = {}
@@ -63,4 +65,5 @@ def discretise(equation: Equation, ndim: int, order: int, ratios: tuple[float, .
     rates = Rates(equation, ndim, order, ratios, boundary, design, stepping.continuous)
     program = stepping.program(rates)
     return Discretisation(program, {name: k for k, name in rates.parameters.items()}, rates.rows,
-                          {f: tuple(rates.symmetries(f, axis) for axis in range(ndim)) for f in equation.fields})
+                          {f: tuple(rates.symmetries(f, axis) for axis in range(ndim)) for f in equation.fields},
+                          {f: rates.held(f) for f in equation.fields})

@@ -1,6 +1,6 @@
 """The reference: the same program in Tensor operations on whole arrays. Slow; every generated kernel is tested against it."""
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -14,19 +14,36 @@ from .native import Experiment, field_of
 
 
 def simulate(inputs: Sequence[Tensor], e: Experiment) -> Tensor:
-    """Return gathers (shots, receivers, steps); inputs: kernel parameters, then samples, as the native run takes them.
+    """Return gathers (shots, receivers, steps); inputs: kernel parameters, samples, arrays at time zero, as the native run takes them.
 
     Works wherever the Tensors are, and is differentiable by the sweeps alone: the derivatives of the native run are tested against it.
     """
-    program = e.engine.program
-    values = dict(zip((*program.parameters, *program.sources), inputs, strict=True))
-    return stack([_shot(e, values, i) for i in range(e.shots)], axis=0)
+    return stack([_shot(e, _named(inputs, e), i) for i in range(e.shots)], axis=0)
+
+
+def evolve(inputs: Sequence[Tensor], e: Experiment) -> list[Tensor]:
+    """Return the arrays `e.ends`, (size), after the last step; inputs as above."""
+    *_, (_, state) = enumerate(_steps(e, _named(inputs, e), 0, e.steps))
+    return [state[x] for x in e.ends]
+
+
+def advanced(inputs: Sequence[Tensor], e: Experiment, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return what one step without sources makes of a state {array: (size)}, zero where not given; before the swap of time levels."""
+    values, size = _named(inputs, e), e.layout.size
+    coefficients = _coefficients(e, values)
+    out = {x: state[x] if x in state else _like(np.zeros(size), e, values) for x in e.engine.program.arrays()}
+    for a in _order(e):
+        out[a.target] = _assign(a, out, coefficients, {}, None, size, e)
+    return out
+
+
+def _named(inputs: Sequence[Tensor], e: Experiment) -> dict[str, Tensor]:
+    return dict(zip((*e.engine.program.parameters, *e.engine.program.sources, *e.starts), inputs, strict=True))
 
 
 def states(inputs: Sequence[Tensor], e: Experiment, every: int) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
     """Yield (step, {field: (size)}) of the first shot, from the start and then every `every` steps, as `native.states` does."""
-    values = dict(zip((*e.engine.program.parameters, *e.engine.program.sources), inputs, strict=True))
-    for n, state in enumerate(_steps(e, values, 0)):
+    for n, state in enumerate(_steps(e, _named(inputs, e), 0, e.steps - 1)):
         if n % every == 0:
             yield n, {x: devices.to_numpy(state[x].data) for x in state}
 
@@ -36,7 +53,7 @@ def _shot(e: Experiment, values: dict[str, Tensor], shot: int) -> Tensor:
     heard = {x: e.receivers[field_of(e.engine.program, x)][shot] for x in e.observed}
     gather = {x: _like(_matrix(points, e.observed[x] * points.weights), e, values) for x, points in heard.items()}
     samples: list[Tensor] = []
-    for n, state in enumerate(_steps(e, values, shot)):
+    for n, state in enumerate(_steps(e, values, shot, e.steps - 1)):
         parts = [reshape(state[x][_cells(points)], (1, -1)) @ gather[x] for x, points in heard.items()]
         samples.append(reshape(sum(parts[1:], start=parts[0]), (-1,)))
         if e.progress:
@@ -54,20 +71,29 @@ def _like(array: np.ndarray, e: Experiment, values: dict[str, Tensor]) -> Tensor
     return as_tensor(np.asarray(array, e.layout.dtype)).to(next(iter(values.values())).device)
 
 
-def _steps(e: Experiment, values: dict[str, Tensor], shot: int) -> Iterator[dict[str, Tensor]]:
-    """Yield the state {array: (size)} before every step; `e.steps` of them, the first is zero."""
+def _coefficients(e: Experiment, values: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return what terms are multiplied by: kernel parameters and profiles."""
     program, size = e.engine.program, e.layout.size
     coefficients = {k: values[k] for k in program.parameters}
     for name, axis in program.profiles.items():
         line = e.profiles[name][:size[axis]].reshape([-1 if k == axis else 1 for k in range(len(size))])
         coefficients[name] = _like(line, e, values)
-    state = {x: _like(np.zeros(size), e, values) for x in program.arrays()}
+    return coefficients
+
+
+def _order(e: Experiment) -> list[Assign]:
+    return [a for before, main in sweeps(e.engine.program) for a in (*(x for group in before for x in group), *main)]
+
+
+def _steps(e: Experiment, values: dict[str, Tensor], shot: int, count: int) -> Iterator[dict[str, Tensor]]:
+    """Yield the state {array: (size)} at the start and after each of `count` steps."""
+    program, size, order, coefficients = e.engine.program, e.layout.size, _order(e), _coefficients(e, values)
+    state = {x: values[x] if x in e.starts else _like(np.zeros(size), e, values) for x in program.arrays()}
     # A point source stands for its weighted cells; a sample of it is one matrix product away from the cells.
     sent = {f: points[shot] for f, points in e.sources.items()}
     spread = {f: (p, _like(_matrix(p, e.factor[f] * p.weights), e, values)) for f, p in sent.items()}
-    order = [a for before, main in sweeps(program) for a in (*(x for group in before for x in group), *main)]
     yield state
-    for n in range(e.steps - 1):
+    for n in range(count):
         now_sent = {s: values[s][shot][:, n] for s in program.sources}
         for a in order:
             state[a.target] = x = _assign(a, state, coefficients, now_sent, spread.get(field_of(program, a.target)), size, e)

@@ -78,6 +78,7 @@ class Experiment:
 
     parameters: {kernel parameter: (size)}. samples: {source: (shots, sources, steps)}. factor: {field: factor of samples that enter it}.
     sources, receivers: {field: Taps per shot}. observed: {array: weight} of what receivers hear. profiles: {name: (cells along its axis)}.
+    starts: {array: (size)} at time zero, of all shots. ends: arrays wanted after the last step.
     """
 
     engine: Engine
@@ -93,17 +94,19 @@ class Experiment:
     step: float
     periodic: bool
     threads: int
+    starts: dict[str, np.ndarray]
+    ends: tuple[str, ...] = ()
     progress: Callable[[int, int], None] | None = None
     keeping: Keeping | None = None                     # what a gradient keeps; None where none is asked for
 
     @property
     def shots(self) -> int:
-        """Number of shots."""
-        return len(next(iter(self.sources.values())))
+        """Number of shots; one where there is no survey."""
+        return len(next(iter(self.sources.values()), [0]))
 
     def points(self, kind: str) -> int:
         """Number of "sources" or "receivers" of a shot."""
-        return next(iter(getattr(self, kind).values()))[0].points
+        return next((taps[0].points for taps in getattr(self, kind).values()), 0)
 
     def groups(self) -> list[tuple[list[int], int]]:
         """Return [(shots that run side by side, threads of each)]: small grids a thread each, large ones all threads on one."""
@@ -151,6 +154,10 @@ class _Run:
         self.contexts = [self._context(arena, parameters, threads) for arena in self.arenas]
         self.threads = threads
         self.histories: list[History] = []
+        if kind == "forward":
+            for arena in self.arenas:
+                for name, values in e.starts.items():
+                    arena.full[name][...] = values
 
     def _pointer(self, array: np.ndarray) -> int:
         self.hold.append(array)
@@ -193,6 +200,10 @@ class _Run:
         base = self._pointer(data) + first_row * taps.points * lay.dtype.itemsize
         numbers = (len(cells), taps.points, self.index[array], self.stage[array], offset, history)
         return Points(*numbers, *(self._pointer(a) for a in arrays), base)
+
+    def array(self, i: int, name: str, loop: int) -> np.ndarray:
+        """Return an array of the i-th shot, (size), by the name it has in a loop count."""
+        return self.arenas[i].full[self.program.swapped(name) if loop % 2 else name]
 
     def use(self, histories: Sequence[History], storing: int, first: int = 0) -> None:
         """Let the shots write (storing 1) or read (2) their histories, the first slot being that of a step."""
@@ -297,8 +308,11 @@ def _product(e: Experiment, names: Sequence[str], cells: np.ndarray) -> np.ndarr
     return out
 
 
-def forward(e: Experiment, tape: Tape | None = None) -> np.ndarray:
-    """Run all shots; returns gathers (shots, receivers, steps). With a tape, keeps the history of every shot on it."""
+def forward(e: Experiment, tape: Tape | None = None) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Run all shots; returns gathers (shots, receivers, steps), and the last shot's arrays `e.ends` after the last step.
+
+    With a tape, keeps the history of every shot on it.
+    """
     gathers = np.zeros((e.shots, e.points("receivers"), e.steps), e.layout.dtype)
     parameters, done = parameter_arena(e), 0
     if tape is not None:
@@ -309,19 +323,21 @@ def forward(e: Experiment, tape: Tape | None = None) -> np.ndarray:
         done += n
         if e.progress:
             e.progress(done, e.shots * e.steps)
+    ends: list[np.ndarray] = []
     for shots, threads in e.groups():
         outs = [np.zeros((threads, e.steps, e.points("receivers")), e.layout.dtype) for _ in shots]
-        histories = _run_forward(e, shots, threads, parameters, outs, tape is not None, report)
+        run = _run_forward(e, shots, threads, parameters, outs, tape is not None, report)
+        ends = [run.array(-1, x, e.steps).copy() for x in e.ends]
         if tape is not None:
-            tape.histories += histories
+            tape.histories += run.histories
         for shot, out in zip(shots, outs, strict=True):
             gathers[shot] = (out[0] if threads == 1 else out.sum(axis=0)).T
-    return gathers
+    return gathers, ends
 
 
 def _run_forward(e: Experiment, shots: list[int], threads: int, parameters: Arena, outs: Sequence[np.ndarray | None], keep: bool,
-                 report: Callable[[int], None] | None = None) -> list[History]:
-    """Run a group of shots from start to end; returns their histories if they are to be kept."""
+                 report: Callable[[int], None] | None = None) -> _Run:
+    """Run a group of shots from start to end, with their histories if they are to be kept."""
     run = _Run(e, "forward", shots, threads, parameters)
     for c, shot, out in zip(run.contexts, shots, outs, strict=True):
         _attach_forward(run, c, shot, out)
@@ -329,18 +345,18 @@ def _run_forward(e: Experiment, shots: list[int], threads: int, parameters: Aren
         assert e.keeping is not None
         run.use([History(e.keeping, e.needs(0.0, 0), e.steps) for _ in shots], 1)
     run.advance(0, e.steps, report)
-    return run.histories
+    return run
 
 
 def states(e: Experiment, every: int) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
     """Yield (step, {field: (size)}) of the first shot, from the start and then every `every` steps. The arrays are views: copy them."""
     run = _Run(e, "forward", [0], e.threads, parameter_arena(e))
     _attach_forward(run, run.contexts[0], 0, None)
-    program, arena = e.engine.program, run.arenas[0]
+    arena = run.arenas[0]
     for step in range(0, e.steps, every):
         if step:
             run.advance(step - every, step)
-        yield step, {f: arena.full[program.partner(f) if step % 2 else f] for f in arena.full}
+        yield step, {f: run.array(0, f, step) for f in arena.full}
 
 
 def _attach_forward(run: _Run, c: Context, shot: int, out: np.ndarray | None) -> None:
@@ -369,14 +385,15 @@ def _attach_forward(run: _Run, c: Context, shot: int, out: np.ndarray | None) ->
 
 @dataclass
 class Cotangents:
-    """Result of an adjoint run: {parameter: (size)}, {source: (shots, sources, steps)}."""
+    """Result of an adjoint run: {parameter: (size)}, {source: (shots, sources, steps)}, {array at time zero: (size)}."""
 
     parameters: dict[str, np.ndarray]
     samples: dict[str, np.ndarray]
+    starts: dict[str, np.ndarray]
 
 
-def backward(e: Experiment, gathers: np.ndarray, tape: Tape | None, images: bool) -> Cotangents:
-    """Run the exact adjoint of `forward` on cotangents of the gathers, (shots, receivers, steps).
+def backward(e: Experiment, gathers: np.ndarray, ends: Sequence[np.ndarray], tape: Tape | None, images: bool) -> Cotangents:
+    """Run the exact adjoint of `forward` on cotangents of the gathers, (shots, receivers, steps), and of the arrays `e.ends`.
 
     tape: what forward left; without it shots run forward again where images, or a nonlinear step, need it. images: whether parameters
     are asked for.
@@ -384,12 +401,14 @@ def backward(e: Experiment, gathers: np.ndarray, tape: Tape | None, images: bool
     lay, engine = e.layout, e.engine
     parameters, replayed = parameter_arena(e), images or bool(engine.recorded)
     samples = {s: np.zeros((e.shots, e.points("sources"), e.steps), lay.dtype) for s in e.samples}
+    starts = {x: np.zeros(lay.size, lay.dtype) for x in e.starts}
     sums: list[dict[tuple[str, str], np.ndarray]] = []   # per place in a group: sums in a fixed order are the same on every run
     for shots, threads in e.groups():
         run = _Run(e, "adjoint", shots, threads, parameters)
         results: list[list[tuple[str, np.ndarray]]] = []
         for i, (c, shot) in enumerate(zip(run.contexts, shots, strict=True)):
             results.append(_attach_adjoint(run, c, shot, gathers[shot], threads))
+            _start_adjoint(run, i, ends)
             if images:
                 if i == len(sums):
                     sums.append({(k, target): np.zeros(lay.history_shape, lay.dtype) for k, target, _ in engine.images})
@@ -400,12 +419,42 @@ def backward(e: Experiment, gathers: np.ndarray, tape: Tape | None, images: bool
             if replayed:
                 kept = tape.histories if tape is not None else []
                 run.use([kept[shot] for shot in shots] if kept else
-                        _run_forward(e, shots, threads, parameters, [None] * len(shots), True), 2)
+                        _run_forward(e, shots, threads, parameters, [None] * len(shots), True).histories, 2)
             run.advance(0, e.steps)
         for shot, outs in zip(shots, results, strict=True):
             for source, out in outs:
                 samples[source][shot] += (out.sum(axis=0) if threads > 1 else out[0]).T
-    return Cotangents(_collect(e, sums) if images else {}, samples)
+        for i, shot in enumerate(shots):
+            for x, total in starts.items():
+                total += _start_cotangent(run, i, x, gathers[shot])
+    return Cotangents(_collect(e, sums) if images else {}, samples, starts)
+
+
+def _start_adjoint(run: _Run, i: int, ends: Sequence[np.ndarray]) -> None:
+    """Let the i-th shot start from the cotangents of what the forward run ends with."""
+    transposed = run.e.engine.transposed
+    for x, g in zip(run.e.ends, ends, strict=True):
+        written = run.e.engine.program.swapped(x)      # the name in the last step, before its swap
+        weight, coefficients = transposed.pending[written]
+        assert weight and not coefficients, f"the cotangent of {x} cannot be stored"
+        stored = g / weight
+        for k in transposed.scale.get(x, ()):
+            stored = stored * run.e.parameters[k]
+        run.array(i, written, 0)[...] = stored
+
+
+def _start_cotangent(run: _Run, i: int, x: str, gathers: np.ndarray) -> np.ndarray:
+    """Return the cotangent of an array at time zero, (size): what the i-th shot ends with, and the first sample of its gathers."""
+    e, transposed = run.e, run.e.engine.transposed
+    weight, coefficients = transposed.pending[e.engine.program.swapped(x)]
+    assert not coefficients, f"the cotangent of {x} cannot be read"
+    g = weight * run.array(i, x, e.steps - 1)
+    for k in transposed.scale.get(x, ()):
+        np.divide(g, e.parameters[k], out=g, where=e.parameters[k] != 0.0)               # as in `_collect`
+    if x in e.observed:
+        points = e.receivers[field_of(e.engine.program, x)][run.shots[i]]
+        np.add.at(g, tuple(points.cells.T), e.observed[x] * points.weights * gathers[points.owner, 0])
+    return g
 
 
 def _attach_adjoint(run: _Run, c: Context, shot: int, cotangent: np.ndarray, threads: int) -> list[tuple[str, np.ndarray]]:

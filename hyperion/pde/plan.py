@@ -71,7 +71,8 @@ class Plan:
         needs = self._call.needs(0)
         out: dict[Storage, int] = {}
         for storage in (EverySteps(), Thinned(bits=32), Thinned(), Thinned(bits=8), Checkpoints(bytes=Checkpoints.least(needs))):
-            out[storage] = storage.keeping(needs.unbounded()).memory
+            if storage.every_step or not needs.every_step:
+                out[storage] = storage.keeping(needs.unbounded()).memory
         return out
 
     def __str__(self) -> str:

@@ -6,7 +6,7 @@ d/de <g, F(x + e h)> = <g, F'(x; h)>, hence d/dx <h, pullback(x, g)> = the x par
 """
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,8 +17,8 @@ from hyperion.cpu.memory import free_memory
 from hyperion.errors import InputError, SpeedWarning, nearest
 from hyperion.gpu import device as devices
 
-from . import dispersion, interpreter, native
-from .layout import Layout
+from . import dispersion, interpreter, native, state
+from .layout import Layout, Taps
 from .placing import Placed
 from .plan import Plan
 from .positions import Moving, moving
@@ -33,20 +33,41 @@ Progress = Callable[[int, int], None]
 
 
 class Call:
-    """One call of solve: static geometry and numerics, and the chain from user arrays to kernel arrays and back."""
+    """One call of solve or evolve: static geometry and numerics, and the chain from user arrays to kernel arrays and back.
 
-    def __init__(self, solver: "Solver", survey: Survey, tensors: dict[str, Tensor], plan: Plan, progress: Progress | None):
-        self.solver, self.survey, self.tensors, self.plan, self.progress = solver, survey, tensors, plan, progress
+    survey: None where nothing is sent and the fields are wanted after the last step. initial: {field: Tensor of the grid's shape} at time
+    zero; of a field of second order in time, `field.rate` is its time derivative.
+    """
+
+    def __init__(self, solver: "Solver", survey: Survey | None, tensors: dict[str, Tensor], plan: Plan, progress: Progress | None,
+                 initial: dict[str, Tensor] | None = None):
+        self.solver, self.tensors, self.plan, self.progress, self.initial = solver, tensors, plan, progress, initial
         self._keeping: dict[int, Keeping] = {}
+        self.dtype, self.size = np.dtype(next(iter(tensors.values())).dtype), solver.size
+        self.survey, self.source, self.heard = survey, None, {}
+        self.sources: dict[str, list[Taps]] = {}
+        self.receivers: dict[str, list[Taps]] = {}
+        self.moving_sources = self.moving_receivers = None
+        if survey is not None:
+            self._listen(survey)
+        self.program = program = solver.engine(0, self.dtype, self.source).program
+        self.layout = Layout(self.size, solver.pads, solver.discrete.rims(solver.pads), solver.discrete.program.reach(), self.dtype)
+        self.starts = () if initial is None else program.state()
+        self.ends = () if survey is not None else program.state()
+
+    def quiet(self) -> "Call":
+        """Return the call in which nothing is sent, from rest."""
+        return Call(self.solver, None, self.tensors, self.plan, None)
+
+    def _listen(self, survey: Survey) -> None:
+        """Note what is sent and heard where."""
+        solver = self.solver
         sent, heard = solver.equation.injections(solver.grid.ndim), solver.equation.receivers()
         self.source, self.receiver = survey.source_field or next(iter(sent)), survey.receiver_field or next(iter(heard))
         for argument, name, known in (("source_field", self.source, sent), ("receiver_field", self.receiver, heard)):
             if name not in known:
                 raise InputError(f"Survey({argument}={name!r}): {nearest(name, known)}")
         self.heard = heard[self.receiver]
-        self.dtype = np.dtype(next(iter(tensors.values())).dtype)
-        self.size = solver.size
-        self.layout = Layout(self.size, solver.pads, solver.discrete.rims(solver.pads), solver.discrete.program.reach(), self.dtype)
         self.moving_sources = self._moving("source", survey.moving_sources, list(sent[self.source]))
         self.moving_receivers = self._moving("receiver", survey.moving_receivers, list(self.heard))
         sources = survey.sources if self.moving_sources is None else self.moving_sources.places
@@ -71,7 +92,7 @@ class Call:
         return moved
 
     def inputs(self) -> list[Tensor]:
-        """Return kernel parameters on the padded grid, then source samples at the internal step."""
+        """Return kernel parameters on the padded grid, then source samples at the internal step, then arrays at time zero."""
         solver, discrete = self.solver, self.solver.discrete
         out: list[Tensor] = []
         coefficients = Placed(solver.equation, solver.equation.derive(**self.tensors), solver.boundary.periodic)
@@ -82,8 +103,9 @@ class Call:
             total = self._polynomial(there, k.polynomial, k.place, factor)
             if k.own:
                 total = total / (1.0 - self._polynomial(there, k.own, k.place, self.plan.step / 2))
-            out.append(self._held(pad_edge(total, solver.pads) if any(map(any, solver.pads)) else total, k.held))
-        return [*out, *self._samples()]
+            out.append(self.held(pad_edge(total, solver.pads) if any(map(any, solver.pads)) else total, k.held))
+        starts = [] if self.initial is None else state.started(self, out, self.initial)
+        return [*out, *([] if self.survey is None else self._samples(self.survey)), *starts]
 
     def _polynomial(self, coefficients: Placed, polynomial: Polynomial, place: tuple[int, ...], factor: float) -> Tensor:
         """Return factor times a polynomial of coefficients where `place` says."""
@@ -97,8 +119,8 @@ class Call:
         assert total is not None
         return total
 
-    def _held(self, x: Tensor, sides: tuple[tuple[int, int], ...]) -> Tensor:
-        """Return a kernel parameter with zeros on the outermost cells of sides: what it drives stays at zero there."""
+    def held(self, x: Tensor, sides: tuple[tuple[int, int], ...]) -> Tensor:
+        """Return an array with zeros on the outermost cells of sides. What a kernel parameter drives stays there as it was at first."""
         for axis, side in sides:
             free = np.ones(self.size[axis], self.dtype)
             free[-side] = 0.0
@@ -109,41 +131,54 @@ class Call:
         """Return a constant parameter, where the others are."""
         return as_tensor(np.full(self.solver.grid.shape, value, self.dtype)).to(self.solver.grid.device)
 
-    def _samples(self) -> list[Tensor]:
+    def _samples(self, survey: Survey) -> list[Tensor]:
         """Return (shots, sources, internal steps) per source of the program: the wavelet as the stepping samples it."""
-        samplings, samples = self.solver.stepping.samplings, self._at_steps()
+        samplings, samples = self.solver.stepping.samplings, self._at_steps(survey)
         wanted = [name.removeprefix(f"source.{self.source}") for name in self.solver.engine(0, self.dtype, self.source).program.sources]
         return [samples if len(samplings[s]) == 1 else fir(samples, samplings[s], axis=-1) for s in wanted]
 
-    def _at_steps(self) -> Tensor:
+    def _at_steps(self, survey: Survey) -> Tensor:
         """Return (shots, sources, internal steps): the wavelet, interpolated where the step is divided."""
-        samples = as_tensor(self.survey.wavelet.samples).to(self.solver.grid.device)
+        samples = as_tensor(survey.wavelet.samples).to(self.solver.grid.device)
         samples = samples if samples.dtype == self.dtype else samples.astype(self.dtype)
-        shape = (*self.survey.sources.shape[:2], self.survey.wavelet.steps)
+        shape = (*survey.sources.shape[:2], survey.wavelet.steps)
         samples = broadcast_to(samples, shape)
         if self.solver.stepping.corrected:
-            samples = dispersion.warp_wavelet(samples, self.survey.wavelet.step, self.plan.substeps, self.plan.steps)
+            samples = dispersion.warp_wavelet(samples, survey.wavelet.step, self.plan.substeps, self.plan.steps)
         elif self.plan.substeps > 1:
             samples = fir(samples, _band_limit(self.plan.substeps), axis=-1, up=self.plan.substeps, length=self.plan.steps)
         return samples if self.moving_sources is None else self.moving_sources.spread(samples)
 
     def gathers(self) -> Tensor:
         """Run and return the gathers at the wavelet's step."""
-        solver, inputs = self.solver, self.inputs()
+        solver, survey, inputs = self.solver, self.survey, self.inputs()
+        assert survey is not None
         if not self.compiled():
             out = interpreter.simulate(inputs, self.experiment(0, [devices.to_numpy(x.data) for x in inputs]))
         else:
-            kept = inputs if solver.discrete.program.nonlinear else inputs[:_count(self, 0)]
-            keeps = any(x.tracked for x in kept) and self.keeping(0).tape
-            out = simulate(*inputs, call=self, level=0, tape=native.Tape() if keeps else None)
+            out = simulate(*inputs, call=self, level=0, tape=self._tape(inputs))[0]
         if self.moving_receivers is not None:
             out = self.moving_receivers.gather(out)
         if solver.stepping.corrected:
-            return dispersion.unwarp_gathers(out, self.survey.wavelet.step, self.plan.substeps, self.survey.wavelet.steps)
+            return dispersion.unwarp_gathers(out, survey.wavelet.step, self.plan.substeps, survey.wavelet.steps)
         if self.plan.substeps > 1:
             taps = _band_limit(self.plan.substeps)
-            out = fir(out, taps / taps.sum(), axis=-1, down=self.plan.substeps, length=self.survey.wavelet.steps)
+            out = fir(out, taps / taps.sum(), axis=-1, down=self.plan.substeps, length=survey.wavelet.steps)
         return out
+
+    def evolved(self) -> dict[str, Tensor]:
+        """Run and return the fields after the last step, in the form of `initial`."""
+        inputs = self.inputs()
+        if not self.compiled():
+            out = interpreter.evolve(inputs, self.experiment(0, [devices.to_numpy(x.data) for x in inputs]))
+        else:
+            out = simulate(*inputs, call=self, level=0, tape=self._tape(inputs))[1:]
+        return state.ended(self, inputs, out)
+
+    def _tape(self, inputs: list[Tensor]) -> native.Tape | None:
+        """Return where the forward run leaves what an adjoint run is going to need."""
+        needed = inputs if self.solver.discrete.program.nonlinear else inputs[:_sizes(self, 0)[0]]
+        return native.Tape() if any(x.tracked for x in needed) and self.keeping(0).tape else None
 
     def compiled(self) -> bool:
         """Tell whether native kernels can run; warns if only a compiler is missing."""
@@ -160,7 +195,7 @@ class Call:
         solver, plan = self.solver, self.plan
         engine = solver.engine(level, self.dtype, self.source)
         program, discrete = engine.program, solver.discrete
-        n = len(program.parameters)
+        n, sent = len(program.parameters), len(program.parameters) + len(program.sources)
         profiles: dict[str, np.ndarray] = {}
         speed = plan.max_speed or math.nan
         for name, axis in program.profiles.items():
@@ -172,13 +207,15 @@ class Call:
         for name, (of, by) in engine.transposed.program.shifted.items():
             profiles[name] = shifted(profiles[of], by)
         factors = discrete.source_factors(solver.equation, self.source, plan.step, solver.cell)
-        prefix = "".join(f"d{k}." for k in range(level, 0, -1))
+        prefix, starts = "".join(f"d{k}." for k in range(level, 0, -1)), list(self.starts)
+        for k in range(level):
+            starts += [f"d{k + 1}.{x}" for x in starts]
         return native.Experiment(
             engine, self.layout,
-            dict(zip(program.parameters, arrays[:n], strict=True)), dict(zip(program.sources, arrays[n:], strict=True)),
+            dict(zip(program.parameters, arrays[:n], strict=True)), dict(zip(program.sources, arrays[n:sent], strict=True)),
             {f: factor / math.prod(solver.grid.spacing) for f, factor in factors.items()}, self.sources, self.receivers,
             {prefix + f: weight for f, weight in self.heard.items()}, profiles, plan.steps, plan.step, solver.boundary.periodic,
-            solver.threads, self.progress)
+            solver.threads, dict(zip(starts, arrays[sent:], strict=True)), tuple(prefix + x for x in self.ends), self.progress)
 
     def keeping(self, level: int) -> Keeping:
         """Return what a gradient of the program linearised `level` times keeps; decided once."""
@@ -188,12 +225,13 @@ class Call:
 
     def needs(self, level: int) -> Needs:
         """Return what such a gradient asks of its storage now."""
-        return self.example(level).needs(self.survey.wavelet.highest_frequency(1e-3), free_memory())
+        # What a run starts from may hold any frequency.
+        highest = 0.5 / self.plan.step if self.survey is None or self.starts else self.survey.wavelet.highest_frequency(1e-3)
+        return self.example(level).needs(highest, free_memory())
 
     def example(self, level: int = 0) -> native.Experiment:
         """Return an experiment without values, for questions of size."""
-        program = self.solver.engine(level, self.dtype, self.source).program
-        return self.experiment(level, [np.zeros(0, self.dtype)] * len(program.parameters + program.sources))
+        return self.experiment(level, [np.zeros(0, self.dtype)] * sum(_sizes(self, level)))
 
     def states(self, every: int) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
         """Yield (step, fields on the padded grid) of the first shot."""
@@ -218,76 +256,97 @@ def _band_limit(factor: int, half_width: int = 16, beta: float = 8.0) -> np.ndar
     return np.sinc(t) * np.i0(beta * np.sqrt(np.maximum(0.0, 1.0 - (t / half_width) ** 2))) / np.i0(beta)
 
 
-def _joined(parameters: int, inputs: tuple[Any, ...], tangents: tuple[Any, ...]) -> list[Any]:
-    """Return the inputs of the linearised program: parameters, their tangents, samples, their tangents."""
+def _sizes(call: Call, level: int) -> tuple[int, ...]:
+    """Return how many kernel parameters, source samples and arrays at time zero the program linearised `level` times takes."""
+    program = call.solver.engine(level, call.dtype, call.source).program
+    return len(program.parameters), len(program.sources), len(call.starts) * 2 ** level
+
+
+def _joined(sizes: tuple[int, ...], inputs: Sequence[Any], tangents: Sequence[Any]) -> list[Any]:
+    """Return the inputs of the linearised program: parameters, their tangents, samples, their tangents, and so on."""
     filled = [zeros_like(x) if t is None else t for x, t in zip(inputs, tangents, strict=True)]
-    return [*inputs[:parameters], *filled[:parameters], *inputs[parameters:], *filled[parameters:]]
+    out: list[Any] = []
+    at = 0
+    for n in sizes:
+        out += [*inputs[at:at + n], *filled[at:at + n]]
+        at += n
+    return out
 
 
-def _split(parameters: int, count: int, values: tuple[Any, ...]) -> tuple[Any, ...]:
+def _split(sizes: tuple[int, ...], values: Sequence[Any]) -> tuple[Any, ...]:
     """Return the parts of `_joined` that belong to the inputs, not to their tangents."""
-    return (*values[:parameters], *values[2 * parameters:parameters + count])
+    out: list[Any] = []
+    at = 0
+    for n in sizes:
+        out += values[at:at + n]
+        at += 2 * n
+    return tuple(out)
 
 
-def _count(call: Call, level: int) -> int:
-    return len(call.solver.engine(level, call.dtype, call.source).program.parameters)
+def _filled(cotangents: Sequence[Any], like: Sequence[Any]) -> list[Any]:
+    return [zeros_like(x) if g is None else g for g, x in zip(cotangents, like, strict=True)]
 
 
-def _forward(xp: Any, *arrays: np.ndarray, call: Call, level: int, tape: native.Tape | None) -> np.ndarray:
+def _forward(xp: Any, *arrays: np.ndarray, call: Call, level: int, tape: native.Tape | None) -> tuple[np.ndarray, ...]:
     e = call.experiment(level, list(arrays))
     if tape is not None:
         e.keeping = call.keeping(level)
-    return native.forward(e, tape)
+    gathers, ends = native.forward(e, tape)
+    return (gathers, *ends)
 
 
-def _vjp(g: Tensor, out: Tensor, *inputs: Tensor, call: Call, level: int, tape: native.Tape | None) -> tuple[Tensor | None, ...]:
-    n = _count(call, level)
-    images = any(x.tracked for x in inputs[:n])
-    found = pullback(*inputs, g, call=call, level=level, tape=tape, images=images)
+def _vjp(g: Sequence[Tensor | None], out: Sequence[Tensor], *inputs: Tensor, call: Call, level: int,
+         tape: native.Tape | None) -> tuple[Tensor | None, ...]:
+    images = any(x.tracked for x in inputs[:_sizes(call, level)[0]])
+    found = pullback(*inputs, *_filled(g, out), call=call, level=level, tape=tape, images=images)
     return tuple(c if x.tracked else None for c, x in zip(found, inputs, strict=True))
 
 
-def _jvp(tangents: tuple[Tensor | None, ...], out: Tensor, *inputs: Tensor, call: Call, level: int, tape: native.Tape | None) -> Tensor:
-    n = _count(call, level)
-    linear = not call.solver.discrete.program.nonlinear
-    if linear and level == 0 and all(t is None for t in tangents[:n]):   # linear in the samples
-        return simulate(*inputs[:n], *_joined(0, inputs[n:], tangents[n:])[len(inputs) - n:], call=call, level=0, tape=None)
-    return simulate(*_joined(n, inputs, tangents), call=call, level=level + 1, tape=None)
+def _jvp(tangents: tuple[Tensor | None, ...], out: Sequence[Tensor], *inputs: Tensor, call: Call, level: int,
+         tape: native.Tape | None) -> tuple[Tensor, ...]:
+    sizes = _sizes(call, level)
+    n, linear = sizes[0], not call.solver.discrete.program.nonlinear
+    if linear and level == 0 and all(t is None for t in tangents[:n]):   # linear in samples and in what it starts from
+        return simulate(*inputs[:n], *_filled(tangents[n:], inputs[n:]), call=call, level=0, tape=None)
+    return simulate(*_joined(sizes, inputs, tangents), call=call, level=level + 1, tape=None)
 
 
-simulate = general("simulate", _forward, _vjp, _jvp,
-                   doc="Gathers (shots, receivers, steps) from kernel parameters and source samples; see `Solver.solve`.")
+simulate = general("simulate", _forward, _vjp, _jvp, outputs=None,
+                   doc="Gathers (shots, receivers, steps), and arrays after the last step, from kernel parameters, source samples and "
+                       "arrays at time zero; see `Solver.solve` and `Solver.evolve`.")
 
 
 def _pull_forward(xp: Any, *arrays: np.ndarray, call: Call, level: int, tape: native.Tape | None, images: bool) -> tuple[np.ndarray, ...]:
-    e = call.experiment(level, list(arrays[:-1]))
+    n = sum(_sizes(call, level))
+    e = call.experiment(level, list(arrays[:n]))
     if images or e.engine.recorded:
         e.keeping = call.keeping(level)
-    found = native.backward(e, arrays[-1], tape, images)
+    found = native.backward(e, arrays[n], arrays[n + 1:], tape, images)
     none = np.broadcast_to(np.zeros((), call.dtype), call.size)
-    return (*(found.parameters.get(k, none) for k in e.parameters), *(found.samples[s] for s in e.samples))
+    return (*(found.parameters.get(k, none) for k in e.parameters), *found.samples.values(), *found.starts.values())
 
 
 def _pull_vjp(g: tuple[Tensor | None, ...], out: Any, *inputs: Tensor, call: Call, level: int, tape: Any,
               images: bool) -> tuple[Tensor, ...]:
-    *x, cotangent = inputs
-    n = _count(call, level)
-    joined = _joined(n, tuple(x), g)
-    onto = pullback(*joined, cotangent, call=call, level=level + 1, tape=None, images=True)
-    return (*_split(n, len(x), onto), simulate(*joined, call=call, level=level + 1, tape=None))
+    sizes = _sizes(call, level)
+    x, cotangents = inputs[:sum(sizes)], inputs[sum(sizes):]
+    joined = _joined(sizes, x, g)
+    onto = pullback(*joined, *cotangents, call=call, level=level + 1, tape=None, images=True)
+    return (*_split(sizes, onto), *simulate(*joined, call=call, level=level + 1, tape=None))
 
 
 def _pull_jvp(tangents: tuple[Tensor | None, ...], out: Any, *inputs: Tensor, call: Call, level: int, tape: Any,
               images: bool) -> tuple[Tensor, ...]:
-    *x, cotangent = inputs
-    n, parts = _count(call, level), list[tuple[Tensor, ...]]()
-    if tangents[-1] is not None:
-        parts.append(pullback(*x, tangents[-1], call=call, level=level, tape=tape, images=True))
-    if any(t is not None for t in tangents[:-1]):
-        joined = _joined(n, tuple(x), tangents[:-1])
-        parts.append(_split(n, len(x), pullback(*joined, cotangent, call=call, level=level + 1, tape=None, images=True)))
+    sizes, parts = _sizes(call, level), list[tuple[Tensor, ...]]()
+    n = sum(sizes)
+    x, cotangents = inputs[:n], inputs[n:]
+    if any(t is not None for t in tangents[n:]):
+        parts.append(pullback(*x, *_filled(tangents[n:], cotangents), call=call, level=level, tape=tape, images=True))
+    if any(t is not None for t in tangents[:n]):
+        joined = _joined(sizes, x, tangents[:n])
+        parts.append(_split(sizes, pullback(*joined, *cotangents, call=call, level=level + 1, tape=None, images=True)))
     return parts[0] if len(parts) == 1 else tuple(a + b for a, b in zip(*parts, strict=True))
 
 
 pullback = general("simulate_pullback", _pull_forward, _pull_vjp, _pull_jvp, outputs=None,
-                   doc="Cotangents of the inputs of `simulate` from those of the gathers: the exact discrete adjoint.")
+                   doc="Cotangents of the inputs of `simulate` from those of its results: the exact discrete adjoint.")

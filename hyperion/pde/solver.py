@@ -2,7 +2,7 @@
 import dataclasses
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from hyperion.gpu import device as devices
 
 from . import dispersion, native
 from .boundary import CPML, Boundary
-from .checks import is_whole
+from .checks import is_positive, is_whole
 from .discretise import Discretisation, discretise
 from .equation import Equation
 from .grid import Grid
@@ -28,6 +28,8 @@ from .stencils import LeastSquares, Taylor
 from .stepping import MOST_SUBSTEPS, Leapfrog, Stepping, points_needed
 from .storage import Auto, Storage
 from .survey import Survey
+
+MOST_STEPS = 10_000_000                                # more than this in one call is a mistake in the units
 
 
 class Solver:
@@ -86,13 +88,15 @@ class Solver:
     def __repr__(self) -> str:
         return f"Solver {type(self.equation).__name__}, order {self.order}, {self.boundary!r}, on {self.grid!r}"
 
-    def solve(self, survey: Survey, *, progress: Progress | None = None, **parameters: Any) -> Tensor:
+    def solve(self, survey: Survey, *, initial: Mapping[str, Any] | None = None, progress: Progress | None = None,
+              **parameters: Any) -> Tensor:
         """Return the gathers of a survey: what every receiver hears, at the wavelet's step.
 
+        initial: {field: array or Tensor of the grid's shape} at time zero, for all shots; see `evolve`. Default: rest.
         parameters: the equation's, by name, arrays or Tensors of the grid's shape; their dtype (float32 or float64) is that of the run.
         progress: called with (steps done, steps in all), counted over all shots.
-        Returns: Tensor (shots, receivers, steps); sample n is the field at time n * step, zero at first.
-        Differentiable to any order with respect to the parameters and the wavelet's samples, in forward and in reverse.
+        Returns: Tensor (shots, receivers, steps); sample n is the field at time n * step.
+        Differentiable to any order with respect to the parameters, the wavelet's samples and the initial fields, in forward and in reverse.
         Raises: ShapeError, DtypeError, InputError for parameters that do not fit; BoundaryError for positions outside the grid;
         StabilityError for fixed sub-steps that are unstable; NonFiniteError if the wavefield becomes NaN or infinite.
 
@@ -106,7 +110,68 @@ class Solver:
             raise InputError(f"solve(progress={progress!r}): give a function of (steps done, steps in all), or None")
         tensors = self._parameters(parameters)
         plan = self._plan(survey, tensors, warn=True)
-        return Call(self, survey, tensors, plan, progress).gathers()
+        return Call(self, survey, tensors, plan, progress, self._initial("solve", initial, tensors)).gathers()
+
+    def evolve(self, initial: Mapping[str, Any], duration: float, *, step: float | None = None, **parameters: Any) -> dict[str, Tensor]:
+        """Return the fields after a duration, without a survey.
+
+        initial: {field: array or Tensor of the grid's shape}, of the parameters' dtype; fields that are not given are zero. A field of
+        second order in time has its time derivative under `field.rate`, such as "p.rate". An absorbing layer is at rest at first.
+        duration: [s]. step: at most this long [s]; default: the longest stable one that divides the duration. Where the equation is
+        nonlinear, "stable" is meant for fields so weak that they do not matter: give a step that their strength needs.
+        parameters: the equation's, as for `solve`.
+        Returns: {name: Tensor of the grid's shape}, of all fields and rates: what `initial` takes, so that calls can be chained. Two calls
+        with one step are the call with both durations, to rounding where no absorbing layer holds a part of the field.
+        Leapfrog holds a field of first order in time that others read within a step half a step earlier, here as in gathers.
+        Differentiable to any order with respect to initial fields and parameters, in forward and in reverse.
+        Raises: as `solve`; InputError for unknown fields and for a duration or step that is not positive, StabilityError for a step that is
+        not stable.
+
+        >>> from hyperion.pde import Acoustic, Periodic
+        >>> wave = Solver(Acoustic(), Grid((40, 40), 10.0), boundary=Periodic())
+        >>> depth = np.arange(40)[:, None] * 10.0
+        >>> hill = np.exp(-((depth - 200.0) / 40.0) ** 2) * np.ones((40, 40))
+        >>> after = wave.evolve({"p": hill}, 0.05, speed=np.full((40, 40), 2000.0))          # two hills, 100 m from where they were
+        >>> sorted(after), int(after["p"].numpy()[:, 0].argmax()), round(float(after["p"].numpy().max()), 2)
+        (['p', 'p.rate'], 10, 0.5)
+        """
+        tensors = self._parameters(parameters)
+        started = self._initial("evolve", initial, tensors) or {}
+        for name, value in (("duration", duration), ("step", step)):
+            if not is_positive(value) and not (value is None and name == "step"):
+                raise InputError(f"evolve({name}={value!r}): give a positive number of seconds")
+        values = {k: devices.to_numpy(t.data) for k, t in tensors.items()}
+        speed = self._speeds(values)[0]
+        limit = self._limit(values, speed)
+        if math.isinf(limit) and step is None:
+            raise InputError(f"evolve(step=None): nothing in {type(self.equation).__name__} limits the step; give one [s]")
+        if step is not None and step > limit * (1 + 1e-9):
+            raise StabilityError(f"evolve(step={step:g} s) exceeds the stable {limit:g} s; use a shorter one, or None to have it chosen")
+        longest = limit if step is None else float(step)
+        if duration / longest > MOST_STEPS:
+            raise InputError(f"evolve(duration={duration:g} s): that is {duration / longest:.3g} steps of {longest:g} s; give the model, "
+                             "the spacing and the duration in SI units, or evolve in parts")
+        steps = max(1, math.ceil(duration / longest * (1 - 1e-9)))
+        plan = Plan(duration / steps, 1, limit, steps, speed, math.inf)
+        return Call(self, None, tensors, plan, None, started).evolved()
+
+    def _initial(self, function: str, initial: Mapping[str, Any] | None, tensors: dict[str, Tensor]) -> dict[str, Tensor] | None:
+        """Check fields at time zero at the door; the layers around them are not part of them."""
+        if initial is None and function == "solve":
+            return None
+        if not isinstance(initial, Mapping):
+            first = next(iter(self.equation.fields))
+            raise InputError(f"{function}(initial={type(initial).__name__}): give a dict, such as {{{first!r}: array}}")
+        known = [name for f, field in self.equation.fields.items() if field.time_order
+                 for name in (f, *([f"{f}.rate"] if field.time_order == 2 else []))]
+        dtype, out = next(iter(tensors.values())).dtype, dict[str, Tensor]()
+        for key, value in initial.items():
+            if key not in known:
+                raise InputError(f"{function}(initial={{{key!r}: ...}}): {type(self.equation).__name__} starts from {nearest(key, known)}")
+            out[key] = t = self._array(f"{function}(initial[{key!r}])", value, self.equation.fields[key.partition(".")[0]].unit)
+            if t.dtype != dtype:
+                raise DtypeError(f"{function}(initial[{key!r}] of dtype {t.dtype}): the parameters have {dtype}; use one for all")
+        return out
 
     def plan(self, survey: Survey, **parameters: Any) -> Plan:
         """Return what `solve` and a gradient would do, without running them: steps, sampling, memory, time. Print it.
@@ -148,17 +213,8 @@ class Solver:
             raise InputError(f"solve: {name} needs {missing[0]}= [{declared[missing[0]]}], an array of shape {self.grid.shape}")
         tensors: dict[str, Tensor] = {}
         for key, value in given.items():
-            t = as_tensor(value)
-            if t.shape != self.grid.shape:
-                raise ShapeError(f"solve({key} of shape {t.shape}): the grid has shape {self.grid.shape}; they must agree")
-            if t.dtype not in (np.float32, np.float64):
-                raise DtypeError(f"solve({key} of dtype {t.dtype}): use float32 or float64, such as {key}.astype(np.float32)")
-            if t.device != self.grid.device:
-                raise InputError(f"solve({key} on {t.device}): the grid is on {self.grid.device}; move one to the other's device")
+            t = self._array(f"solve({key})", value, declared[key])
             values = devices.to_numpy(t.data)
-            if not np.isfinite(values).all():
-                at = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
-                raise InputError(f"solve({key}): {values[at]} at node {at}; every value must be finite [{declared[key]}]")
             if key in self.equation.positive and not (values > 0).all():
                 at = tuple(int(i) for i in np.argwhere(values <= 0)[0])
                 raise InputError(f"solve({key}): {values[at]:g} {declared[key]} at node {at}; every value must be positive")
@@ -166,6 +222,21 @@ class Solver:
         if len({t.dtype for t in tensors.values()}) > 1:
             raise DtypeError(f"solve: parameters of dtypes {', '.join(f'{k} {t.dtype}' for k, t in tensors.items())}; use one for all")
         return tensors
+
+    def _array(self, argument: str, value: Any, unit: str) -> Tensor:
+        """Check an array on the grid; `argument` says where it was given."""
+        t, inside = as_tensor(value), argument[:-1]
+        if t.shape != self.grid.shape:
+            raise ShapeError(f"{inside} of shape {t.shape}): the grid has shape {self.grid.shape}; they must agree")
+        if t.dtype not in (np.float32, np.float64):
+            raise DtypeError(f"{inside} of dtype {t.dtype}): use float32 or float64, such as {inside.partition('(')[2]}.astype(np.float32)")
+        if t.device != self.grid.device:
+            raise InputError(f"{inside} on {t.device}): the grid is on {self.grid.device}; move one to the other's device")
+        values = devices.to_numpy(t.data)
+        if not np.isfinite(values).all():
+            at = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
+            raise InputError(f"{argument}: {values[at]} at node {at}; every value must be finite [{unit}]")
+        return t
 
     def _plan(self, survey: Survey, tensors: dict[str, Tensor], warn: bool) -> Plan:
         if not isinstance(survey, Survey):
@@ -229,8 +300,8 @@ class Solver:
             self._numbers[key] = float(f"{courant_number(self.equation, self.discrete, extremes, self.cell):.5g}")
         return 0.98 * self._numbers[key] / (1.0 if type(self.equation).fastest is Equation.fastest else fastest or 1.0)
 
-    def engine(self, level: int, dtype: np.dtype, source: str) -> native.Engine:
-        """Return the compiled program, linearised `level` times, with one of the equation's sources."""
+    def engine(self, level: int, dtype: np.dtype, source: str | None) -> native.Engine:
+        """Return the compiled program, linearised `level` times, with one of the equation's sources or none."""
         key = (level, f"{np.dtype(dtype).name} {source}")
         if key not in self._engines:
             program = _with_source(self.discrete, source)
@@ -269,8 +340,8 @@ class Solver:
         return self._points[key]
 
 
-def _with_source(discrete: Discretisation, name: str) -> Program:
-    """Return the program with one of its sources only."""
+def _with_source(discrete: Discretisation, name: str | None) -> Program:
+    """Return the program with one of its sources only, or none."""
     p = discrete.program
     sources = tuple(s for s in p.sources if s.partition("@")[0] == f"source.{name}")
     kept = {a: tuple(t for t in a.terms if t.array in sources or t.array not in p.sources) for a in p.assigns}

@@ -25,8 +25,8 @@ WAVES = {1: 64, 2: 12, 3: 8}                          # wavenumbers per axis and
 def amplification(program: Program, parameters: Mapping[str, float], waves: np.ndarray) -> np.ndarray:
     """Return the matrices by which one step multiplies the amplitudes of plane waves: (waves, arrays, arrays).
 
-    parameters: {kernel parameter: its value}. waves: (waves, ndim), radians per cell. Sources, memory variables of a boundary and products of
-    fields are left out (waves so weak that they are linear, about a state of rest); the arrays are those whose value lasts from step to step.
+    parameters: {kernel parameter: its value}. waves: (waves, ndim), radians per cell. Sources, memory variables of a boundary, and products
+    of fields (the waves are weak, about a state of rest) are left out; the arrays are those whose value lasts from step to step.
     """
     kept = _lasting(program)
     value = {x: np.zeros((len(waves), len(kept)), complex) for x in program.arrays()}

@@ -187,7 +187,8 @@ int run(Context **contexts, long count) {
   if (started == jobs) for (long i = 0; i < count; i++) {
     Context *c = contexts[i];
     c->arrived = c->sense = 0;
-    if (c->direction < 0) for (int stage = 0; stage < SWEEPS; stage++) {   /* data and images that meet the state this call starts from */
+    /* What meets the state this call starts from: data and images, halos; forward, receivers at time zero. */
+    if (c->direction < 0 || c->first == 0) for (int stage = 0; stage < SWEEPS; stage++) {
       after(c, 0, stage, c->first - 1, &(Part){{0, 0}, {c->cells[0], c->cells[1]}}, 0);
       if (c->periodic) wrap(c, stage, c->first - 1);
     }
