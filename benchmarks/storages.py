@@ -32,6 +32,7 @@ def storages(case):
         "Thinned(bits=16)": pde.Thinned(bits=16),
         "Thinned(bits=8)": pde.Thinned(bits=8),
         **{f"Checkpoints({n} MB)": pde.Checkpoints(n * 10**6) for n in megabytes},
+        "BoundaryRing()": pde.BoundaryRing(),
         "OnDisk()": pde.OnDisk(),
         "OnDisk(Thinned())": pde.OnDisk(pde.Thinned()),
     }
@@ -58,7 +59,7 @@ def serve(case, storage, threads, pipe):
 
     c, kept = CASES[case], storages(case)[storage]
     grid = pde.Grid(c.shape, (c.spacing,) * c.ndim)
-    wave = pde.Solver(pde.Acoustic(), grid, order=wave_cases.ORDER, boundary=pde.CPML(wave_cases.WIDTH), threads=threads, storage=kept)
+    wave = pde.Solver(pde.Acoustic(), grid, order=c.order, boundary=pde.CPML(wave_cases.WIDTH), threads=threads, storage=kept)
     speed, wavelet = c.speed(), pde.Wavelet(c.wavelet(), c.step)
     survey = pde.Survey(c.sources() * c.spacing, c.receivers() * c.spacing, wavelet)
     while pipe.recv():

@@ -228,6 +228,34 @@ def _each(reads: tuple[Read, ...]) -> list[tuple[Read, tuple[Read, ...]]]:
     return [(read, reads[:i] + reads[i + 1:]) for i, read in enumerate(reads)]
 
 
+def outside_slabs(program: Program, terms: Iterable[Term]) -> tuple[Term, ...]:
+    """Return the terms that are not zero outside the slabs: those without memory variables and profiles."""
+    return tuple(t for t in terms if t.array not in program.memory and not program.profiles.keys() & set(t.coefficients))
+
+
+def undone(program: Program) -> Program:
+    """Return the step that takes a step back where no memory variables are read: outside the slabs.
+
+    Each assignment is solved for the value its target had: new = w old + rest, so old = w (new - rest) for w = 1 or -1. In reverse order,
+    what an assignment read is there again when it is undone. It runs on the arrays as they are before the swap.
+    Raises: ValueError, saying why, for a step that cannot be taken back.
+    """
+    assigns: list[Assign] = []
+    for a in reversed(program.assigns):
+        if a.target in program.memory:
+            continue
+        terms = outside_slabs(program, a.terms)
+        own = [t for t in terms if t.array == a.target and t.stencil.is_here]
+        if any(t.factors for t in terms):
+            raise ValueError(f"the rate of {a.target} is nonlinear")
+        if len(own) != 1 or own[0].coefficients or abs(own[0].weight) != 1.0:
+            raise ValueError(f"{a.target} is damped, or not advanced in place by one assignment")
+        w = own[0].weight
+        rest = [Term(-w * t.weight, t.coefficients, t.array, t.stencil) for t in terms if t is not own[0]]
+        assigns.append(Assign(a.target, (own[0], *rest)))
+    return Program(program.ndim, tuple(assigns), program.parameters, {}, {}, program.rotate, program.sources, zeros=program.zeros)
+
+
 def cofactors(program: Program) -> list[tuple[str, str, tuple[Term, ...]]]:
     """Return (parameter, target, terms) for every parameter in every assignment: what multiplies it there.
 

@@ -26,6 +26,13 @@ class Image(ctypes.Structure):
     _fields_ = [*((n, _LONG) for n in ("array", "stage", "offset", "history")), ("image", _POINTER)]
 
 
+class Ring(ctypes.Structure):
+    """What is kept of every step where the interior runs backwards (`Ring` of stencil.h)."""
+
+    _fields_ = [*((n, _POINTER) for n in ("frame", "ring", "array")), *((n, _LONG) for n in ("frame_size", "ring_size", "arrays")),
+                ("kept", _POINTER)]
+
+
 class Context(ctypes.Structure):
     """One simulation: sizes, tables and what to do in a call (`Context` of stencil.h)."""
 
@@ -34,7 +41,7 @@ class Context(ctypes.Structure):
                                        "base", "storing", "format", "kept_bytes", "scratch_size", "injections", "receivers", "images",
                                        "histories", "periodic", "history_size")),
                 ("history_stride", _LONG * 2), ("table", _POINTER * 2),
-                *((n, _POINTER) for n in ("profile", "history", "scratch", "injection", "receiver", "image")),
+                *((n, _POINTER) for n in ("profile", "history", "scratch", "injection", "receiver", "image", "ring")),
                 ("arrived", _LONG), ("sense", _LONG)]
 
 

@@ -31,15 +31,15 @@ from .solver import Solver
 from .spectral import ETDRK4, BurgersSolver, CrankNicolson, GaussianField, GrayScottSolver, Torus, VorticitySolver
 from .stencils import LeastSquares, Taylor
 from .stepping import SSPRK3, LaxWendroff, Leapfrog, RungeKutta4, Stepping
-from .storage import Auto, Checkpoints, EverySteps, OnDisk, Storage, Thinned
+from .storage import Auto, BoundaryRing, Checkpoints, EverySteps, OnDisk, Storage, Thinned
 from .survey import Survey, Wavelet, ricker
 
 __all__ = [
     "CPML", "ETDRK4", "RECIPES", "SSPRK3", "Acoustic", "AcousticPressure", "AcousticVariableDensity", "AdvectionDiffusion", "AllenCahn",
-    "Auto", "Boundary", "Burgers", "BurgersSolver", "Checkpoints", "CrankNicolson", "DampedWave", "DarcySolver", "Debye", "Derivative",
-    "Drude", "Elastic", "ElasticSH", "Equation", "EverySteps", "Expression", "Field", "FreeSurface", "GaussianField", "GrayScottSolver",
-    "Grid", "Heat", "KuramotoSivashinsky", "LaxWendroff", "Leapfrog", "LeastSquares", "Maxwell3D", "MaxwellTE", "MaxwellTM", "OnDisk",
-    "Periodic", "Plan", "Poisson", "Recipe", "Rigid", "RungeKutta4", "Schroedinger", "ShallowWaterSolver", "Sides", "Solver", "Stepping",
-    "Storage", "Survey", "Taylor", "Thinned", "Torus", "VorticitySolver", "Wavelet", "derivative", "laplace", "make_dataset", "plane_waves",
-    "ricker",
+    "Auto", "Boundary", "BoundaryRing", "Burgers", "BurgersSolver", "Checkpoints", "CrankNicolson", "DampedWave", "DarcySolver",
+    "Debye", "Derivative", "Drude", "Elastic", "ElasticSH", "Equation", "EverySteps", "Expression", "Field", "FreeSurface",
+    "GaussianField", "GrayScottSolver", "Grid", "Heat", "KuramotoSivashinsky", "LaxWendroff", "Leapfrog", "LeastSquares", "Maxwell3D",
+    "MaxwellTE", "MaxwellTM", "OnDisk", "Periodic", "Plan", "Poisson", "Recipe", "Rigid", "RungeKutta4", "Schroedinger",
+    "ShallowWaterSolver", "Sides", "Solver", "Stepping", "Storage", "Survey", "Taylor", "Thinned", "Torus", "VorticitySolver",
+    "Wavelet", "derivative", "laplace", "make_dataset", "plane_waves", "ricker",
 ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hyperion.codegen import Adjoint, Program, Term, adjoint, c_text, cofactors, sweeps
+from hyperion.codegen import Adjoint, Program, Term, adjoint, c_text, cofactors, outside_slabs, sweeps, undone
 from hyperion.codegen.render import array_names
 from hyperion.cpu.pool import POOL, Buffer
 from hyperion.cpu.timeloop import ARRAY, Context, Image, Points, TimeLoop
@@ -15,7 +15,8 @@ from hyperion.errors import NonFiniteError
 
 from .history import History
 from .layout import Arena, Layout, Taps
-from .storage import Checkpoints, Keeping, Needs, split
+from .ring import RingHistory, RingTables, step_bytes
+from .storage import STRETCH, BoundaryRing, Checkpoints, Keeping, Needs, split
 
 CHUNK_CELLS = 2.5e8                                    # cell updates per thread in one native call: a tenth to a quarter of a second
 
@@ -54,12 +55,26 @@ class Engine:
             object.__setattr__(self, name, value)
 
     def loop(self, kind: str) -> TimeLoop:
-        """Return the compiled time loop of the "forward" or the "adjoint" program."""
+        """Return the compiled time loop of the "forward", the "adjoint" or the "undone" program."""
         if kind not in self.loops:
-            program = self.program if kind == "forward" else self.transposed.program
-            text = c_text(program, self.histories) if kind == "forward" else c_text(program, (), self.recorded)
+            program = self.of(kind)
+            if kind == "adjoint":
+                text = c_text(program, (), self.recorded)
+            else:
+                stage = stages(program)
+                text = c_text(program, [(stage[target], target, outside_slabs(self.program, terms))
+                                        for _, target, terms in self.histories] if kind == "undone" else self.histories)
             self.loops[kind] = TimeLoop(text, program.ndim, self.dtype)
         return self.loops[kind]
+
+    def of(self, kind: str) -> Program:
+        """Return the "forward", "adjoint" or "undone" program. Raises: ValueError for a step that cannot be taken back."""
+        return {"forward": lambda: self.program, "adjoint": lambda: self.transposed.program, "undone": lambda: undone(self.program)}[kind]()
+
+    def ringed(self) -> list[str]:
+        """Return the arrays that a step taken back reads around a point."""
+        reads = {t.array for a in self.of("undone").assigns for t in a.terms if not t.stencil.is_here}
+        return [a.target for a in self.of("undone").assigns if a.target in reads or self.program.swapped(a.target) in reads]
 
 
 def stages(program: Program) -> dict[str, int]:
@@ -121,13 +136,22 @@ class Experiment:
             out.append((chosen, max(1, min(most, self.threads // len(chosen)))))
         return out
 
-    def needs(self, highest_frequency: float, free: int) -> Needs:
-        """Return what a gradient asks of its storage: frequency of the fields [Hz], free main memory [bytes]."""
+    def needs(self, highest_frequency: float, free: int, ring: bool = False) -> Needs:
+        """Return what a gradient asks of its storage: frequency of the fields [Hz], free main memory [bytes].
+
+        ring: whether it is asked how much a ring takes, or why the step cannot be taken back.
+        """
+        kept, reason = 0, ""
+        if ring:
+            try:
+                kept = step_bytes(self.layout, len(self.engine.histories), len(self.engine.ringed()))
+            except ValueError as error:
+                reason = str(error)
         program = self.engine.program
         state = Arena.size(self.layout, program.arrays(), program.memory)
         together = max(len(shots) for shots, _ in self.groups())
         return Needs(self.shots, together, self.steps, self.step, highest_frequency, len(self.engine.histories), self.layout.history_shape,
-                     state, self.layout.dtype.itemsize, free, bool(self.engine.recorded))
+                     state, self.layout.dtype.itemsize, free, bool(self.engine.recorded), kept, reason)
 
 
 class Tape:
@@ -135,6 +159,7 @@ class Tape:
 
     def __init__(self) -> None:
         self.histories: list[History] = []
+        self.rings: list[RingHistory] = []
 
 
 class _Run:
@@ -142,7 +167,7 @@ class _Run:
 
     def __init__(self, e: Experiment, kind: str, shots: list[int], threads: int, parameters: Arena):
         self.e, self.kind, self.shots = e, kind, shots
-        self.program = e.engine.program if kind == "forward" else e.engine.transposed.program
+        self.program = e.engine.of(kind)
         self.loop, self.names = e.engine.loop(kind), array_names(self.program)
         self.index = {n: i for i, n in enumerate(self.names)}
         self.stage = stages(self.program)
@@ -150,10 +175,12 @@ class _Run:
         self.hold: list[object] = []
         profiles = [self._pointer(e.profiles[p]) for p in self.program.profiles]
         self.profile = self._pointer(np.array(profiles or [0], np.uintp))
-        self.arenas = [Arena(e.layout, self.program.arrays(), self.program.memory) for _ in shots]
+        whole = e.engine.program if kind == "undone" else self.program   # what is taken back lies where the forward run left it
+        self.arenas = [Arena(e.layout, whole.arrays(), whole.memory) for _ in shots]
         self.contexts = [self._context(arena, parameters, threads) for arena in self.arenas]
         self.threads = threads
         self.histories: list[History] = []
+        self.rings: list[RingHistory] = []
         if kind == "forward":
             for arena in self.arenas:
                 for name, values in e.starts.items():
@@ -175,6 +202,8 @@ class _Run:
             for side in (0, 1):
                 a, b = 2 * self.index[now] + side, 2 * self.index[then] + side
                 table[1, a], table[1, b] = table[0, b], table[0, a]
+        if self.kind == "undone" and e.steps % 2 == 0:   # the first step taken back is the last one: the same names on the same arrays
+            table = table[::-1].copy()
         for name, values in (("cells", lay.cells), ("size", lay.size), ("low", lay.low), ("high", lay.high)):
             setattr(c, name, (ctypes.c_long * 3)(*values))
         c.steps, c.threads, c.direction, c.every = e.steps, threads, 1 if self.kind == "forward" else -1, 1
@@ -212,6 +241,19 @@ class _Run:
             c.storing, c.history, c.every, c.base = storing, h.address, h.every, first // h.every
             c.format, c.kept_bytes = h.bits, h.kept_bytes
             if storing == 1 and h.bits:
+                c.scratch_size = c.histories * c.history_size
+                scratch = POOL.take(self.threads * c.scratch_size * self.e.layout.dtype.itemsize)
+                self.hold.append(scratch)
+                c.scratch = scratch.bytes.ctypes.data
+
+    def use_ring(self, kept: Sequence[RingHistory]) -> None:
+        """Let the shots keep the frames and rings of their steps (forward), or go back by them."""
+        numbers = np.array([self.index[x] for x in self.e.engine.ringed()], np.int64)
+        for c, h in zip(self.contexts, kept, strict=True):
+            ring = h.table(numbers)
+            self.hold += [ring, numbers, h]
+            c.ring = ctypes.addressof(ring)
+            if self.kind == "forward":
                 c.scratch_size = c.histories * c.history_size
                 scratch = POOL.take(self.threads * c.scratch_size * self.e.layout.dtype.itemsize)
                 self.hold.append(scratch)
@@ -316,7 +358,7 @@ def forward(e: Experiment, tape: Tape | None = None) -> tuple[np.ndarray, list[n
     gathers = np.zeros((e.shots, e.points("receivers"), e.steps), e.layout.dtype)
     parameters, done = parameter_arena(e), 0
     if tape is not None:
-        tape.histories = []
+        tape.histories, tape.rings = [], []
 
     def report(n: int) -> None:
         nonlocal done
@@ -330,6 +372,7 @@ def forward(e: Experiment, tape: Tape | None = None) -> tuple[np.ndarray, list[n
         ends = [run.array(-1, x, e.steps).copy() for x in e.ends]
         if tape is not None:
             tape.histories += run.histories
+            tape.rings += run.rings
         for shot, out in zip(shots, outs, strict=True):
             gathers[shot] = (out[0] if threads == 1 else out.sum(axis=0)).T
     return gathers, ends
@@ -343,9 +386,40 @@ def _run_forward(e: Experiment, shots: list[int], threads: int, parameters: Aren
         _attach_forward(run, c, shot, out)
     if keep:
         assert e.keeping is not None
+        if isinstance(e.keeping.storage, BoundaryRing):
+            return _run_keeping_rings(e, run, report)
         run.use([History(e.keeping, e.needs(0.0, 0), e.steps) for _ in shots], 1)
     run.advance(0, e.steps, report)
     return run
+
+
+def _run_keeping_rings(e: Experiment, run: _Run, report: Callable[[int], None] | None) -> _Run:
+    """Run a group forward; its `rings` then hold what the way back needs."""
+    tables, arrays = RingTables(e.layout), len(e.engine.ringed())
+    run.rings = [RingHistory(tables, len(e.engine.histories), arrays, e.steps, e.layout.dtype.itemsize) for _ in run.shots]
+    run.use_ring(run.rings)
+    run.advance(0, e.steps, report)
+    for ring, arena in zip(run.rings, run.arenas, strict=True):
+        ring.keep_state(arena.bytes)
+    return run
+
+
+def _undo(e: Experiment, adjoint_run: _Run, parameters: Arena, rings: Sequence[RingHistory]) -> None:
+    """Run the adjoint of all steps beside the forward run taken back, a stretch of steps at a time."""
+    assert e.keeping is not None
+    back = _Run(e, "undone", adjoint_run.shots, adjoint_run.threads, parameters)
+    for c, shot, arena, ring in zip(back.contexts, back.shots, back.arenas, rings, strict=True):
+        _attach_forward(back, c, shot, None)
+        arena.bytes[:] = ring.last.bytes
+    stretch = STRETCH
+    histories = [History(e.keeping, e.needs(0.0, 0), stretch) for _ in back.shots]
+    back.use_ring(rings)
+    for start in range(0, e.steps, stretch):
+        stop = min(e.steps, start + stretch)
+        back.use(histories, 1, e.steps - stop)
+        back.advance(start, stop)
+        adjoint_run.use(histories, 2, e.steps - stop)
+        adjoint_run.advance(start, stop)
 
 
 def states(e: Experiment, every: int) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
@@ -360,16 +434,18 @@ def states(e: Experiment, every: int) -> Iterator[tuple[int, dict[str, np.ndarra
 
 
 def _attach_forward(run: _Run, c: Context, shot: int, out: np.ndarray | None) -> None:
-    """Attach sources (and the histories they belong to) and receivers to a forward context."""
+    """Attach sources (and the histories they belong to) and receivers to a forward context, or to one that takes the run back."""
     e, items, seen = run.e, list[Points](), set[tuple[str, int]]()
-    for source, assign, term in e.engine.program.injections():
+    for source, assign, term in run.program.injections():
         field = field_of(e.engine.program, assign.target)
         points = e.sources[field][shot]
         data = np.ascontiguousarray(e.samples[source][shot].T, e.layout.dtype)
         scale = points.weights * e.factor[field] * term.weight
         kept = [(k, h) for k, target, h in e.engine.images
                 if target == assign.target and k in term.coefficients and (source, h) not in seen]
-        histories = [(h, scale * _product(e, [x for x in term.coefficients if x != k], points.cells)) for k, h in kept]
+        # Taken back, a source leaves with the opposite sign, or its own where the field does: the history has what entered.
+        entered = scale * (-assign.terms[0].weight if run.kind == "undone" else 1.0)
+        histories = [(h, entered * _product(e, [x for x in term.coefficients if x != k], points.cells)) for k, h in kept]
         seen |= {(source, h) for h, _ in histories}
         weights = scale * _product(e, term.coefficients, points.cells)
         for i, (h, w) in enumerate(histories or [(-1, scale)]):
@@ -415,6 +491,10 @@ def backward(e: Experiment, gathers: np.ndarray, ends: Sequence[np.ndarray], tap
                 _attach_images(run, c, sums[i])
         if replayed and e.keeping is not None and isinstance(e.keeping.storage, Checkpoints):
             _Checkpointed(e, run, shots, threads, parameters, e.keeping.storage).reverse_all()
+        elif replayed and e.keeping is not None and isinstance(e.keeping.storage, BoundaryRing):
+            rings = tape.rings if tape is not None else []
+            _undo(e, run, parameters, [rings[shot] for shot in shots] if rings else
+                  _run_forward(e, shots, threads, parameters, [None] * len(shots), True).rings)
         else:
             if replayed:
                 kept = tape.histories if tape is not None else []

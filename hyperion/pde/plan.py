@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from hyperion.errors import InputError
 
 from . import native
-from .storage import Checkpoints, EverySteps, Keeping, Storage, Thinned, recomputed, size_text
+from .storage import BoundaryRing, Checkpoints, EverySteps, Keeping, Storage, Thinned, recomputed, size_text
 
 if TYPE_CHECKING:
     from .simulation import Call
@@ -49,7 +49,8 @@ class Plan:
     @property
     def memory(self) -> int:
         """Main memory that a gradient takes at most beside what the process has already, within about 20 % [bytes]."""
-        return self.keeping.memory + native.working_bytes(self._call.example(), isinstance(self.keeping.storage, Checkpoints))
+        both = isinstance(self.keeping.storage, Checkpoints | BoundaryRing)
+        return self.keeping.memory + native.working_bytes(self._call.example(), both)
 
     @functools.cached_property
     def seconds(self) -> tuple[float, float] | None:

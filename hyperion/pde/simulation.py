@@ -23,7 +23,7 @@ from .placing import Placed
 from .plan import Plan
 from .positions import Moving, moving
 from .rates import Polynomial
-from .storage import Keeping, Needs
+from .storage import BoundaryRing, Keeping, Needs
 from .survey import Survey
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ class Call:
         """Return what such a gradient asks of its storage now."""
         # What a run starts from may hold any frequency.
         highest = 0.5 / self.plan.step if self.survey is None or self.starts else self.survey.wavelet.highest_frequency(1e-3)
-        return self.example(level).needs(highest, free_memory())
+        return self.example(level).needs(highest, free_memory(), isinstance(self.solver.storage, BoundaryRing))
 
     def example(self, level: int = 0) -> native.Experiment:
         """Return an experiment without values, for questions of size."""

@@ -12,6 +12,8 @@ from .checks import is_positive, is_whole
 
 BLOCK = 32                                             # values of a row that share a scale in 16 and 8 bits (`history.h`)
 
+STRETCH = 8                                            # steps taken back at a time, with their histories
+
 
 @dataclass(frozen=True)
 class Needs:
@@ -19,7 +21,8 @@ class Needs:
 
     shots: in all; together: shots at one time. steps: internal steps of a shot; step: [s]. highest_frequency: of the fields [Hz].
     histories: arrays to keep at a step; shape: of each, rows padded. state: bytes of a whole state. itemsize: bytes of a number.
-    free: bytes of main memory. every_step: whether the adjoint run reads what was recorded at every step, as computed.
+    free: bytes of main memory. every_step: whether the adjoint run reads what was recorded at every step, as computed. ring: bytes that
+    a ring takes of a step, or irreversible: why the step cannot be taken back; where that was asked.
     """
 
     shots: int
@@ -33,6 +36,8 @@ class Needs:
     itemsize: int
     free: int
     every_step: bool = False
+    ring: int = 0
+    irreversible: str = ""
 
     def kept_bytes(self, bits: int) -> int:
         """Return the bytes of one history at one step, in numbers of some bits (0: those of the run)."""
@@ -246,6 +251,39 @@ class Checkpoints(Storage):
         return f"Checkpoints(bytes={self.bytes})"
 
 
+class BoundaryRing(Storage):
+    """Run backwards from the last state: exact to rounding, for equations that are reversible in the interior.
+
+    Kept at every step: histories outside the interior (in absorbing layers, which cannot be undone), and the fields in a ring around it,
+    as wide as stencils reach. The forward run is then taken back beside the adjoint run, its sources taken out again. Rounding grows with
+    the steps: gradients agree with EverySteps() to 1e-12 in float64 and 1e-5 in float32 (tested for 1000 steps).
+    In use, InputError for steps that cannot be taken back: damping, nonlinear rates, several stages.
+    Source: Clapp, Stanford Exploration Project Report 138 (2009), 29; Nguyen and McMechan, Geophysics 80 (2015), S1.
+
+    >>> BoundaryRing()
+    BoundaryRing()
+    """
+
+    exact = True
+    every_step = True
+
+    def keeping(self, needs: Needs) -> Keeping:
+        """Return frames and rings of all steps, and the last states."""
+        if needs.irreversible:
+            raise InputError(f"storage=BoundaryRing(): this solver's step cannot be taken back: {needs.irreversible}; use pde.Auto(), "
+                             "pde.Checkpoints(bytes) or pde.EverySteps()")
+        each = needs.steps * needs.ring + needs.state
+        total = needs.shots * each + needs.together * (needs.state + STRETCH * needs.slot_bytes(0))
+        if total > needs.free:
+            raise InputError(f"storage=BoundaryRing(): a gradient would keep {size_text(total)} ({needs.shots} shots of {size_text(each)}) "
+                             f"and {size_text(needs.free)} of memory are free; use pde.Checkpoints(bytes={Checkpoints.least(needs)}) or "
+                             "more, or fewer shots at a time")
+        return Keeping(self, 1, 0, True, total)
+
+    def __repr__(self) -> str:
+        return "BoundaryRing()"
+
+
 class Auto(Storage):
     """Choose the storage by a budget of memory: the fastest that fits.
 
@@ -312,4 +350,4 @@ def recomputed(keeping: Keeping, needs: Needs) -> float:
     if isinstance(keeping.storage, Checkpoints):
         stretch, states = keeping.storage.schedule(needs)
         return float(stretch * _advances(-(-needs.steps // stretch), states))
-    return 0.0 if keeping.tape else float(needs.steps)
+    return 0.0 if keeping.tape and not isinstance(keeping.storage, BoundaryRing) else float(needs.steps)

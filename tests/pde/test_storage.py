@@ -8,13 +8,14 @@ import re
 import numpy as np
 import pytest
 
+import hyperion as hp
 from hyperion import pde
-from hyperion.autograd import vjp
+from hyperion.autograd import hvp, vjp
 from hyperion.cpu.disk import DiskBuffer
 from hyperion.cpu.memory import free_memory
 from hyperion.errors import FileError, InputError
 from hyperion.pde.storage import Needs
-from tests.pde.cases import Case, PressureVelocity
+from tests.pde.cases import Case, Coupled, Damped, Dose, PressureVelocity, difference
 
 pytestmark = pytest.mark.filterwarnings("ignore::hyperion.errors.SamplingWarning")
 PLANE = (31, 37)
@@ -33,6 +34,60 @@ def test_a_file_holds_what_memory_would(history, options, tmp_path, monkeypatch)
     for got, want in zip(gradients(pde.OnDisk(history, tmp_path), **options), gradients(history, **options), strict=True):
         assert np.array_equal(got, want)
     assert not list(tmp_path.iterdir())
+
+
+SIDES = pde.Sides(pde.CPML(width=5), top=pde.FreeSurface(), left=pde.Rigid())
+REVERSIBLE = [
+    ((PLANE, 4, pde.CPML(width=5)), {"threads": 1}),
+    ((PLANE, 4, pde.CPML(width=5)), {"threads": 2, "steps": 41}),
+    ((PLANE, 2, pde.CPML(width=0)), {}),
+    ((PLANE, 4, pde.Periodic()), {}),
+    ((PLANE, 4, SIDES), {}),
+    (((20, 19, 22), 4, pde.CPML(width=3)), {}),
+    ((PLANE, 4, pde.CPML(width=5)), {"equation": pde.Elastic(), "fields": ("vz", "vx")}),
+    ((PLANE, 4, pde.CPML(width=5)), {"equation": pde.Elastic(), "fields": ("pressure", "pressure"), "threads": 1}),
+    ((PLANE, 4, pde.CPML(width=5)), {"equation": Coupled(), "fields": ("p", "q")}),
+    ((PLANE, 4, pde.CPML(width=5)), {"equation": Dose(), "fields": ("p", "twice")}),
+]
+
+
+@pytest.mark.parametrize(("args", "options"), REVERSIBLE, ids=str)
+def test_a_ring_takes_the_run_back(args, options):
+    _, expected, weights = Case(*args, **options).with_gradients()
+    _, found, _ = Case(*args, **options, storage=pde.BoundaryRing()).with_gradients(weights)
+    for got, want in zip(found, expected, strict=True):
+        assert difference(got, want) < 1e-12  # 1e-15 is seen
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(np.float64, 1e-12), (np.float32, 1e-5)])
+def test_rounding_of_a_ring_over_many_steps(dtype, bound):
+    args, options = ((64, 57), 8, pde.CPML(width=5)), {"steps": 1000, "dtype": dtype}
+    _, expected, weights = Case(*args, **options).with_gradients()
+    _, found, _ = Case(*args, **options, storage=pde.BoundaryRing()).with_gradients(weights)
+    assert difference(found[1], expected[1]) < bound
+
+
+def test_a_ring_may_be_used_again_and_by_second_derivatives():
+    case = Case(PLANE, 4, pde.CPML(width=5), storage=pde.BoundaryRing())
+    out, pull = vjp(case.gathers, *case.args)
+    weights = case.random.standard_normal(out.shape)
+    first, second = ([g.numpy() for g in pull(weights)] for _ in range(2))
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+    whole = Case(PLANE, 4, pde.CPML(width=5))
+    u = case.directions()[1]
+    products = [hvp(lambda c, one=one: hp.sum(one.gathers(one.args[0], c) ** 2), (case.args[1],), (u,))[0].numpy() for one in (case, whole)]
+    assert difference(*products) < 1e-12
+
+
+def test_a_step_that_cannot_be_taken_back_is_refused():
+    with pytest.raises(InputError, match=r"BoundaryRing\(\): this solver's step cannot be taken back: p is damped.*use pde.Auto\(\)"):
+        gradients(pde.BoundaryRing(), equation=Damped(), fields=("p", "p"))
+
+
+def test_a_ring_keeps_less_than_every_step():
+    plans = [Case((300, 300), 4, pde.CPML(width=5), steps=200, storage=s) for s in (pde.BoundaryRing(), pde.EverySteps())]
+    ring, whole = (c.solver.plan(c.survey.subset([0]), speed=c.args[1]).keeping.memory for c in plans)
+    assert ring < 0.4 * whole
 
 
 def test_a_file_may_be_read_again(tmp_path):

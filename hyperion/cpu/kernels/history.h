@@ -70,3 +70,32 @@ static void add_product(const Context *c, real *restrict image, const real *rest
     for (long x = 0; x < n; x++) image[x] += cotangent[x] * kept[x];
   }
 }
+
+/* Copy the kept cells of an array's part to (out) or from where they are packed. */
+static void copy_rows(const Context *c, const long *rows, real *array, long plane, long line, real *packed, const Part *part, int out) {
+  const long count = AXES == 3 ? c->cells[1] : 1;
+  for (long z = part->from[0]; z < part->to[0]; z++) for (long y = AXES == 3 ? part->from[1] : 0; y < (AXES == 3 ? part->to[1] : 1); y++) {
+    const long *row = rows + 5 * (z * count + y), first = row[2] - row[1], second = row[4] - row[3];
+    real *a = array + z * plane + (AXES == 3 ? y * line : 0), *p = packed + row[0];
+    if (out) { memcpy(p, a + row[1], first * sizeof(real)); memcpy(p + first, a + row[3], second * sizeof(real)); }
+    else { memcpy(a + row[1], p, first * sizeof(real)); memcpy(a + row[3], p + first, second * sizeof(real)); }
+  }
+}
+
+/* Keep (out) or give back the frames of the histories that a sweep makes. */
+static void copy_frames(const Context *c, int stage, long now, real *history, const Part *part, int out) {
+  const Ring *r = c->ring;
+  real *kept = r->kept + now * (c->histories * r->frame_size + r->arrays * r->ring_size);
+  for (long i = 0; i < c->histories; i++) if (kept_in[i] == stage)
+    copy_rows(c, r->frame, history + i * c->history_size, c->history_stride[0], c->history_stride[1], kept + i * r->frame_size, part, out);
+}
+
+/* The same of the rings of the arrays that it writes. */
+static void copy_rings(const Context *c, int stage, long m, long now, const Part *part, int out) {
+  const Ring *r = c->ring;
+  real *kept = r->kept + now * (c->histories * r->frame_size + r->arrays * r->ring_size) + c->histories * r->frame_size;
+  for (long i = 0; i < r->arrays; i++) for (int w = 0; w < WRITTEN; w++) if (written[stage][w] == r->array[i]) {
+    const Array a = c->table[m & 1][2 * r->array[i]];
+    copy_rows(c, r->ring, a.p, a.stride[0], a.stride[1], kept + i * r->ring_size, part, out);
+  }
+}

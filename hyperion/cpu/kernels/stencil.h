@@ -51,6 +51,14 @@ typedef struct {
 /* Image of a parameter: sum over kept steps of cotangent * history. */
 typedef struct { long array, stage, offset, history; real *image; } Image;
 
+/* What runs backwards in the interior: rows of cells [a, b) and [c, d) that are kept at every step, packed one after the other from
+   `row[5 n]` on, {start, a, b, c, d} for row n. frame: of histories, outside the interior; ring: of arrays, around it. */
+typedef struct {
+  const long *frame, *ring, *array;
+  long frame_size, ring_size, arrays;
+  real *kept;                                /* per step: the frames of all histories, then the rings of all arrays before the step */
+} Ring;
+
 typedef struct {
   long cells[3], size[3], low[3], high[3];   /* computed cells (whole vectors), true cells, where the interior begins and ends */
   long steps, first, last, from, to;         /* of the run; loop counts of this call; time steps whose data this call may touch */
@@ -66,6 +74,7 @@ typedef struct {
   real *scratch;                             /* per thread: histories of the planes at hand, before they are packed */
   Points *injection, *receiver;
   Image *image;
+  const Ring *ring;
   long arrived, sense;
 } Context;
 
@@ -121,7 +130,7 @@ static void boxes(const Context *c, const Sweep *s, const Array *t, real *histor
         mask |= (place[a] != 1) << (AXES - 1 - a);
         empty |= box[2 * a] >= box[2 * a + 1];
       }
-      if (empty || !s->main[mask]) continue;
+      if (empty || !s->main[mask] || (mask && c->ring && c->direction < 0)) continue;
       if (mask && s->levels) slab(c, s, mask, t, history, box, side);
       else s->main[mask](c, t, history, box, side);
     }

@@ -48,7 +48,30 @@ static void after(const Context *c, long thread, int stage, long m, const Part *
   }
 }
 
+/* Forward: keep the rings of what the sweep will overwrite, and the frames of the histories that it makes. */
+static void advance_keeping(const Context *c, long thread, int stage, long m, const Part *part) {
+  real *history = c->scratch + thread * c->scratch_size - row_at(c, part->from[0], 0);
+  copy_rings(c, stage, m, m, part, 1);
+  sweep(c, stage, m, part, history);
+  after(c, thread, stage, m, part, history);
+  copy_frames(c, stage, m, history, part, 1);
+}
+
+/* Backwards: the interior by itself, the rest as it was kept. */
+static void advance_undoing(const Context *c, long thread, int stage, long m, const Part *part) {
+  const long now = step_at(c, m);
+  real *history = (real *)slot(c, now);
+  sweep(c, stage, m, part, history);
+  after(c, thread, stage, m, part, history);
+  copy_frames(c, stage, now, history, part, 0);
+  copy_rings(c, stage, m, now, part, 0);
+}
+
 static void advance(const Context *c, long thread, int stage, long m, const Part *part) {
+  if (c->ring) {
+    (c->direction > 0 ? advance_keeping : advance_undoing)(c, thread, stage, m, part);
+    return;
+  }
   const long now = step_at(c, m);
   char *kept_here = c->storing == 1 && kept(c, now) ? slot(c, now) : 0;
   /* The kernels number the planes from 0; the scratch holds those at hand only, so that it stays in the cache. */
