@@ -102,8 +102,9 @@ def as_network(kind, quasi_newton=False):
         optimiser = optim.LBFGS(model, memory=20, first_step=0.01) if quasi_newton else optim.Adam(model, lr=rates)
         for made in range(1, config.gradients + 1):
             value = optimiser.advance(misfit)
-            yield optimiser.evaluations if quasi_newton else made, optimiser.parameters().detach().to("cpu").numpy(), value
-            if quasi_newton and optimiser.stalled:
+            spent = optimiser.evaluations if isinstance(optimiser, optim.LBFGS) else made
+            yield spent, optimiser.parameters().detach().to("cpu").numpy(), value
+            if isinstance(optimiser, optim.LBFGS) and optimiser.stalled:
                 return
     return way
 
