@@ -1,4 +1,5 @@
 """Physics: equations declared once, bound to grids, stencils, boundaries and time stepping, and run natively with exact derivatives."""
+from .attenuation import Attenuation
 from .boundary import CPML, Boundary, FreeSurface, Periodic, Rigid, Sides
 from .darcy import DarcySolver
 from .datasets import RECIPES, Recipe, make_dataset
@@ -6,7 +7,9 @@ from .equation import Derivative, Equation, Expression, Field, derivative, lapla
 from .equations import (
     Acoustic,
     AcousticPressure,
+    AcousticTTI,
     AcousticVariableDensity,
+    AcousticVTI,
     AdvectionDiffusion,
     AllenCahn,
     Burgers,
@@ -15,6 +18,7 @@ from .equations import (
     Drude,
     Elastic,
     ElasticSH,
+    ElasticVTI,
     Heat,
     KuramotoSivashinsky,
     Maxwell3D,
@@ -22,6 +26,8 @@ from .equations import (
     MaxwellTM,
     Poisson,
     Schroedinger,
+    ViscoAcoustic,
+    Viscoelastic,
 )
 from .grid import Grid
 from .plan import Plan
@@ -35,11 +41,12 @@ from .storage import Auto, BoundaryRing, Checkpoints, EverySteps, OnDisk, Storag
 from .survey import Survey, Wavelet, ricker
 
 __all__ = [
-    "CPML", "ETDRK4", "RECIPES", "SSPRK3", "Acoustic", "AcousticPressure", "AcousticVariableDensity", "AdvectionDiffusion", "AllenCahn",
-    "Auto", "Boundary", "BoundaryRing", "Burgers", "BurgersSolver", "Checkpoints", "CrankNicolson", "DampedWave", "DarcySolver",
-    "Debye", "Derivative", "Drude", "Elastic", "ElasticSH", "Equation", "EverySteps", "Expression", "Field", "FreeSurface",
-    "GaussianField", "GrayScottSolver", "Grid", "Heat", "KuramotoSivashinsky", "LaxWendroff", "Leapfrog", "LeastSquares", "Maxwell3D",
-    "MaxwellTE", "MaxwellTM", "OnDisk", "Periodic", "Plan", "Poisson", "Recipe", "Rigid", "RungeKutta4", "Schroedinger",
-    "ShallowWaterSolver", "Sides", "Solver", "Stepping", "Storage", "Survey", "Taylor", "Thinned", "Torus", "VorticitySolver",
-    "Wavelet", "derivative", "laplace", "make_dataset", "plane_waves", "ricker",
+    "CPML", "ETDRK4", "RECIPES", "SSPRK3", "Acoustic", "AcousticPressure", "AcousticTTI", "AcousticVTI", "AcousticVariableDensity",
+    "AdvectionDiffusion", "AllenCahn", "Attenuation", "Auto", "Boundary", "BoundaryRing", "Burgers", "BurgersSolver", "Checkpoints",
+    "CrankNicolson", "DampedWave", "DarcySolver", "Debye", "Derivative", "Drude", "Elastic", "ElasticSH", "ElasticVTI", "Equation",
+    "EverySteps", "Expression", "Field", "FreeSurface", "GaussianField", "GrayScottSolver", "Grid", "Heat", "KuramotoSivashinsky",
+    "LaxWendroff", "Leapfrog", "LeastSquares", "Maxwell3D", "MaxwellTE", "MaxwellTM", "OnDisk", "Periodic", "Plan", "Poisson", "Recipe",
+    "Rigid", "RungeKutta4", "Schroedinger", "ShallowWaterSolver", "Sides", "Solver", "Stepping", "Storage", "Survey", "Taylor",
+    "Thinned", "Torus", "ViscoAcoustic", "Viscoelastic", "VorticitySolver", "Wavelet", "derivative", "laplace", "make_dataset",
+    "plane_waves", "ricker",
 ]

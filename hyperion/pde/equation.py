@@ -193,7 +193,8 @@ class Equation(ABC):
     receives beside the fields and `derive` makes of the parameters; by default the parameters themselves. harmonic: the coefficients
     whose mean between nodes is harmonic (at fields that sit there); of others it is arithmetic. odd_at_free_surfaces: whether fields on
     nodes are odd about a free surface, and those half a cell beyond even. tractions: {field: axes (-1 is x) across whose free surfaces it
-    vanishes}, where the others are neither odd nor even.
+    vanishes}, where the others are neither odd nor even. faded: parameters that fall to zero inside absorbing layers, where waves would
+    grow otherwise.
     """
 
     fields: dict[str, Field]
@@ -203,6 +204,7 @@ class Equation(ABC):
     dimensions: ClassVar[tuple[int, ...]] = (1, 2, 3)
     odd_at_free_surfaces: ClassVar[bool] = True
     tractions: Mapping[str, tuple[int, ...]] = MappingProxyType({})
+    faded: ClassVar[tuple[str, ...]] = ()
 
     @property
     def positive(self) -> tuple[str, ...]:

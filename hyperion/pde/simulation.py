@@ -95,7 +95,9 @@ class Call:
         """Return kernel parameters on the padded grid, then source samples at the internal step, then arrays at time zero."""
         solver, discrete = self.solver, self.solver.discrete
         out: list[Tensor] = []
-        coefficients = Placed(solver.equation, solver.equation.derive(**self.tensors), solver.boundary.periodic)
+        faded = bool(solver.equation.faded) and any(map(any, solver.pads))
+        tensors, pads = (self._faded(), ((0, 0),) * len(self.size)) if faded else (self.tensors, solver.pads)
+        coefficients = Placed(solver.equation, solver.equation.derive(**tensors), solver.boundary.periodic)
         for name in discrete.program.parameters:
             k = discrete.kernel_parameters[name]
             factor = discrete.factor(name, self.plan.step, solver.cell)
@@ -103,7 +105,7 @@ class Call:
             total = self._polynomial(there, k.polynomial, k.place, factor)
             if k.own:
                 total = total / (1.0 - self._polynomial(there, k.own, k.place, self.plan.step / 2))
-            out.append(self.held(pad_edge(total, solver.pads) if any(map(any, solver.pads)) else total, k.held))
+            out.append(self.held(pad_edge(total, pads) if any(map(any, pads)) else total, k.held))
         starts = [] if self.initial is None else state.started(self, out, self.initial)
         return [*out, *([] if self.survey is None else self._samples(self.survey)), *starts]
 
@@ -127,9 +129,20 @@ class Call:
             x = x * as_tensor(free.reshape([-1 if k == axis else 1 for k in range(len(self.size))])).to(x.device)
         return x
 
+    def _faded(self) -> dict[str, Tensor]:
+        """Return the parameters on the padded grid; those that fade fall to zero within the first quarter of the absorbing layers."""
+        pads, weight = self.solver.pads, np.ones(self.size)
+        for axis, (n, (low, high)) in enumerate(zip(self.size, pads, strict=True)):
+            at = np.arange(n)
+            deep = np.maximum((low - at) / max(low, 1), (at - (n - 1 - high)) / max(high, 1))
+            weight = weight * np.clip(1.0 - 4.0 * deep, 0.0, 1.0).reshape([-1 if k == axis else 1 for k in range(len(self.size))])
+        fade = as_tensor(weight.astype(self.dtype)).to(self.solver.grid.device)
+        padded = {name: pad_edge(t, pads) for name, t in self.tensors.items()}
+        return {name: t * fade if name in self.solver.equation.faded else t for name, t in padded.items()}
+
     def _filled(self, value: float) -> Tensor:
-        """Return a constant parameter, where the others are."""
-        return as_tensor(np.full(self.solver.grid.shape, value, self.dtype)).to(self.solver.grid.device)
+        """Return a constant parameter, of one value, where the others are."""
+        return as_tensor(np.full((1,) * len(self.size), value, self.dtype)).to(self.solver.grid.device)
 
     def _samples(self, survey: Survey) -> list[Tensor]:
         """Return (shots, sources, internal steps) per source of the program: the wavelet as the stepping samples it."""

@@ -54,6 +54,11 @@ class Entry:
 SPEED, DENSITY = (1500.0, 2400.0), (1000.0, 1600.0)
 ACOUSTIC = {"speed": SPEED, "density": DENSITY}
 ELASTIC = {"p_speed": (1700.0, 2700.0), "s_speed": (700.0, 1100.0), "density": DENSITY}
+THOMSEN = {"epsilon": (0.1, 0.25), "delta": (-0.05, 0.09), "gamma": (0.05, 0.2)}
+TILT = {"tilt": (0.2, 0.9), "azimuth": (-0.5, 0.5)}
+REFLECTING = ("layer", "none", "periodic", "rigid")
+SOLID = pde.Attenuation.fitted(5.0, 50.0, mechanisms=2)
+QUALITY = dict.fromkeys(("quality", "p_quality", "s_quality"), (20.0, 40.0))
 FLOW = {"buoyancy": (0.6e-3, 1e-3), "bulk": (3e9, 5e9), "decay": (20.0, 32.0)}
 LIGHT = {"permittivity": (1.5, 3.0), "permeability": (1.0, 1.5), "conductivity": (5e-4, 2e-3)}
 LIGHT |= {"susceptibility": (1.0, 3.0), "relaxation_time": (2e-8, 5e-8), "plasma_frequency": (1e7, 3e7), "collision_rate": (1e6, 1e7)}
@@ -70,6 +75,14 @@ ENTRIES = [
     Entry("elastic", pde.Elastic(), PLANE, ELASTIC, zero=("s_speed",)),
     Entry("elastic-3d", pde.Elastic(ndim=3), VOLUME, ELASTIC, zero=("s_speed",)),
     Entry("elastic-sh", pde.ElasticSH(), PLANE, ELASTIC),
+    Entry("acoustic-vti", pde.AcousticVTI(), PLANE, ACOUSTIC | THOMSEN),
+    Entry("acoustic-vti-3d", pde.AcousticVTI(), VOLUME, ACOUSTIC | THOMSEN),
+    Entry("acoustic-tti", pde.AcousticTTI(), PLANE, ACOUSTIC | THOMSEN | TILT, boundaries=("layer", "none", "periodic")),
+    Entry("acoustic-tti-3d", pde.AcousticTTI(ndim=3), VOLUME, ACOUSTIC | THOMSEN | TILT, boundaries=("periodic",)),
+    Entry("viscoacoustic", pde.ViscoAcoustic(SOLID), PLANE, ACOUSTIC | QUALITY),
+    Entry("viscoelastic", pde.Viscoelastic(SOLID), PLANE, ELASTIC | QUALITY, zero=("s_speed",), boundaries=REFLECTING),
+    Entry("elastic-vti", pde.ElasticVTI(), PLANE, ELASTIC | THOMSEN, zero=("s_speed",), speed=3600.0),
+    Entry("elastic-vti-3d", pde.ElasticVTI(ndim=3), VOLUME, ELASTIC | THOMSEN, boundaries=("periodic", "free"), speed=3600.0),
     *(Entry(type(e).__name__, e, PLANE, LIGHT, zero=("conductivity",), speed=3e8) for e in (pde.MaxwellTM(), pde.MaxwellTE())),
     Entry("Maxwell3D", pde.Maxwell3D(), VOLUME, LIGHT, zero=("conductivity",), speed=3e8),
     Entry("damped-wave", pde.DampedWave(), PLANE, {"speed": SPEED, "absorption": (20.0, 40.0)}, zero=("absorption",)),
@@ -165,7 +178,8 @@ def sampled(each: int = 4, seed: int = 5) -> list[Combination]:
     for entry in ENTRIES:
         pairs = [_pairs(entry)[i] for i in random.permutation(len(_pairs(entry)))]
         for i in range(each):
-            boundary = "layer" if i == 0 else entry.boundaries[1 + (turn + i) % (len(entry.boundaries) - 1)]
+            others = entry.boundaries[1:] or entry.boundaries
+            boundary = entry.boundaries[0] if i == 0 else others[(turn + i) % len(others)]
             order, storage = ORDERS[(turn + i) % 3], _storages(entry)[(turn // 2 + i) % len(_storages(entry))]
             threads = THREADS[int(random.integers(2))]
             out.append(Combination(entry, boundary, order, storage, threads, *pairs[i % len(pairs)]))

@@ -1,5 +1,7 @@
 """The equations, one file each."""
 from .acoustic import Acoustic
+from .acoustic_tti import AcousticTTI
+from .acoustic_vti import AcousticVTI
 from .advection import AdvectionDiffusion
 from .allen_cahn import AllenCahn
 from .burgers import Burgers
@@ -7,6 +9,7 @@ from .damped_wave import DampedWave
 from .dispersive import Debye, Drude
 from .elastic import Elastic
 from .elastic_sh import ElasticSH
+from .elastic_vti import ElasticVTI
 from .heat import Heat
 from .kuramoto_sivashinsky import KuramotoSivashinsky
 from .maxwell import Maxwell3D, MaxwellTE, MaxwellTM
@@ -14,8 +17,11 @@ from .poisson import Poisson
 from .pressure import AcousticPressure
 from .pressure_velocity import AcousticVariableDensity
 from .schroedinger import Schroedinger
+from .viscoacoustic import ViscoAcoustic
+from .viscoelastic import Viscoelastic
 
 __all__ = [
-    "Acoustic", "AcousticPressure", "AcousticVariableDensity", "AdvectionDiffusion", "AllenCahn", "Burgers", "DampedWave", "Debye",
-    "Drude", "Elastic", "ElasticSH", "Heat", "KuramotoSivashinsky", "Maxwell3D", "MaxwellTE", "MaxwellTM", "Poisson", "Schroedinger",
+    "Acoustic", "AcousticPressure", "AcousticTTI", "AcousticVTI", "AcousticVariableDensity", "AdvectionDiffusion", "AllenCahn",
+    "Burgers", "DampedWave", "Debye", "Drude", "Elastic", "ElasticSH", "ElasticVTI", "Heat", "KuramotoSivashinsky", "Maxwell3D",
+    "MaxwellTE", "MaxwellTM", "Poisson", "Schroedinger", "ViscoAcoustic", "Viscoelastic",
 ]
