@@ -114,7 +114,7 @@ class Call:
         total: Tensor | None = None
         for names, weight in polynomial:
             constant = weight * factor
-            term = coefficients.at(names[0], place) * constant if names else self._filled(constant)
+            term = coefficients.at(names[0], place) * constant if names else self._filled(constant, coefficients)
             for n in names[1:]:
                 term = term * coefficients.at(n, place)
             total = term if total is None else total + term
@@ -140,9 +140,10 @@ class Call:
         padded = {name: pad_edge(t, pads) for name, t in self.tensors.items()}
         return {name: t * fade if name in self.solver.equation.faded else t for name, t in padded.items()}
 
-    def _filled(self, value: float) -> Tensor:
-        """Return a constant parameter, of one value, where the others are."""
-        return as_tensor(np.full((1,) * len(self.size), value, self.dtype)).to(self.solver.grid.device)
+    def _filled(self, value: float, coefficients: Placed) -> Tensor:
+        """Return a constant parameter, where the others are."""
+        shape = next(iter(coefficients.nodes.values())).shape
+        return as_tensor(np.full(shape, value, self.dtype)).to(self.solver.grid.device)
 
     def _samples(self, survey: Survey) -> list[Tensor]:
         """Return (shots, sources, internal steps) per source of the program: the wavelet as the stepping samples it."""
