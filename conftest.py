@@ -1,4 +1,4 @@
-"""What every test sees: the option --full, and the reasons for which marked tests are skipped."""
+"""What every test sees: the options --full and --shard, and the reasons for which marked tests are skipped."""
 
 import importlib.util
 
@@ -6,7 +6,8 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--full", action="store_true", help="run the tests marked `full` as well (minutes)")
+    parser.addoption("--full", action="store_true", help="run the tests marked `full` as well (minutes to hours)")
+    parser.addoption("--shard", metavar="I/N", help="run every N-th test only, from the I-th (0 is the first): N processes share the work")
 
 
 def gpu_absence() -> str:
@@ -22,6 +23,9 @@ def gpu_absence() -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--shard"):
+        index, count = map(int, config.getoption("--shard").split("/"))
+        items[:] = items[index::count]
     absence = gpu_absence()
     no_torch = importlib.util.find_spec("torch") is None
     for item in items:
