@@ -1,6 +1,6 @@
 """Physics: equations declared once, bound to grids, stencils, boundaries and time stepping, and run natively with exact derivatives."""
 from .attenuation import Attenuation
-from .boundary import CPML, Boundary, FreeSurface, Periodic, Rigid, Sides
+from .boundary import CPML, Boundary, FreeSurface, PerfectConductor, Periodic, Rigid, Sides
 from .darcy import DarcySolver
 from .datasets import RECIPES, Recipe, make_dataset
 from .equation import Derivative, Equation, Expression, Field, derivative, laplace
@@ -45,8 +45,8 @@ __all__ = [
     "AdvectionDiffusion", "AllenCahn", "Attenuation", "Auto", "Boundary", "BoundaryRing", "Burgers", "BurgersSolver", "Checkpoints",
     "CrankNicolson", "DampedWave", "DarcySolver", "Debye", "Derivative", "Drude", "Elastic", "ElasticSH", "ElasticVTI", "Equation",
     "EverySteps", "Expression", "Field", "FreeSurface", "GaussianField", "GrayScottSolver", "Grid", "Heat", "KuramotoSivashinsky",
-    "LaxWendroff", "Leapfrog", "LeastSquares", "Maxwell3D", "MaxwellTE", "MaxwellTM", "OnDisk", "Periodic", "Plan", "Poisson", "Recipe",
-    "Rigid", "RungeKutta4", "Schroedinger", "ShallowWaterSolver", "Sides", "Solver", "Stepping", "Storage", "Survey", "Taylor",
-    "Thinned", "Torus", "ViscoAcoustic", "Viscoelastic", "VorticitySolver", "Wavelet", "derivative", "laplace", "make_dataset",
-    "plane_waves", "ricker",
+    "LaxWendroff", "Leapfrog", "LeastSquares", "Maxwell3D", "MaxwellTE", "MaxwellTM", "OnDisk", "PerfectConductor", "Periodic", "Plan",
+    "Poisson", "Recipe", "Rigid", "RungeKutta4", "Schroedinger", "ShallowWaterSolver", "Sides", "Solver", "Stepping", "Storage",
+    "Survey", "Taylor", "Thinned", "Torus", "ViscoAcoustic", "Viscoelastic", "VorticitySolver", "Wavelet", "derivative", "laplace",
+    "make_dataset", "plane_waves", "ricker",
 ]

@@ -59,7 +59,9 @@ Pair = tuple[int, int]                                 # of the low and the high
 class Boundary(ABC):
     """What happens at the edges: how many cells are added, how derivatives change, whether axes wrap around or fields are mirrored."""
 
-    periodic: bool = False
+    def wraps(self, ndim: int) -> tuple[bool, ...]:
+        """Return whether the far side of each axis continues the near side."""
+        return (False,) * ndim
 
     @abstractmethod
     def pads(self, ndim: int) -> tuple[Pair, ...]:
@@ -88,7 +90,9 @@ class Periodic(Boundary):
     Periodic()
     """
 
-    periodic = True
+    def wraps(self, ndim: int) -> tuple[bool, ...]:
+        """It does, along all."""
+        return (True,) * ndim
 
     def pads(self, ndim: int) -> tuple[Pair, ...]:
         """There are none."""
@@ -193,26 +197,51 @@ class Rigid:
     """A side through which nothing moves: the outermost node lies on it, and fields beyond it are images of those before it."""
 
 
-class Sides(Boundary):
-    """An absorbing layer on all sides but those that reflect.
+@dataclass(frozen=True)
+class PerfectConductor:
+    """A side on which the electric field along it is zero (Maxwell's equations): images as of `FreeSurface`.
 
-    layer: CPML(width). top, bottom: of the first axis (z); left, right: of the last (x); front, back: of the one between; FreeSurface() or
-    Rigid(), or None for the layer.
+    Source: Taflove and Hagness, Computational Electrodynamics (2005), ch. 3.
+    """
+
+
+Side = FreeSurface | Rigid | PerfectConductor | Periodic
+
+
+class Sides(Boundary):
+    """An absorbing layer on all sides but those that reflect, or continue each other.
+
+    layer: CPML(width). top, bottom: of the first axis (z); left, right: of the last (x); front, back: of the one between; FreeSurface(),
+    Rigid(), PerfectConductor(), Periodic() (on both sides of an axis), or None for the layer.
     Raises: InputError for other values.
 
     >>> Sides(CPML(20), top=FreeSurface())
     Sides(CPML(width=20), top=FreeSurface())
+    >>> Sides(CPML(20), left=Periodic(), right=Periodic()).wraps(2)
+    (False, True)
     """
 
-    def __init__(self, layer: CPML, **sides: FreeSurface | Rigid | None):
+    def __init__(self, layer: CPML, **sides: Side | None):
         if not isinstance(layer, CPML):
             raise InputError(f"Sides(layer={layer!r}): give a pde.CPML(width)")
         for name, value in sides.items():
             if name not in SIDES:
                 raise InputError(f"Sides({name}=...): {nearest(name, SIDES)}")
-            if value is not None and not isinstance(value, FreeSurface | Rigid):
-                raise InputError(f"Sides({name}={value!r}): give pde.FreeSurface(), pde.Rigid(), or None for the layer")
+            if value is not None and not isinstance(value, Side):
+                raise InputError(f"Sides({name}={value!r}): give pde.FreeSurface(), pde.Rigid(), pde.PerfectConductor(), pde.Periodic(), "
+                                 "or None for the layer")
         self.layer, self.sides = layer, {name: value for name, value in sides.items() if value is not None}
+        for name, value in self.sides.items():
+            axis, side = SIDES[name]
+            other = next(n for n, at in SIDES.items() if at == (axis, 1 - side))
+            if isinstance(value, Periodic) and not isinstance(self.sides.get(other), Periodic):
+                raise InputError(f"Sides({name}=Periodic(), {other}={self.sides.get(other)!r}): what leaves through one side comes back "
+                                 f"through the other; give {other}=Periodic() too")
+
+    def wraps(self, ndim: int) -> tuple[bool, ...]:
+        """Return whether the sides of each axis are periodic."""
+        wrapped = {SIDES[name][0] % ndim for name, value in self.sides.items() if isinstance(value, Periodic)}
+        return tuple(axis in wrapped for axis in range(ndim))
 
     def mirrors(self, ndim: int) -> tuple[Pair, ...]:
         """Return the parity of fields on nodes at each side."""
@@ -221,12 +250,13 @@ class Sides(Boundary):
             axis, side = SIDES[name]
             if axis == 1 and ndim == 2:
                 raise InputError(f"Sides({name}={value!r}): a grid of two axes has no {name}; its sides are top, bottom, left and right")
-            out[axis][side] = -1 if isinstance(value, FreeSurface) else 1
+            out[axis][side] = {FreeSurface: -1, PerfectConductor: -1, Rigid: 1, Periodic: 0}[type(value)]
         return tuple((low, high) for low, high in out)
 
     def pads(self, ndim: int) -> tuple[Pair, ...]:
-        """Return the layer's width where nothing reflects."""
-        return tuple((0 if low else self.layer.width, 0 if high else self.layer.width) for low, high in self.mirrors(ndim))
+        """Return the layer's width where nothing reflects or wraps around."""
+        width = [0 if wraps else self.layer.width for wraps in self.wraps(ndim)]
+        return tuple((0 if low else w, 0 if high else w) for (low, high), w in zip(self.mirrors(ndim), width, strict=True))
 
     def rewrite(self, request: Request) -> Rewritten:
         """Return the stretched derivative along axes that have a layer."""

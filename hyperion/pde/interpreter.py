@@ -138,7 +138,7 @@ def _read(x: Tensor, stencil: Stencil, e: Experiment) -> Tensor:
     for shifts, weight in stencil.taps:
         value = x
         for axis, s in enumerate(shifts):
-            value = shift(value, -s, axis, periodic=e.periodic) if s else value
+            value = shift(value, -s, axis, periodic=e.wraps[axis]) if s else value
         value = value * weight if weight != 1.0 else value
         total = value if total is None else total + value
     assert total is not None

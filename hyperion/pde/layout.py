@@ -153,7 +153,7 @@ class Taps:
     cells: (taps, ndim); weights: (taps,); owner: (taps,), which point a tap belongs to.
     """
 
-    def __init__(self, positions: np.ndarray, pads: tuple[tuple[int, int], ...], size: tuple[int, ...], periodic: bool,
+    def __init__(self, positions: np.ndarray, pads: tuple[tuple[int, int], ...], size: tuple[int, ...], wraps: tuple[bool, ...],
                  ends: Sequence[End], order: int, sent: bool = False):
         low = np.array([low for low, _ in pads])
         limits = [[-math.inf, math.inf] for _ in size]
@@ -161,7 +161,7 @@ class Taps:
             if not end.symmetry.parity:
                 limits[end.axis][end.side] = end.last(size[end.axis]) - low[end.axis]
         cells, weights, owner = taps(positions, limits)
-        cells = cells % np.array(size) if periodic else cells + low
+        cells = np.where(wraps, cells % np.array(size), cells + low)
         for end in ends:
             at, last = cells[:, end.axis], end.last(size[end.axis])
             beyond = at > last if end.side else at < last

@@ -107,7 +107,7 @@ class Experiment:
     profiles: dict[str, np.ndarray]
     steps: int
     step: float
-    periodic: bool
+    wraps: tuple[bool, ...]
     threads: int
     starts: dict[str, np.ndarray]
     ends: tuple[str, ...] = ()
@@ -207,7 +207,7 @@ class _Run:
         for name, values in (("cells", lay.cells), ("size", lay.size), ("low", lay.low), ("high", lay.high)):
             setattr(c, name, (ctypes.c_long * 3)(*values))
         c.steps, c.threads, c.direction, c.every = e.steps, threads, 1 if self.kind == "forward" else -1, 1
-        c.periodic = (1 << lay.ndim) - 1 if e.periodic else 0
+        c.periodic = sum(1 << axis for axis, wraps in enumerate(e.wraps) if wraps)
         c.tile, c.block, c.rows = _tiling(lay, threads, len(sweeps(self.program)))
         c.histories, c.history_size = len(e.engine.histories), math.prod(lay.history_shape)
         c.history_stride = (ctypes.c_long * 2)(math.prod(lay.history_shape[1:]), lay.history_shape[-1])

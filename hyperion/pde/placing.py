@@ -13,12 +13,12 @@ class Placed:
 
     A mean is arithmetic, or harmonic for the equation's `harmonic` coefficients: so that what is wanted across a jump of the medium is the
     stiffness of two layers in series; where one of them is zero, so is the harmonic mean. Beyond the last node the medium continues
-    unchanged, or with the first node (periodic). In Tensor operations: gradients with respect to the nodes follow.
+    unchanged, or with the first node (along axes that wrap around). In Tensor operations: gradients with respect to the nodes follow.
     Source: Moczo et al., Bull. Seism. Soc. Am. 92 (2002), 3042, eq. 18-20.
     """
 
-    def __init__(self, equation: Equation, nodes: Mapping[str, Tensor], periodic: bool):
-        self.equation, self.nodes, self.periodic = equation, nodes, periodic
+    def __init__(self, equation: Equation, nodes: Mapping[str, Tensor], wraps: tuple[bool, ...]):
+        self.equation, self.nodes, self.wraps = equation, nodes, wraps
         self.kept: dict[tuple[str, tuple[int, ...]], Tensor] = {}
         self.with_surfaces: dict[tuple[tuple[int, int], ...], Placed] = {}
 
@@ -34,7 +34,7 @@ class Placed:
                 there[tuple(-side if k == axis else 0 for k in range(len(shape)))] = True
                 for name, value in self.equation.on_free_surface(axis - len(shape), **nodes).items():
                     nodes[name] = where(as_tensor(there).to(value.device), value, nodes[name])
-            self.with_surfaces[surfaces] = Placed(self.equation, nodes, self.periodic)
+            self.with_surfaces[surfaces] = Placed(self.equation, nodes, self.wraps)
         return self.with_surfaces[surfaces]
 
     def at(self, name: str, place: tuple[int, ...]) -> Tensor:
@@ -51,7 +51,7 @@ class Placed:
 
     def _next(self, x: Tensor, axis: int) -> Tensor:
         """Return x at the next node along an axis."""
-        if self.periodic:
+        if self.wraps[axis]:
             return shift(x, -1, axis, periodic=True)
         padded = pad_edge(x, tuple((0, int(k == axis)) for k in range(x.ndim)))
         return padded[tuple(slice(int(k == axis), None) for k in range(x.ndim))]

@@ -97,7 +97,7 @@ class Call:
         out: list[Tensor] = []
         faded = bool(solver.equation.faded) and any(map(any, solver.pads))
         tensors, pads = (self._faded(), ((0, 0),) * len(self.size)) if faded else (self.tensors, solver.pads)
-        coefficients = Placed(solver.equation, solver.equation.derive(**tensors), solver.boundary.periodic)
+        coefficients = Placed(solver.equation, solver.equation.derive(**tensors), solver.wraps)
         for name in discrete.program.parameters:
             k = discrete.kernel_parameters[name]
             factor = discrete.factor(name, self.plan.step, solver.cell)
@@ -228,7 +228,7 @@ class Call:
             engine, self.layout,
             dict(zip(program.parameters, arrays[:n], strict=True)), dict(zip(program.sources, arrays[n:sent], strict=True)),
             {f: factor / math.prod(solver.grid.spacing) for f, factor in factors.items()}, self.sources, self.receivers,
-            {prefix + f: weight for f, weight in self.heard.items()}, profiles, plan.steps, plan.step, solver.boundary.periodic,
+            {prefix + f: weight for f, weight in self.heard.items()}, profiles, plan.steps, plan.step, solver.wraps,
             solver.threads, dict(zip(starts, arrays[sent:], strict=True)), tuple(prefix + x for x in self.ends), self.progress)
 
     def keeping(self, level: int) -> Keeping:

@@ -62,7 +62,8 @@ class Solver:
         self.equation, self.grid, self.order = equation, grid, int(order)
         self.boundary, self.stepping, self.storage = boundary or CPML(), stepping or Leapfrog(), storage or Auto()
         self.stencil, self.threads = stencil or Taylor(), int(threads) if threads else _threads()
-        if self.boundary.periodic and min(grid.shape) < order // 2:
+        self.wraps = self.boundary.wraps(grid.ndim)
+        if any(wraps and n < order // 2 for wraps, n in zip(self.wraps, grid.shape, strict=True)):
             raise BoundaryError(f"Solver(order={order}) on {grid}: the stencil is wider than the periodic grid; use a lower order")
         self.pads, self.mirrors = self.boundary.pads(grid.ndim), self.boundary.mirrors(grid.ndim)
         self.size = tuple(n + low + high for n, (low, high) in zip(grid.shape, self.pads, strict=True))
@@ -336,7 +337,7 @@ class Solver:
             if len(self._points) > 4096:
                 self._points.clear()
             cells = positions / np.array(self.grid.spacing) - half
-            self._points[key] = Taps(cells, self.pads, self.size, self.boundary.periodic, ends, self.order, sent)
+            self._points[key] = Taps(cells, self.pads, self.size, self.wraps, ends, self.order, sent)
         return self._points[key]
 
 

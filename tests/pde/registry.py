@@ -33,7 +33,7 @@ class Entry:
     ranges: dict[str, tuple[float, float]]
     zero: tuple[str, ...] = ()
     speed: float = 3000.0
-    boundaries: tuple[str, ...] = ("layer", "none", "periodic", "free", "rigid", "corners")
+    boundaries: tuple[str, ...] = ("layer", "none", "periodic", "free", "rigid", "strip", "corners")
     amplitude: float = 1.0
     stepping: type[pde.Stepping] = pde.Leapfrog
     nonlinear: bool = False
@@ -109,6 +109,7 @@ BOUNDARIES = {
     "periodic": lambda ndim: pde.Periodic(),
     "free": lambda ndim: pde.Sides(NARROW_LAYER[ndim], top=FREE),
     "rigid": lambda ndim: pde.Sides(NARROW_LAYER[ndim], bottom=RIGID, right=RIGID),
+    "strip": lambda ndim: pde.Sides(NARROW_LAYER[ndim], top=FREE, left=pde.Periodic(), right=pde.Periodic()),
     "corners": lambda ndim: pde.Sides(NARROW_LAYER[ndim], top=FREE, left=FREE, right=RIGID),
 }
 ORDERS = (2, 4, 8)

@@ -82,11 +82,11 @@ def test_without_shear_it_is_acoustics():
 
 def test_means_between_nodes():
     x = Tensor(np.array([[4.0, 0.0, 2.0], [4.0, 4.0, 8.0]]))
-    placed = Placed(pde.Elastic(), {"shear": x, "lame": x}, periodic=False)
+    placed = Placed(pde.Elastic(), {"shear": x, "lame": x}, (False, False))
     np.testing.assert_allclose(placed.at("lame", (1,)).numpy(), [[2.0, 1.0, 2.0], [4.0, 6.0, 8.0]])
     np.testing.assert_allclose(placed.at("shear", (1,)).numpy(), [[0.0, 0.0, 2.0], [4.0, 16.0 / 3.0, 8.0]])
     np.testing.assert_allclose(placed.at("shear", (0, 1)).numpy(), [[0.0, 0.0, 3.2], [4.0, 16.0 / 3.0, 8.0]])
-    wrapped = Placed(pde.Elastic(), {"lame": x}, periodic=True)
+    wrapped = Placed(pde.Elastic(), {"lame": x}, (True, True))
     np.testing.assert_allclose(wrapped.at("lame", (1,)).numpy(), [[2.0, 1.0, 3.0], [4.0, 6.0, 6.0]])
 
 

@@ -129,7 +129,35 @@ def test_pressure_is_zero_on_a_free_surface():
     assert not heard[0].any() and heard[1].any()
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_periodic_along_one_axis(axis):
+    # Turning everything round the axis that is closed changes nothing; across the other one layers absorb.
+    shape, turn = (37, 45), 17
+    speed = 2000.0 * (1.0 + 0.2 * np.random.default_rng(3).random(shape))
+    names = ("top", "bottom") if axis == 0 else ("left", "right")
+    boundary = pde.Sides(pde.CPML(10), **dict.fromkeys(names, pde.Periodic()))
+    places = np.array([[5.0, 20.0], [2.3, 31.7]]), np.array([[9.0, 30.0], [33.4, 22.2]])
+
+    def turned(x):
+        return np.where(np.arange(2) == axis, (x + turn) % shape[axis], x)
+
+    one = gathers(pde.Acoustic(), shape, boundary, *places, [1.0, -0.7], "p", "p", speed=speed)
+    other = gathers(pde.Acoustic(), shape, boundary, *map(turned, places), [1.0, -0.7], "p", "p", speed=np.roll(speed, turn, axis))
+    assert oracles.relative_l2(other, one) < 1e-12
+    assert mismatch(Case((31, 40), 4, boundary, fields=("p", "p"))) < 1e-12
+
+
+def test_a_conductor_is_an_image():
+    # Perfect conductors of Maxwell's equations and free surfaces of acoustics are the same images.
+    cases = [Case((20, 37), 4, pde.Sides(pde.CPML(5), top=side)) for side in (pde.PerfectConductor(), pde.FreeSurface())]
+    np.testing.assert_array_equal(*(case.gathers(*case.args).numpy() for case in cases))
+
+
 def test_what_is_refused():
+    with pytest.raises(InputError, match=r"Sides\(left=Periodic\(\), right=None\).*give right=Periodic\(\) too"):
+        pde.Sides(LAYER, left=pde.Periodic())
+    with pytest.raises(InputError, match=r"Sides\(bottom=Periodic\(\), top=FreeSurface\(\)\)"):
+        pde.Sides(LAYER, top=pde.FreeSurface(), bottom=pde.Periodic())
     with pytest.raises(InputError, match=r"Sides\(above=...\)"):
         pde.Sides(LAYER, above=pde.FreeSurface())
     with pytest.raises(InputError, match="top='free'"):

@@ -3,6 +3,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from hyperion.autograd import where
 from hyperion.errors import InputError
 from hyperion.pde.equation import Equation, Expression, Field, axes
 
@@ -74,7 +75,7 @@ class Elastic(Equation):
     def on_free_surface(self, axis: int, **coefficients: Any) -> dict[str, Any]:
         """Return lame without the strain across the surface: zero traction gives that strain from those along it."""
         lame, shear = coefficients["lame"], coefficients["shear"]
-        return {"lame": 2.0 * lame * shear / (lame + 2.0 * shear)}
+        return {"lame": 2.0 * lame * shear / where(shear == 0.0, 1.0, lame + 2.0 * shear)}           # a fluid at two surfaces: 0 / 0
 
     def rate(self, lame: Expression, shear: Expression, buoyancy: Expression, **fields: Expression) -> dict[str, Expression]:
         """Return the rates of velocities and stresses."""
