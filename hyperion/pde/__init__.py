@@ -26,7 +26,7 @@ from .equations import (
     MaxwellTM,
     Poisson,
     Schroedinger,
-    ViscoAcoustic,
+    Viscoacoustic,
     Viscoelastic,
 )
 from .grid import Grid
@@ -47,6 +47,6 @@ __all__ = [
     "EverySteps", "Expression", "Field", "FreeSurface", "GaussianField", "GrayScottSolver", "Grid", "Heat", "KuramotoSivashinsky",
     "LaxWendroff", "Leapfrog", "LeastSquares", "Maxwell3D", "MaxwellTE", "MaxwellTM", "OnDisk", "PerfectConductor", "Periodic", "Plan",
     "Poisson", "Recipe", "Rigid", "RungeKutta4", "Schroedinger", "ShallowWaterSolver", "Sides", "Solver", "Stepping", "Storage",
-    "Survey", "Taylor", "Thinned", "Torus", "ViscoAcoustic", "Viscoelastic", "VorticitySolver", "Wavelet", "derivative", "laplace",
+    "Survey", "Taylor", "Thinned", "Torus", "Viscoacoustic", "Viscoelastic", "VorticitySolver", "Wavelet", "derivative", "laplace",
     "make_dataset", "plane_waves", "ricker",
 ]

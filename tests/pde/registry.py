@@ -79,7 +79,7 @@ ENTRIES = [
     Entry("acoustic-vti-3d", pde.AcousticVTI(), VOLUME, ACOUSTIC | THOMSEN),
     Entry("acoustic-tti", pde.AcousticTTI(), PLANE, ACOUSTIC | THOMSEN | TILT, boundaries=("layer", "none", "periodic")),
     Entry("acoustic-tti-3d", pde.AcousticTTI(ndim=3), VOLUME, ACOUSTIC | THOMSEN | TILT, boundaries=("periodic",)),
-    Entry("viscoacoustic", pde.ViscoAcoustic(SOLID), PLANE, ACOUSTIC | QUALITY),
+    Entry("viscoacoustic", pde.Viscoacoustic(SOLID), PLANE, ACOUSTIC | QUALITY),
     Entry("viscoelastic", pde.Viscoelastic(SOLID), PLANE, ELASTIC | QUALITY, zero=("s_speed",), boundaries=REFLECTING),
     Entry("elastic-vti", pde.ElasticVTI(), PLANE, ELASTIC | THOMSEN, zero=("s_speed",), speed=3600.0),
     Entry("elastic-vti-3d", pde.ElasticVTI(ndim=3), VOLUME, ELASTIC | THOMSEN, boundaries=("periodic", "free"), speed=3600.0),

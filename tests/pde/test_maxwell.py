@@ -159,7 +159,8 @@ def test_radiation_of_a_dipole():
     t, a = np.arange(steps) * step - 1.5 / frequency, (np.pi * frequency) ** 2
     samples = oracles.ricker(t + 0.5 * step, frequency, 0.0)
     at, distances = np.array([1.65, 1.7, 1.0]), (1.0, 2.5)
-    survey = pde.Survey([[at]], [[at + [0.0, 0.0, r] for r in distances]], pde.Wavelet(samples, step), source_field="ez", receiver_field="ez")
+    beside = [at + np.array([0.0, 0.0, r]) for r in distances]
+    survey = pde.Survey([[at]], [beside], pde.Wavelet(samples, step), source_field="ez", receiver_field="ez")
     found = wave.solve(survey, **medium(shape)).numpy()[0]
     for r, trace in zip(distances, found, strict=True):
         late = t - r / LIGHT

@@ -33,7 +33,7 @@ def test_published_traces(trace, bound):
     solid = pde.Attenuation(tuple(map(float, stress)), tuple(map(float, strengths)), (0.0, 0.0, 0.0))
     data, step, spacing, delay, density = np.load(REFERENCE), 1e-4, 3.2, 0.04, 2000.0
     shape, times = (300, 90), np.arange(5400) * step
-    wave = pde.Solver(pde.ViscoAcoustic(solid), pde.Grid(shape, spacing), order=12, boundary=pde.CPML(20))
+    wave = pde.Solver(pde.Viscoacoustic(solid), pde.Grid(shape, spacing), order=12, boundary=pde.CPML(20))
     fine = np.arange(-1, 8 * times.size) * step / 8.0
     # The rate of injected volume is the integral of the source, 4 pi Ricker; sample n acts half a step after n.
     volume = np.cumsum(oracles.ricker(fine, 50.0, delay)) * step / 8.0 * 4.0 * np.pi / density
@@ -55,7 +55,7 @@ def test_plane_waves_lose_and_travel_as_the_solid_says(ndim):
     plane = np.stack(np.meshgrid(*[np.arange(wide) * spacing] * (ndim - 1), indexing="ij"), axis=-1).reshape(-1, ndim - 1)
     sources = np.concatenate([np.full((len(plane), 1), 200 * spacing), plane], axis=1)
     receivers = [[220 * spacing, *plane[0]], [300 * spacing, *plane[0]]]
-    wave = pde.Solver(pde.ViscoAcoustic(solid, ndim), pde.Grid(shape, spacing), order=4, boundary=pde.Periodic())
+    wave = pde.Solver(pde.Viscoacoustic(solid, ndim), pde.Grid(shape, spacing), order=4, boundary=pde.Periodic())
     survey = pde.Survey([sources], [receivers], pde.ricker(20.0, 0.6, step))
     medium = {"speed": speed, "density": 1500.0, "quality": quality}
     near, far = wave.solve(survey, **{k: np.full(shape, v) for k, v in medium.items()}).numpy()[0]

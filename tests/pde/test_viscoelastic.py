@@ -62,7 +62,7 @@ def test_without_shear_it_is_acoustics_with_losses():
     quality = 20.0 + 20.0 * random.random(shape)
     elastic = {"p_speed": speed, "s_speed": 0.0 * speed, "density": density, "p_quality": quality, "s_quality": quality}
     heard = []
-    for equation, source, medium in ((pde.ViscoAcoustic(solid), "p", {"speed": speed, "density": density, "quality": quality}),
+    for equation, source, medium in ((pde.Viscoacoustic(solid), "p", {"speed": speed, "density": density, "quality": quality}),
                                      (pde.Viscoelastic(solid), "pressure", elastic)):
         wave = pde.Solver(equation, pde.Grid(shape, 10.0), order=8, boundary=pde.CPML(10), stepping=pde.Leapfrog(max_speed=2500.0))
         survey = pde.Survey([[(200.0, 250.0)]], [[(300.0, 330.0)]], wavelet, source_field=source, receiver_field=source)

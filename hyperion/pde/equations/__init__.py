@@ -17,11 +17,11 @@ from .poisson import Poisson
 from .pressure import AcousticPressure
 from .pressure_velocity import AcousticVariableDensity
 from .schroedinger import Schroedinger
-from .viscoacoustic import ViscoAcoustic
+from .viscoacoustic import Viscoacoustic
 from .viscoelastic import Viscoelastic
 
 __all__ = [
     "Acoustic", "AcousticPressure", "AcousticTTI", "AcousticVTI", "AcousticVariableDensity", "AdvectionDiffusion", "AllenCahn",
     "Burgers", "DampedWave", "Debye", "Drude", "Elastic", "ElasticSH", "ElasticVTI", "Heat", "KuramotoSivashinsky", "Maxwell3D",
-    "MaxwellTE", "MaxwellTM", "Poisson", "Schroedinger", "ViscoAcoustic", "Viscoelastic",
+    "MaxwellTE", "MaxwellTM", "Poisson", "Schroedinger", "Viscoacoustic", "Viscoelastic",
 ]

@@ -7,7 +7,7 @@ from hyperion.pde.attenuation import Attenuation, names, rates
 from hyperion.pde.equation import Equation, Expression, Field, axes, derivative
 
 
-class ViscoAcoustic(Equation):
+class Viscoacoustic(Equation):
     """v_t = -grad(p) / density, p = sum of p_l, p_l,t = -K_l div v - p_l / t_l: pressure is that of a spring (l = 0) and Maxwell bodies.
 
     attenuation: their relaxation times, and how their moduli follow from the quality factor. Parameters: speed at the attenuation's
@@ -16,7 +16,7 @@ class ViscoAcoustic(Equation):
     with s = density times the rate of that.
     Source: Emmerich and Korn 1987, Geophysics 52, 1252, eq. 5 and 19; Robertsson, Blanch and Symes 1994, Geophysics 59, 1444.
 
-    >>> list(ViscoAcoustic(Attenuation.fitted(2.0, 50.0, mechanisms=2)).fields)
+    >>> list(Viscoacoustic(Attenuation.fitted(2.0, 50.0, mechanisms=2)).fields)
     ['p', 'vz', 'vx', 'p0', 'p1', 'p2']
     """
 
