@@ -223,6 +223,18 @@ def linearise(program: Program, prefix: str) -> Program:
                    zeros=program.zeros | {prefix + k for k in program.parameters})
 
 
+def lifted(program: Program) -> Program:
+    """Return the step with an axis put before the others, along which nothing is read: kernels have two axes at least."""
+    def up(stencil: Stencil) -> Stencil:
+        return Stencil(tuple(((0, *shift), w) for shift, w in stencil.taps))
+
+    def term(t: Term) -> Term:
+        return replace(t, stencil=up(t.stencil), factors=tuple((x, up(stencil)) for x, stencil in t.factors))
+    assigns = tuple(Assign(a.target, tuple(term(t) for t in a.terms), None if a.axis is None else a.axis + 1) for a in program.assigns)
+    return replace(program, ndim=program.ndim + 1, assigns=assigns, profiles={c: axis + 1 for c, axis in program.profiles.items()},
+                   memory={x: axis + 1 for x, axis in program.memory.items()})
+
+
 def _each(reads: tuple[Read, ...]) -> list[tuple[Read, tuple[Read, ...]]]:
     """Return every read beside the others."""
     return [(read, reads[:i] + reads[i + 1:]) for i, read in enumerate(reads)]

@@ -12,7 +12,7 @@ from .checks import is_positive, is_whole
 class Grid:
     """A regular grid of nodes; positions are in metres in the grid's axis order, from node (0, ..., 0).
 
-    shape: nodes per axis, (nz, nx) or (nz, ny, nx). spacing: distance of nodes per axis [m], or one number for all.
+    shape: nodes per axis, (nx,), (nz, nx) or (nz, ny, nx). spacing: distance of nodes per axis [m], or one number for all.
     device: "cpu" or "cuda:0".
     Raises: ShapeError, InputError or DeviceError for a shape, spacing or device that cannot be.
 
@@ -21,8 +21,8 @@ class Grid:
     """
 
     def __init__(self, shape: Sequence[int], spacing: Sequence[float] | float, device: str = "cpu"):
-        if not np.iterable(shape) or len(tuple(shape)) not in (2, 3) or not all(is_whole(n, 2) for n in shape):
-            raise ShapeError(f"Grid(shape={shape!r}): give 2 or 3 axes of at least 2 nodes each, such as (nz, nx)")
+        if not np.iterable(shape) or len(tuple(shape)) not in (1, 2, 3) or not all(is_whole(n, 2) for n in shape):
+            raise ShapeError(f"Grid(shape={shape!r}): give 1 to 3 axes of at least 2 nodes each, such as (nz, nx)")
         steps = tuple(spacing) if isinstance(spacing, Sequence | np.ndarray) else (spacing,) * len(shape)
         if not all(is_positive(h) for h in steps):
             raise InputError(f"Grid(spacing={spacing!r}): distances between nodes must be positive and finite [m]")

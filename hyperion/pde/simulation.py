@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hyperion.autograd import Tensor, as_tensor, broadcast_to, fir, general, pad_edge, zeros_like
+from hyperion.autograd import Tensor, as_tensor, broadcast_to, fir, general, pad_edge, reshape, zeros_like
 from hyperion.cpu import find_compiler
 from hyperion.cpu.memory import free_memory
 from hyperion.errors import InputError, SpeedWarning, nearest
@@ -43,7 +43,10 @@ class Call:
                  initial: dict[str, Tensor] | None = None):
         self.solver, self.tensors, self.plan, self.progress, self.initial = solver, tensors, plan, progress, initial
         self._keeping: dict[int, Keeping] = {}
-        self.dtype, self.size = np.dtype(next(iter(tensors.values())).dtype), solver.size
+        self.dtype = np.dtype(next(iter(tensors.values())).dtype)
+        # Kernels have two axes at least: a grid of one is one row of them.
+        self.extra = (1,) * (solver.grid.ndim == 1)
+        self.size = self.extra + solver.size
         self.survey, self.source, self.heard = survey, None, {}
         self.sources: dict[str, list[Taps]] = {}
         self.receivers: dict[str, list[Taps]] = {}
@@ -51,7 +54,8 @@ class Call:
         if survey is not None:
             self._listen(survey)
         self.program = program = solver.engine(0, self.dtype, self.source).program
-        self.layout = Layout(self.size, solver.pads, solver.discrete.rims(solver.pads), solver.discrete.program.reach(), self.dtype)
+        none = ((0, 0),) * len(self.extra)
+        self.layout = Layout(self.size, none + solver.pads, none + solver.discrete.rims(solver.pads), program.reach(), self.dtype)
         self.starts = () if initial is None else program.state()
         self.ends = () if survey is not None else program.state()
 
@@ -105,7 +109,8 @@ class Call:
             total = self._polynomial(there, k.polynomial, k.place, factor)
             if k.own:
                 total = total / (1.0 - self._polynomial(there, k.own, k.place, self.plan.step / 2))
-            out.append(self.held(pad_edge(total, pads) if any(map(any, pads)) else total, k.held))
+            total = self.held(pad_edge(total, pads) if any(map(any, pads)) else total, k.held)
+            out.append(reshape(total, self.size) if self.extra else total)
         starts = [] if self.initial is None else state.started(self, out, self.initial)
         return [*out, *([] if self.survey is None else self._samples(self.survey)), *starts]
 
@@ -124,18 +129,19 @@ class Call:
     def held(self, x: Tensor, sides: tuple[tuple[int, int], ...]) -> Tensor:
         """Return an array with zeros on the outermost cells of sides. What a kernel parameter drives stays there as it was at first."""
         for axis, side in sides:
-            free = np.ones(self.size[axis], self.dtype)
+            free = np.ones(x.shape[axis], self.dtype)
             free[-side] = 0.0
-            x = x * as_tensor(free.reshape([-1 if k == axis else 1 for k in range(len(self.size))])).to(x.device)
+            x = x * as_tensor(free.reshape([-1 if k == axis else 1 for k in range(x.ndim)])).to(x.device)
         return x
 
     def _faded(self) -> dict[str, Tensor]:
         """Return the parameters on the padded grid; those that fade fall to zero within the first quarter of the absorbing layers."""
-        pads, weight = self.solver.pads, np.ones(self.size)
-        for axis, (n, (low, high)) in enumerate(zip(self.size, pads, strict=True)):
+        size, pads = self.solver.size, self.solver.pads
+        weight = np.ones(size)
+        for axis, (n, (low, high)) in enumerate(zip(size, pads, strict=True)):
             at = np.arange(n)
             deep = np.maximum((low - at) / max(low, 1), (at - (n - 1 - high)) / max(high, 1))
-            weight = weight * np.clip(1.0 - 4.0 * deep, 0.0, 1.0).reshape([-1 if k == axis else 1 for k in range(len(self.size))])
+            weight = weight * np.clip(1.0 - 4.0 * deep, 0.0, 1.0).reshape([-1 if k == axis else 1 for k in range(len(size))])
         fade = as_tensor(weight.astype(self.dtype)).to(self.solver.grid.device)
         padded = {name: pad_edge(t, pads) for name, t in self.tensors.items()}
         return {name: t * fade if name in self.solver.equation.faded else t for name, t in padded.items()}
@@ -216,7 +222,8 @@ class Call:
             values = np.zeros(self.layout.cells[axis] + self.layout.vector, self.dtype)
             values[:self.size[axis]] = (
                 discrete.rows[name].along(self.size[axis]) if name in discrete.rows else
-                solver.boundary.profile(name, axis, self.size, solver.grid.spacing[axis], plan.step, speed))
+                solver.boundary.profile(name, axis - len(self.extra), solver.size, solver.grid.spacing[axis - len(self.extra)], plan.step,
+                                        speed))
             profiles[name] = values
         for name, (of, by) in engine.transposed.program.shifted.items():
             profiles[name] = shifted(profiles[of], by)
@@ -228,8 +235,9 @@ class Call:
             engine, self.layout,
             dict(zip(program.parameters, arrays[:n], strict=True)), dict(zip(program.sources, arrays[n:sent], strict=True)),
             {f: factor / math.prod(solver.grid.spacing) for f, factor in factors.items()}, self.sources, self.receivers,
-            {prefix + f: weight for f, weight in self.heard.items()}, profiles, plan.steps, plan.step, solver.wraps,
-            solver.threads, dict(zip(starts, arrays[sent:], strict=True)), tuple(prefix + x for x in self.ends), self.progress)
+            {prefix + f: weight for f, weight in self.heard.items()}, profiles, plan.steps, plan.step,
+            (False,) * len(self.extra) + solver.wraps, solver.threads, dict(zip(starts, arrays[sent:], strict=True)),
+            tuple(prefix + x for x in self.ends), self.progress)
 
     def keeping(self, level: int) -> Keeping:
         """Return what a gradient of the program linearised `level` times keeps; decided once."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from hyperion import config
 from hyperion.autograd import Tensor, as_tensor
-from hyperion.codegen import Program, linearise
+from hyperion.codegen import Program, lifted, linearise
 from hyperion.errors import BoundaryError, DtypeError, InputError, SamplingWarning, ShapeError, StabilityError, nearest
 from hyperion.gpu import device as devices
 
@@ -200,7 +200,7 @@ class Solver:
         call = Call(self, survey, tensors, plan, None)
         inside = tuple(slice(low, low + n) for n, (low, _) in zip(self.grid.shape, self.pads, strict=True))
         for step, fields in call.states(int(every)):
-            yield step, step * plan.step, {f: np.array(fields[f][inside]) for f in self.equation.fields}
+            yield step, step * plan.step, {f: fields[f].reshape(self.size)[inside].copy() for f in self.equation.fields}
 
     def _parameters(self, given: dict[str, Any]) -> dict[str, Tensor]:
         """Check the parameters at the door."""
@@ -306,6 +306,7 @@ class Solver:
         key = (level, f"{np.dtype(dtype).name} {source}")
         if key not in self._engines:
             program = _with_source(self.discrete, source)
+            program = lifted(program) if program.ndim == 1 else program
             for n in range(level):
                 program = linearise(program, f"d{n + 1}.")
             self._engines[key] = native.Engine(program, np.dtype(dtype))
@@ -337,7 +338,10 @@ class Solver:
             if len(self._points) > 4096:
                 self._points.clear()
             cells = positions / np.array(self.grid.spacing) - half
-            self._points[key] = Taps(cells, self.pads, self.size, self.wraps, ends, self.order, sent)
+            taps = Taps(cells, self.pads, self.size, self.wraps, ends, self.order, sent)
+            if self.grid.ndim == 1:                    # in the one row of the kernels
+                taps.cells = np.pad(taps.cells, ((0, 0), (1, 0)))
+            self._points[key] = taps
         return self._points[key]
 
 

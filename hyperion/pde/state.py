@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hyperion.autograd import Tensor, as_tensor, pad
+from hyperion.autograd import Tensor, as_tensor, pad, reshape
 from hyperion.gpu import device as devices
 
 from . import interpreter
@@ -34,7 +34,7 @@ def started(call: "Call", parameters: Sequence[Tensor], initial: dict[str, Tenso
     held = call.solver.discrete.held
     padded = {x: call.held(pad(value, call.solver.pads), held[x.partition(".")[0]]) for x, value in initial.items()}
     zero = as_tensor(np.zeros(call.size, call.dtype)).to(call.solver.grid.device)
-    values = {array: padded.get(name, zero) for name, array in names(call).items()}
+    values = {array: reshape(padded[name], call.size) if name in padded else zero for name, array in names(call).items()}
     values |= {x: v * call.plan.step for x, v in values.items() if x.startswith("rate.")}
     rotate = call.solver.discrete.program.rotate
     if any(x in initial for f in rotate for x in (f, f"{f}.rate")):
@@ -54,7 +54,7 @@ def ended(call: "Call", parameters: Sequence[Tensor], arrays: Sequence[Tensor]) 
         for before in rotate.values():
             values[before] = (step[before] - values[before] * (1.0 - own[before])) / (2.0 * call.plan.step)
     inside = tuple(slice(low, low + n) for n, (low, _) in zip(call.solver.grid.shape, call.solver.pads, strict=True))
-    return {name: values[array][inside] for name, array in names(call).items()}
+    return {name: reshape(values[array], call.solver.size)[inside] for name, array in names(call).items()}
 
 
 def _step(call: "Call", parameters: Sequence[Tensor], state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, float]]:

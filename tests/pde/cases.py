@@ -142,6 +142,17 @@ class Reacting(pde.Equation):
         return np.sqrt(push * pull)
 
 
+class Brew(pde.Equation):
+    """What is used up (w = 1 - u) and what is made (v) in Gray and Scott's reaction u + 2 v -> 3 v, while both spread."""
+
+    fields: ClassVar[dict[str, pde.Field]] = {"w": pde.Field("1"), "v": pde.Field("1")}
+    parameters: ClassVar[dict[str, str]] = {"spread": "m^2/s", "reaction": "1/s", "feed": "1/s"}
+
+    def rate(self, w, v, spread, reaction, feed):
+        made = reaction * v**2 - reaction * w * v**2
+        return {"w": 2.0 * spread * pde.laplace(w) + made - feed * w, "v": spread * pde.laplace(v) + made - 2.0 * feed * v}
+
+
 class Case:
     """A random experiment: two shots of three sources and four receivers off the grid's nodes, unequal spacings, white noise.
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hyperion import pde
-from tests.pde.cases import Case, Coupled, Cubic, Damped, Dose, Mixed, PressureVelocity, PressureVelocity3D, Reacting, Transport
+from tests.pde.cases import Brew, Case, Coupled, Cubic, Damped, Dose, Mixed, PressureVelocity, PressureVelocity3D, Reacting, Transport
 
 FREE, RIGID = pde.FreeSurface(), pde.Rigid()
-PLANE, VOLUME = (31, 37), (20, 19, 22)
-NARROW_LAYER = {2: pde.CPML(width=5), 3: pde.CPML(width=3)}
+LINE, PLANE, VOLUME = (40,), (31, 37), (20, 19, 22)
+NARROW_LAYER = {1: pde.CPML(width=5), 2: pde.CPML(width=5), 3: pde.CPML(width=3)}
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,8 @@ QUALITY = dict.fromkeys(("quality", "p_quality", "s_quality"), (20.0, 40.0))
 FLOW = {"buoyancy": (0.6e-3, 1e-3), "bulk": (3e9, 5e9), "decay": (20.0, 32.0)}
 LIGHT = {"permittivity": (1.5, 3.0), "permeability": (1.0, 1.5), "conductivity": (5e-4, 2e-3)}
 LIGHT |= {"susceptibility": (1.0, 3.0), "relaxation_time": (2e-8, 5e-8), "plasma_frequency": (1e7, 3e7), "collision_rate": (1e6, 1e7)}
+BREW = {"spread": (1e3, 2e3), "reaction": (60.0, 100.0), "feed": (5.0, 10.0)}
+SPREADING = ("layer", "none", "periodic")
 MIXTURE = {"push": (1200.0, 2000.0), "pull": (1200.0, 2000.0), "mix": (60.0, 100.0), "spread": (60.0, 100.0)}
 
 ENTRIES = [
@@ -102,6 +104,12 @@ ENTRIES = [
     # Amplitudes at which what is nonlinear in a step is some percent of the fields.
     Entry("cubic", Cubic(), PLANE, {"speed": SPEED, "stiffness": (0.5e7, 1e7)}, amplitude=3e6, nonlinear=True),
     Entry("reacting", Reacting(), PLANE, MIXTURE, amplitude=2e4, nonlinear=True),
+    Entry("brew-RungeKutta4", Brew(), PLANE, BREW, stepping=pde.RungeKutta4, boundaries=SPREADING, amplitude=1e4, nonlinear=True),
+    # In one dimension, where kernels have one row.
+    Entry("acoustic-1d", pde.Acoustic(), LINE, ACOUSTIC, boundaries=SPREADING),
+    Entry("burgers", pde.Burgers(), LINE, {"viscosity": (200.0, 300.0)}, stepping=pde.SSPRK3, boundaries=SPREADING, amplitude=1e6,
+          nonlinear=True),
+    Entry("heat", pde.Heat(), LINE, {"diffusivity": (200.0, 300.0)}, stepping=pde.RungeKutta4, boundaries=SPREADING),
 ]
 BOUNDARIES = {
     "layer": lambda ndim: NARROW_LAYER[ndim],
@@ -142,7 +150,8 @@ class Combination:
     def case(self, dtype: type = np.float64) -> Case:
         """Return two shots of three sources and four receivers off the nodes, white noise."""
         entry = self.entry
-        cells = np.prod([n + 12 for n in (*entry.shape[:-1], entry.shape[-1] + 16)]) * (1 if entry.stepping is pde.Leapfrog else 4)
+        rows = 30 if len(entry.shape) == 1 else 1          # halos of the one row
+        cells = rows * np.prod([n + 12 for n in (*entry.shape[:-1], entry.shape[-1] + 16)]) * (1 if entry.stepping is pde.Leapfrog else 4)
         made = Case(
             entry.shape,
             self.order,

@@ -169,8 +169,8 @@ REFUSED = {
         ["30x5 nodes", "too narrow", "layer of 5 cells", "use at least"],
     ),
     # values
-    "one axis": (lambda: pde.Grid((30,), 10.0), ShapeError, ["shape=(30,)", "2 or 3 axes", "(nz, nx)"]),
-    "a number as shape": (lambda: pde.Grid(30, 10.0), ShapeError, ["shape=30", "2 or 3 axes"]),
+    "four axes": (lambda: pde.Grid((30, 3, 3, 3), 10.0), ShapeError, ["shape=(30, 3, 3, 3)", "1 to 3 axes", "(nz, nx)"]),
+    "a number as shape": (lambda: pde.Grid(30, 10.0), ShapeError, ["shape=30", "1 to 3 axes"]),
     "fractions of nodes": (lambda: pde.Grid((30.5, 20), 10.0), ShapeError, ["shape=(30.5, 20)", "at least 2 nodes"]),
     "spacings disagree": (lambda: pde.Grid((30, 20), (10.0, 10.0, 5.0)), ShapeError, ["shape=(30, 20)", "one spacing per axis"]),
     "negative spacing": (lambda: pde.Grid((30, 20), -10.0), InputError, ["spacing=-10.0", "positive"]),
