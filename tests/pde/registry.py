@@ -65,6 +65,9 @@ LIGHT |= {"susceptibility": (1.0, 3.0), "relaxation_time": (2e-8, 5e-8), "plasma
 BREW = {"spread": (1e3, 2e3), "reaction": (60.0, 100.0), "feed": (5.0, 10.0)}
 SPREADING = ("layer", "none", "periodic")
 MIXTURE = {"push": (1200.0, 2000.0), "pull": (1200.0, 2000.0), "mix": (60.0, 100.0), "spread": (60.0, 100.0)}
+SPREADS = dict.fromkeys(("diffusivity", "viscosity", "diffusivity_u", "diffusivity_v"), (500.0, 1500.0))
+SPREADS |= {"velocity_y": (-900.0, 900.0), "velocity_x": (300.0, 900.0), "reaction": (100.0, 200.0), "feed": (10.0, 20.0)}
+SPREADS |= {"kill": (10.0, 20.0)}
 
 ENTRIES = [
     Entry("acoustic", pde.Acoustic(), PLANE, ACOUSTIC),
@@ -110,6 +113,14 @@ ENTRIES = [
     Entry("burgers", pde.Burgers(), LINE, {"viscosity": (200.0, 300.0)}, stepping=pde.SSPRK3, boundaries=SPREADING, amplitude=1e6,
           nonlinear=True),
     Entry("heat", pde.Heat(), LINE, {"diffusivity": (200.0, 300.0)}, stepping=pde.RungeKutta4, boundaries=SPREADING),
+    # Diffusion, transport, reactions: first order in time, rates that read what they advance.
+    Entry("heat-2d", pde.Heat(), PLANE, SPREADS, stepping=pde.RungeKutta4),
+    Entry("advection-diffusion", pde.AdvectionDiffusion(ndim=2), PLANE, SPREADS, stepping=pde.SSPRK3, boundaries=SPREADING),
+    Entry("burgers-2d", pde.Burgers(ndim=2), PLANE, SPREADS, stepping=pde.RungeKutta4, boundaries=SPREADING, amplitude=4e6, nonlinear=True),
+    Entry("shallow-water", pde.ShallowWater(), PLANE, {"depth": (100.0, 200.0), "viscosity": (10.0, 30.0)}, speed=60.0,
+          stepping=pde.SSPRK3, boundaries=SPREADING, amplitude=4e3, nonlinear=True),
+    Entry("gray-scott", pde.GrayScott(), PLANE, SPREADS, stepping=pde.SSPRK3, boundaries=SPREADING, amplitude=1e4, nonlinear=True),
+    Entry("allen-cahn", pde.AllenCahn(), PLANE, SPREADS, stepping=pde.RungeKutta4, amplitude=1e4, nonlinear=True),
 ]
 BOUNDARIES = {
     "layer": lambda ndim: NARROW_LAYER[ndim],

@@ -10,6 +10,7 @@ from .dispersive import Debye, Drude
 from .elastic import Elastic
 from .elastic_sh import ElasticSH
 from .elastic_vti import ElasticVTI
+from .gray_scott import GrayScott
 from .heat import Heat
 from .kuramoto_sivashinsky import KuramotoSivashinsky
 from .maxwell import Maxwell3D, MaxwellTE, MaxwellTM
@@ -17,11 +18,12 @@ from .poisson import Poisson
 from .pressure import AcousticPressure
 from .pressure_velocity import AcousticVariableDensity
 from .schroedinger import Schroedinger
+from .shallow_water import ShallowWater
 from .viscoacoustic import Viscoacoustic
 from .viscoelastic import Viscoelastic
 
 __all__ = [
     "Acoustic", "AcousticPressure", "AcousticTTI", "AcousticVTI", "AcousticVariableDensity", "AdvectionDiffusion", "AllenCahn",
-    "Burgers", "DampedWave", "Debye", "Drude", "Elastic", "ElasticSH", "ElasticVTI", "Heat", "KuramotoSivashinsky", "Maxwell3D",
-    "MaxwellTE", "MaxwellTM", "Poisson", "Schroedinger", "Viscoacoustic", "Viscoelastic",
+    "Burgers", "DampedWave", "Debye", "Drude", "Elastic", "ElasticSH", "ElasticVTI", "GrayScott", "Heat", "KuramotoSivashinsky",
+    "Maxwell3D", "MaxwellTE", "MaxwellTM", "Poisson", "Schroedinger", "ShallowWater", "Viscoacoustic", "Viscoelastic",
 ]
