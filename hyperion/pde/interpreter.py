@@ -9,8 +9,8 @@ from hyperion.codegen import Assign, Stencil, sweeps
 from hyperion.errors import NonFiniteError
 from hyperion.gpu import device as devices
 
+from .experiment import Experiment, field_of
 from .layout import Taps
-from .native import Experiment, field_of
 
 
 def simulate(inputs: Sequence[Tensor], e: Experiment) -> Tensor:

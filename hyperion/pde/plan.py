@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from hyperion.errors import InputError
 
-from . import native
+from . import run
 from .storage import BoundaryRing, Checkpoints, EverySteps, Keeping, Storage, Thinned, recomputed, size_text
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Plan:
     def memory(self) -> int:
         """Main memory that a gradient takes at most beside what the process has already, within about 20 % [bytes]."""
         both = isinstance(self.keeping.storage, Checkpoints | BoundaryRing)
-        return self.keeping.memory + native.working_bytes(self._call.example(), both)
+        return self.keeping.memory + run.working_bytes(self._call.example(), both)
 
     @functools.cached_property
     def seconds(self) -> tuple[float, float] | None:
@@ -58,7 +58,7 @@ class Plan:
         if not self._call.compiled():
             return None
         e = self._call.example()
-        forward = native.seconds_per_step(e) * self.steps * len(e.groups())
+        forward = run.seconds_per_step(e) * self.steps * len(e.groups())
         again = recomputed(self.keeping, self._call.needs(0)) / self.steps
         return forward, forward * (1.0 + again + ADJOINT)
 

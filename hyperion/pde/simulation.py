@@ -18,6 +18,7 @@ from hyperion.errors import InputError, SpeedWarning, nearest
 from hyperion.gpu import device as devices
 
 from . import dispersion, interpreter, native, state
+from .experiment import Experiment
 from .layout import Layout, Taps
 from .placing import Placed
 from .plan import Plan
@@ -210,7 +211,7 @@ class Call:
             return False
         return True
 
-    def experiment(self, level: int, arrays: list[np.ndarray]) -> native.Experiment:
+    def experiment(self, level: int, arrays: list[np.ndarray]) -> Experiment:
         """Return what the native run of the program linearised `level` times needs."""
         solver, plan = self.solver, self.plan
         engine = solver.engine(level, self.dtype, self.source)
@@ -231,7 +232,7 @@ class Call:
         prefix, starts = "".join(f"d{k}." for k in range(level, 0, -1)), list(self.starts)
         for k in range(level):
             starts += [f"d{k + 1}.{x}" for x in starts]
-        return native.Experiment(
+        return Experiment(
             engine, self.layout,
             dict(zip(program.parameters, arrays[:n], strict=True)), dict(zip(program.sources, arrays[n:sent], strict=True)),
             {f: factor / math.prod(solver.grid.spacing) for f, factor in factors.items()}, self.sources, self.receivers,
@@ -251,7 +252,7 @@ class Call:
         highest = 0.5 / self.plan.step if self.survey is None or self.starts else self.survey.wavelet.highest_frequency(1e-3)
         return self.example(level).needs(highest, free_memory(), isinstance(self.solver.storage, BoundaryRing))
 
-    def example(self, level: int = 0) -> native.Experiment:
+    def example(self, level: int = 0) -> Experiment:
         """Return an experiment without values, for questions of size."""
         return self.experiment(level, [np.zeros(0, self.dtype)] * sum(_sizes(self, level)))
 

@@ -14,11 +14,12 @@ from hyperion.codegen import Program, lifted, linearise
 from hyperion.errors import BoundaryError, DtypeError, InputError, SamplingWarning, ShapeError, StabilityError, nearest
 from hyperion.gpu import device as devices
 
-from . import dispersion, native
+from . import dispersion
 from .boundary import CPML, Boundary
 from .checks import is_positive, is_whole
 from .discretise import Discretisation, discretise
 from .equation import Equation
+from .experiment import Engine
 from .grid import Grid
 from .layout import End, Taps
 from .plan import Plan
@@ -82,7 +83,7 @@ class Solver:
         if nonlinear and not self.storage.every_step:
             raise InputError(f"Solver(storage={self.storage!r}): {type(equation).__name__} is nonlinear, and its adjoint needs what its "
                              "fields were at every step; use pde.Auto(), pde.EverySteps(), pde.OnDisk() or pde.Checkpoints(bytes)")
-        self._engines: dict[tuple[int, str], native.Engine] = {}
+        self._engines: dict[tuple[int, str], Engine] = {}
         self._points: dict[bytes, Taps] = {}
         self._numbers: dict[tuple[tuple[float, ...], ...], float] = {}
 
@@ -301,7 +302,7 @@ class Solver:
             self._numbers[key] = float(f"{courant_number(self.equation, self.discrete, extremes, self.cell):.5g}")
         return 0.98 * self._numbers[key] / (1.0 if type(self.equation).fastest is Equation.fastest else fastest or 1.0)
 
-    def engine(self, level: int, dtype: np.dtype, source: str | None) -> native.Engine:
+    def engine(self, level: int, dtype: np.dtype, source: str | None) -> Engine:
         """Return the compiled program, linearised `level` times, with one of the equation's sources or none."""
         key = (level, f"{np.dtype(dtype).name} {source}")
         if key not in self._engines:
@@ -309,7 +310,7 @@ class Solver:
             program = lifted(program) if program.ndim == 1 else program
             for n in range(level):
                 program = linearise(program, f"d{n + 1}.")
-            self._engines[key] = native.Engine(program, np.dtype(dtype))
+            self._engines[key] = Engine(program, np.dtype(dtype))
         return self._engines[key]
 
     def half(self, field: str) -> tuple[float, ...]:

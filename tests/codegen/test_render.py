@@ -12,7 +12,7 @@ from hyperion.codegen import adjoint, c_text, linearise
 from hyperion.cpu import find_compiler
 from hyperion.cpu.compiler import FLAGS
 from hyperion.pde.discretise import discretise
-from hyperion.pde.native import Engine
+from hyperion.pde.experiment import Engine
 from tests.pde.cases import Dose, PressureVelocity
 
 KERNELS = Path(hyperion.__file__).parent / "cpu" / "kernels"

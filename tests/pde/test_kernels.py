@@ -5,7 +5,7 @@ import pytest
 
 from hyperion import pde
 from hyperion.codegen import Assign, Program, Stencil, Term, sweeps
-from hyperion.pde import native
+from hyperion.pde import run as runs
 from tests.pde.cases import Case, Damped, Dose, PressureVelocity, PressureVelocity3D, difference, interpreter
 
 # The wavelets are white noise, so that nothing is hidden by smoothness.
@@ -154,16 +154,16 @@ def test_tiles_of_steps_in_blocks_of_planes_and_rows_change_nothing(equation, fi
     case = Case((80, 75, 20), 4, pde.CPML(width=3), equation=equation, fields=(field, field), steps=13, threads=threads)
     case.survey = case.survey.subset([0])
     case.args = (case.args[0][:1], *case.args[1:])
-    tilings, tiling = [], native._tiling
+    tilings, tiling = [], runs._tiling
 
     def noted(*args):
         tilings.append(tiling(*args))
         return tilings[-1]
 
-    monkeypatch.setattr(native, "_tiling", noted)
+    monkeypatch.setattr(runs, "_tiling", noted)
     out, gradients, weights = case.with_gradients()
     assert tilings[0][0] > 1 and case.solver.size[1] > 2 * tilings[0][2]
-    monkeypatch.setattr(native, "_tiling", lambda *args: (1, 1000, 1000))
+    monkeypatch.setattr(runs, "_tiling", lambda *args: (1, 1000, 1000))
     plain, plain_gradients, _ = case.with_gradients(weights)
     eps = np.finfo(np.float64).eps
     assert difference(out, plain) < 1e2 * eps  # sums over the taps of a receiver alone differ
@@ -196,7 +196,7 @@ def test_many_shots_give_what_each_alone_gives():
 def test_chunks_of_steps_change_nothing(chunk, monkeypatch):
     case = Case(PLANE, 4, pde.CPML(width=5), steps=50)
     out, gradients, weights = case.with_gradients()
-    monkeypatch.setattr("hyperion.pde.native.CHUNK_CELLS", chunk)
+    monkeypatch.setattr("hyperion.pde.run.CHUNK_CELLS", chunk)
     again, again_gradients, _ = case.with_gradients(weights)
     assert np.array_equal(out, again)
     assert all(np.array_equal(a, b) for a, b in zip(gradients, again_gradients, strict=True))

@@ -11,7 +11,7 @@ import pytest
 import hyperion as hp
 from hyperion import pde
 from hyperion.errors import NonFiniteError, SpeedWarning, StabilityError
-from hyperion.pde import native
+from hyperion.pde import run
 from tests.pde.cases import Case, PressureVelocity, counted, difference, interpreter
 
 SHAPE = (40, 46)
@@ -144,7 +144,7 @@ def test_repr():
 
 
 def test_progress_counts_the_steps_of_all_shots(monkeypatch):
-    monkeypatch.setattr(native, "CHUNK_CELLS", 3e5)
+    monkeypatch.setattr(run, "CHUNK_CELLS", 3e5)
     progress, calls = counted(lambda done, total: None)
     solver(threads=1).solve(survey(shots=3), speed=SPEED, progress=progress)
     done = [d for d, _ in calls]
@@ -153,7 +153,7 @@ def test_progress_counts_the_steps_of_all_shots(monkeypatch):
 
 
 def test_an_interruption_leaves_the_solver_usable(monkeypatch):
-    monkeypatch.setattr(native, "CHUNK_CELLS", 3e5)
+    monkeypatch.setattr(run, "CHUNK_CELLS", 3e5)
     wave, expected = solver(), solver().solve(survey(), speed=SPEED).numpy()
     calls = []
 
@@ -175,7 +175,7 @@ def test_an_interruption_leaves_the_solver_usable(monkeypatch):
 @pytest.mark.parametrize("value", [np.nan, -np.inf])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_field_that_becomes_infinite_stops_the_run_within_a_chunk(value, dtype, monkeypatch):
-    monkeypatch.setattr(native, "CHUNK_CELLS", 3e5)
+    monkeypatch.setattr(run, "CHUNK_CELLS", 3e5)
     samples = np.zeros(2000, dtype)
     samples[1500] = value
     wave, calls = solver(), []
