@@ -16,7 +16,7 @@ from tests.pde import oracles
 
 EPSILON, MU = 8.8541878128e-12, 1.25663706212e-6
 LIGHT = 1.0 / np.sqrt(EPSILON * MU)  # [m/s]
-CONDUCTOR, MAGNETIC_WALL = pde.FreeSurface(), pde.Rigid()  # fields on nodes: odd, even
+CONDUCTOR, MAGNETIC_WALL = pde.PerfectConductor(), pde.Rigid()
 CROSSES = Path(__file__).resolve().parents[3] / "shared" / "data" / "em"
 IMPULSES = pytest.mark.filterwarnings("ignore::hyperion.errors.SamplingWarning")  # every frequency takes part
 WALLS = {2: ("top", "bottom", "left", "right"), 3: ("top", "bottom", "front", "back", "left", "right")}
@@ -103,7 +103,7 @@ def test_energy_stays_in_a_cavity_without_loss(equation):
     material = medium(shape, permittivity=1.0 + random.random(shape), permeability=1.0 + random.random(shape))
     first = next(iter(equation.fields))
     survey = pde.Survey([[(0.8, 0.9)]], [[(0.8, 0.9)]], pde.Wavelet(np.eye(600)[0], step), source_field=first)
-    placed = Placed(equation, equation.derive(**{k: as_tensor(v) for k, v in material.items()}), False)
+    placed = Placed(equation, equation.derive(**{k: as_tensor(v) for k, v in material.items()}), (False, False))
     inside, before, energies = {}, None, []
     for f, field in equation.fields.items():
         place = tuple(sorted(a + 2 for a in field.at))

@@ -43,7 +43,7 @@ class Maxwell(Equation):
     other axes, as far as the grid has them. Permittivity and permeability are relative to vacuum. Where a field sits between nodes its
     material is their mean: of permittivities in series along e, of permeabilities side by side across h, and of conductivities.
     A source of e is an electric current density j [A/m^2; summed over the grid's cells], of h a magnetic one m [V/m^2].
-    A perfect conductor is a side about which fields on nodes are odd, a free surface to the solver.
+    Sides: pde.PerfectConductor(), and pde.Rigid() for a magnetic wall, the plane of symmetry of a plane wave.
     medium: None, Debye() or Drude().
     Source: Yee 1966, IEEE Trans. Antennas Propag. 14, 302, eq. 1-3; Taflove and Hagness, Computational Electrodynamics (2005), section 3.2.
     """
