@@ -59,7 +59,7 @@ class NeuralModel(nn.Module):
     start: the first model, shape of the grid; it is the model until the first step.  bounds: (lower, upper), numbers; nodes outside are
         put on them, and pull no more.  fixed: boolean, True where the model stays as it is (water), or None.
     scale: what an output of 1 changes [unit of the model].
-    The network's output has as many numbers as the grid has nodes, or is a field (..., *space) at least as large: its corner is taken.
+    The network gives (nodes,), (nodes, 1) or a field (..., *space) that is the grid's or larger: its corner is taken.
     Raises: InputError, ShapeError for arguments that cannot be.
     Source: He and Wang 2021, "Reparameterized full-waveform inversion using deep neural networks", Geophysics 86, V1; Zhu et al. 2022,
     "Integrating deep neural networks with full-waveform inversion", Geophysics 87, R93 (start + network, eq. 6); Sun et al. 2023,
@@ -94,11 +94,14 @@ class NeuralModel(nn.Module):
         self.free = hp.asarray(devices.to_device(~fixed, start.device))
         self.first = hp.zeros(start.shape, dtype=start.dtype, device=start.device)
         self.first = self._made().detach()
+        if not np.isfinite(devices.to_numpy(self.first.data)).all():
+            raise InputError("NeuralModel(network): gives values that are not finite for these inputs; check both")
 
     def _made(self) -> hp.Tensor:
         """Return what the network makes, in the shape of the grid."""
         shape, out = self.start.shape, hp.as_tensor(self.network(self.inputs))
-        if out.size == self.start.size:
+        nodes = self.start.size
+        if out.shape in ((nodes,), (nodes, 1)) or (out.size == nodes and out.shape[-len(shape):] == shape):
             return out.reshape(shape)
         space = out.shape[out.ndim - len(shape):]
         fits = len(space) == len(shape) and out.size == math.prod(space) and all(a >= b for a, b in zip(space, shape, strict=True))

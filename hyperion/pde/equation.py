@@ -192,7 +192,8 @@ class Equation(ABC):
     users give. dimensions: the numbers of space dimensions in which `rate` has a meaning. coefficients: {name: unit} of what `rate`
     receives beside the fields and `derive` makes of the parameters; by default the parameters themselves. harmonic: the coefficients
     whose mean between nodes is harmonic (at fields that sit there); of others it is arithmetic. odd_at_free_surfaces: whether fields on
-    nodes are odd about a free surface, and those half a cell beyond even. tractions: {field: axes (-1 is x) across whose free surfaces it
+    nodes are odd about a free surface, and those half a cell beyond even. even_at_walls: whether those on nodes are even about a
+    rigid side, which velocities on nodes are not. tractions: {field: axes (-1 is x) across whose free surfaces it
     vanishes}, where the others are neither odd nor even. faded: parameters that fall to zero inside absorbing layers, where waves would
     grow otherwise.
     """
@@ -203,6 +204,7 @@ class Equation(ABC):
     harmonic: ClassVar[tuple[str, ...]] = ()
     dimensions: ClassVar[tuple[int, ...]] = (1, 2, 3)
     odd_at_free_surfaces: ClassVar[bool] = True
+    even_at_walls: ClassVar[bool] = True
     tractions: Mapping[str, tuple[int, ...]] = MappingProxyType({})
     faded: ClassVar[tuple[str, ...]] = ()
 

@@ -76,6 +76,9 @@ class Solver:
         if any(-1 in pair for pair in self.mirrors) and not (equation.odd_at_free_surfaces or equation.tractions):
             raise BoundaryError(f"Solver(boundary={self.boundary!r}): the fields of {type(equation).__name__} are not odd or even about a "
                                 "free surface, so images do not make one; use pde.Rigid() or the layer")
+        if any(1 in pair for pair in self.mirrors) and not equation.even_at_walls:
+            raise BoundaryError(f"Solver(boundary={self.boundary!r}): not all fields of {type(equation).__name__} on nodes are even about "
+                                "a rigid side, so images do not make a wall; use pde.Periodic()")
         self.cell = grid.spacing[-1]
         ratios = tuple(self.cell / h for h in grid.spacing)
         self.discrete = discretise(equation, grid.ndim, self.order, ratios, self.boundary, self.stencil, self.stepping)
@@ -298,8 +301,10 @@ class Solver:
         extremes = media({k: (float(x.min()), float(x.max())) for k, x in values.items()})
         key = tuple(tuple(x) for x in extremes.values())
         if key not in self._numbers:
+            layered = bool(self.discrete.program.profiles.keys() - self.discrete.rows.keys())
+            number = courant_number(self.equation, self.discrete, extremes, self.cell, layered)
             # Rounded: the last digits of a search would differ from model to model.
-            self._numbers[key] = float(f"{courant_number(self.equation, self.discrete, extremes, self.cell):.5g}")
+            self._numbers[key] = float(f"{number * (self.stepping.within_layers if layered else 1.0):.5g}")
         return 0.98 * self._numbers[key] / (1.0 if type(self.equation).fastest is Equation.fastest else fastest or 1.0)
 
     def engine(self, level: int, dtype: np.dtype, source: str | None) -> Engine:

@@ -7,6 +7,7 @@ Source: Charney, Fjortoft and von Neumann, Tellus 2 (1950), 237; Richtmyer and M
 import itertools
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from hyperion.codegen import Program, Stencil
 from hyperion.errors import InputError, StabilityError
 
 from .discretise import Discretisation
-from .equation import Equation
+from .equation import Derivative, Equation
 from .rates import KernelParameter, Polynomial
 
 ROUNDING = 1e-6                                        # of eigenvalues that meet on the unit circle; growth beyond it is real
@@ -63,15 +64,18 @@ def _lasting(program: Program) -> list[str]:
     return [x for x in program.arrays() if x in kept]
 
 
-def courant_number(equation: Equation, discrete: Discretisation, extremes: Mapping[str, np.ndarray], cell: float) -> float:
+def courant_number(equation: Equation, discrete: Discretisation, extremes: Mapping[str, np.ndarray], cell: float,
+                   layered: bool = False) -> float:
     """Return the largest stable step times the speed of the fastest wave [m], in all of some media; the step [s] of other equations.
 
     extremes: {parameter: (media,)}. Media that the equation refuses, or in which its waves grow at any step, are left out, as corners of
-    the parameters' ranges that no node of a model need lie in.
+    the parameters' ranges that no node of a model need lie in. layered: there are absorbing layers, in which nothing may be gained from
+    damping: the smaller step of those with and without it.
     Raises: StabilityError if no step is stable in any of them, InputError if the equation refuses all.
     """
     numbers: list[float] = []
     failures: list[Exception] = []
+    damping = _damping(equation, discrete.program.ndim)
     for values in zip(*extremes.values(), strict=True):
         medium = {name: np.full(1, v) for name, v in zip(extremes, values, strict=True)}
         try:
@@ -81,11 +85,24 @@ def courant_number(equation: Equation, discrete: Discretisation, extremes: Mappi
                 coefficients = {name: float(np.ravel(as_tensor(v).numpy())[0]) for name, v in made.items()}
             if speed > 0 and np.isfinite([speed, *coefficients.values()]).all():
                 numbers.append(speed * largest_step(discrete.program, discrete.kernel_parameters, coefficients, cell))
+                if layered and damping:
+                    kept = {n: replace(k, polynomial=()) if k.polynomial in damping else k for n, k in discrete.kernel_parameters.items()}
+                    numbers.append(speed * largest_step(discrete.program, kept, coefficients, cell))
         except (InputError, StabilityError) as error:
             failures.append(error)
     if not numbers and failures:
         raise failures[0]
     return min(numbers, default=math.inf)
+
+
+def _damping(equation: Equation, ndim: int) -> set[Polynomial]:
+    """Return what multiplies each field itself, undifferentiated, in its first-order rate."""
+    found: set[Polynomial] = set()
+    for f, rate in equation.rates(ndim).items():
+        itself = (Derivative(f, (0,) * ndim),)
+        if equation.fields[f].time_order == 1:
+            found.add(tuple(sorted((names, w) for (names, ds), w in rate.terms.items() if ds == itself)))
+    return found - {()}
 
 
 def largest_step(program: Program, kernel_parameters: Mapping[str, KernelParameter], coefficients: Mapping[str, float],

@@ -105,3 +105,14 @@ def test_random_models_are_layers_under_water_and_a_seed_draws_the_same():
 def test_random_models_that_cannot_be_are_refused(match, call):
     with pytest.raises(InputError, match=match):
         call()
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 12, 8), (2, 48), (48, 2)])
+def test_a_network_whose_output_is_no_field_of_the_grid_is_refused(shape):
+    with pytest.raises(ShapeError, match="give one value for each node"):
+        inversion.NeuralModel(lambda x: hp.zeros(shape), np.zeros(3), np.full((8, 12), 2000.0), (1400.0, 4500.0))
+
+
+def test_a_network_that_gives_nan_is_refused():
+    with pytest.raises(InputError, match="not finite"):
+        inversion.NeuralModel(lambda x: hp.zeros((8, 12)) + np.nan, np.zeros(3), np.full((8, 12), 2000.0), (1400.0, 4500.0))

@@ -5,7 +5,7 @@ import pytest
 from scipy import optimize
 
 from hyperion import pde
-from hyperion.errors import InputError
+from hyperion.errors import BoundaryError, InputError
 from tests.pde import oracles
 
 
@@ -177,3 +177,9 @@ def test_spots_of_gray_and_scott_by_another_method():
 def test_dimensions_that_are_refused(equation):
     with pytest.raises(InputError, match=rf"{equation.__name__}\(ndim=4\): give 1 or 2"):
         equation(ndim=4)
+
+
+def test_walls_of_shallow_water_are_refused():
+    with pytest.raises(BoundaryError, match=r"even about a rigid side.*use pde.Periodic\(\)"):
+        walls = pde.Sides(pde.CPML(5), left=pde.Rigid())
+        pde.Solver(pde.ShallowWater(), pde.Grid((20, 20), 1.0), boundary=walls, stepping=pde.SSPRK3())

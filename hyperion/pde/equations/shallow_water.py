@@ -14,7 +14,7 @@ class ShallowWater(Equation):
 
     eta: height of the surface above rest [m]; u: velocity [m/s], `u` in one dimension, `uy` and `ux` in two, for axes (y, x); depth: of the
     water at rest, where the bottom lies [m]. The flux (depth + eta) u is a field that the others give at every instant, so volume is
-    conserved to rounding between walls and around periods. All fields sit at the nodes.
+    conserved to rounding around periods. All fields sit at the nodes, so there are no walls: velocities are odd about one, the height even.
     Stepped by pde.SSPRK3() or RungeKutta4(); max_speed should cover the fastest flow and its waves, |u| + sqrt(gravity (depth + eta)).
     Without a limiter: bores need a few cells of viscosity (`pde.ShallowWaterSolver`, of finite volumes, needs none).
     Raises: InputError for other dimensions.
@@ -28,6 +28,8 @@ class ShallowWater(Equation):
     parameters: ClassVar[dict[str, str]] = {"depth": "m", "viscosity": "m^2/s"}
     coefficients: ClassVar[dict[str, str]] = {"depth": "m", "viscosity": "m^2/s", "gravity": "m/s^2"}
     dimensions: tuple[int, ...]
+    odd_at_free_surfaces: ClassVar[bool] = False
+    even_at_walls: ClassVar[bool] = False
 
     def __init__(self, ndim: int = 2):
         if isinstance(ndim, bool) or ndim not in (1, 2):
