@@ -248,8 +248,10 @@ class Sides(Boundary):
         out = [[0, 0] for _ in range(ndim)]
         for name, value in self.sides.items():
             axis, side = SIDES[name]
-            if axis == 1 and ndim == 2:
-                raise InputError(f"Sides({name}={value!r}): a grid of two axes has no {name}; its sides are top, bottom, left and right")
+            if axis == 1 and ndim < 3:
+                raise InputError(f"Sides({name}={value!r}): a grid of {ndim} axes has no {name}; its sides are top, bottom, left and right")
+            if ndim == 1 and any(SIDES[other][1] == side for other in self.sides if other != name):
+                raise InputError(f"{self!r}: on a grid of one axis top and left are the same side, and bottom and right; name it once")
             out[axis][side] = {FreeSurface: -1, PerfectConductor: -1, Rigid: 1, Periodic: 0}[type(value)]
         return tuple((low, high) for low, high in out)
 

@@ -2,7 +2,7 @@
 
 A simulation is linear in what enters and leaves at fixed cells, so that gathers are differentiable in positions to any order by the
 weights alone: sum over taps of weight(position) * trace. The cells are those of the plain run; they change as a position passes a node,
-where the window's end (below 1e-2 of the peak) makes the second derivatives jump.
+where the window's end (1e-2 of the peak) makes the first derivatives jump, by up to a fifth: on a node they are those of one side.
 """
 import math
 from dataclasses import dataclass

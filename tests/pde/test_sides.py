@@ -174,3 +174,12 @@ def test_what_is_refused():
         pde.Solver(pde.Elastic(), pde.Grid((7, 40), 10.0), order=4, boundary=pde.Sides(LAYER, top=pde.FreeSurface()))
     with pytest.raises(BoundaryError, match="closes first derivatives between nodes and half points; that of p of order 2"):
         pde.Solver(SecondOrder(), pde.Grid((40, 40), 10.0), boundary=pde.Sides(LAYER, top=pde.FreeSurface()))
+
+
+@pytest.mark.parametrize(
+    ("sides", "message"),
+    [({"top": pde.FreeSurface(), "left": pde.Rigid()}, "top and left are the same side"), ({"front": pde.Rigid()}, "has no front")],
+)
+def test_sides_that_a_grid_of_one_axis_does_not_have(sides, message):
+    with pytest.raises(InputError, match=message):
+        pde.Solver(pde.Acoustic(), pde.Grid((60,), 5.0), boundary=pde.Sides(pde.CPML(5), **sides))
