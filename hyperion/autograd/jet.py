@@ -103,7 +103,7 @@ def derivatives(function: Callable[[Any], Any], x: Any, wanted: Iterable[tuple[i
     for orders, plan in plans.items():
         for direction in plan:
             highest[direction] = max(highest.get(direction, 0), sum(orders))
-    along = [(as_tensor(np.array(direction)).to(x.device),) for direction in highest]
+    along = [(np.array(direction),) for direction in highest]
     terms = dict(zip(highest, jets(function, (x,), along, list(highest.values())), strict=True))
     return {
         orders: _weighted([(terms[direction][sum(orders)], weight) for direction, weight in plan.items()]) for orders, plan in plans.items()

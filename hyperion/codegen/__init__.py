@@ -1,7 +1,9 @@
 """Text of kernels: programs of linear stencils, their transposes, and the C that runs them. Raw data only, never Tensors."""
 from .elementwise import elementwise_lines
-from .program import Adjoint, Assign, Program, Stencil, Term, adjoint, cofactors, here, lifted, linearise, outside_slabs, sweeps, undone
+from .program import Assign, Program, Stencil, Term, here, sweeps
 from .render import c_text
+from .transforms import cofactors, lifted, linearise, outside_slabs, undone
+from .transposing import Adjoint, adjoint
 
 __all__ = [
     "Adjoint", "Assign", "Program", "Stencil", "Term", "adjoint", "c_text", "cofactors", "elementwise_lines", "here", "lifted",

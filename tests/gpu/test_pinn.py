@@ -52,17 +52,6 @@ def test_optimisers(cupy, conditions, optimiser):
     trained(made(conditions), optimiser)
 
 
-def test_the_same_losses_as_on_the_cpu(cupy):
-    def losses(device):
-        nn.seed(0)
-        pinn = operators.PINN(pde.Burgers(), BOX, nn.MLP([2, 8, 8, 1], activation=hp.tanh, dtype="float64"), SOFT, viscosity=0.01)
-        pinn = pinn.to(device)
-        points = operators.Points(pinn, equation=40, initial=8, dirichlet=8)
-        return [row["loss"] for row in operators.PINNTrainer(pinn, optim.Adam(pinn, lr=1e-3), points).run(4)]
-
-    np.testing.assert_allclose(losses("cuda:0"), losses("cpu"), rtol=1e-9)
-
-
 def test_networks_with_embeddings_causal_weights_and_balances(cupy):
     def network():
         layers = [nn.Periodic(2, {0: 2.0}, 2), nn.FourierFeatures(5, 8, 1.0), nn.ModifiedMLP([8, 8, 8, 1])]
