@@ -3,6 +3,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .program import Assign, Program, Stencil, Term
+from .sums import Statements, simplified
 
 AXES = ("z", "y", "x")                                 # loop variables of the last `ndim` axes
 
@@ -29,13 +30,7 @@ class Kernel:
         self.ndim = program.ndim
         self.axes = AXES[3 - self.ndim:]
         self.narrow = self.ndim - 1 in mask            # a side slab: few columns
-        present = [(a.target, self._alive(a.terms)) for a in assigns if a.axis is None or a.axis in mask]
-        kept = [(i, target, self._alive(terms)) for i, target, terms in histories]
-        uses: dict[tuple[str, Stencil], int] = {}
-        for read in (read for _, terms in present for t in terms for read in t.reads):
-            uses[read] = uses.get(read, 0) + 1
-        self.body = [(target, _stars(terms, uses)) for target, terms in present]
-        self.kept = [(i, target, _stars(terms, uses)) for i, target, terms in kept]
+        self.body, self.kept = simplified(program, assigns, mask, histories)
         self.terms = [t for terms in (*(ts for _, ts in self.body), *(ts for _, _, ts in self.kept)) for t in terms]
         self.pointer: dict[str, int] = {}              # arrays read or written, by number of their walking pointer
         for x in [*(target for target, _ in self.body), *(x for t in self.terms for x in (*(x for x, _ in t.reads), *t.coefficients))]:
@@ -43,12 +38,6 @@ class Kernel:
                 self.pointer.setdefault(x, len(self.pointer))
         self.multiples: dict[str, tuple[str, int, int]] = {}             # names of multiples of strides: (an array, axis, multiple)
         self.sliding = self._sliding()
-
-    def _alive(self, terms: Iterable[Term]) -> list[Term]:
-        """Drop sources (injected apart) and what is zero outside the slabs of this kernel's stretched axes."""
-        p = self.program
-        return [t for t in terms if t.array not in p.sources and all(p.memory.get(x, -1) in self.mask | {-1} for x, _ in t.reads)
-                and all(p.profiles[c] in self.mask for c in t.coefficients if c in p.profiles)]
 
     def _sliding(self) -> list[str]:
         """Arrays whose row is read at many shifts along x: their shifted vectors are cut from neighbours in registers."""
@@ -165,13 +154,12 @@ class Kernel:
         return block.lines + block.stores
 
 
-class _Block:
+class _Block(Statements):
     """The statements for one vector in a few planes: loads and values, each made once, then stores."""
 
     def __init__(self, kernel: Kernel):
-        self.kernel, self.zero = kernel, (0,) * kernel.ndim
-        self.lines: list[str] = []
-        self.stores: list[str] = []
+        super().__init__(kernel.ndim)
+        self.kernel = kernel
         self.loaded: dict[tuple[str, tuple[int, ...]], str] = {}
 
     def slide(self, x: str, row: int) -> None:
@@ -203,36 +191,14 @@ class _Block:
         for k, (target, terms) in enumerate(kernel.body):
             for i, of, kept in kernel.kept:            # before the assignment: a target advanced in place is still the old one
                 if of == target:
-                    self.stores.append(f"ST({kernel.kept_at(i, row)}, {self._value(kept, row, fresh, atoms)});")
-            text = self._value(terms, row, fresh, atoms)
+                    self.stores.append(f"ST({kernel.kept_at(i, row)}, {self.value(kept, row, fresh, atoms)});")
+            text = self.value(terms, row, fresh, atoms)
             self.lines.append(f"V o{k}_{row} = {text};")
             fresh[target] = f"o{k}_{row}"
             self.stores.append(f"ST({kernel.at(target, self.zero, row)}, o{k}_{row});")
 
-    def _value(self, terms: list[Term], row: int, fresh: dict[str, str], atoms: dict[tuple[str, Stencil], str]) -> str:
-        """C text of a sum of terms, terms of equal coefficients bracketed."""
-        by: dict[tuple[str, ...], list[str]] = {}
-        for t in terms:
-            e = " * ".join(self._atom(x, stencil, row, fresh, atoms) for x, stencil in t.reads)
-            by.setdefault(t.coefficients, []).append(e if t.weight == 1 else f"-{e}" if t.weight == -1 else f"{_number(t.weight)} * {e}")
-        sums: list[str] = []
-        for coefficients, parts in by.items():
-            factors = [self._coefficient(c, row) for c in coefficients]
-            sums.append(" * ".join([*factors, f"({' + '.join(parts)})"]) if factors else " + ".join(parts))
-        return " + ".join(sums) or "(V){0}"
-
-    def _atom(self, x: str, stencil: Stencil, row: int, fresh: dict[str, str], atoms: dict[tuple[str, Stencil], str]) -> str:
-        """Return the name of a stencil's value; what this sweep has just written is taken from its register."""
-        if stencil.is_here:
-            return fresh.get(x) or self.load(x, self.zero, row)
-        key = (x, stencil)
-        if key not in atoms:
-            text = _weighted_sum([(w, self.load(x, shift, row)) for shift, w in stencil.taps])
-            atoms[key] = f"a{len(atoms)}_{row}"
-            self.lines.append(f"V {atoms[key]} = {text};")
-        return atoms[key]
-
-    def _coefficient(self, c: str, row: int) -> str:
+    def coefficient(self, c: str, row: int) -> str:
+        """C text of a coefficient at the vector at hand."""
         kernel = self.kernel
         if c in kernel.names.history:
             return f"LD({kernel.kept_at(kernel.names.history[c], row)})"
@@ -242,40 +208,3 @@ class _Block:
         if axis == kernel.ndim - 1:
             return f"LD(q{q} + x)"
         return f"q{q}[{kernel.axes[axis]}{f' + {row}' if axis == 0 else ''}]"
-
-
-def _stars(terms: list[Term], uses: dict[tuple[str, Stencil], int]) -> list[Term]:
-    """Add the stencils of one array that serve one target only: equal weights of different axes then share a multiplication."""
-    out: list[Term] = []
-    star: dict[tuple[tuple[str, ...], str], list[tuple[tuple[int, ...], float]]] = {}
-    for t in terms:
-        if not t.factors and not t.stencil.is_here and uses.get((t.array, t.stencil)) == 1:
-            star.setdefault((t.coefficients, t.array), []).extend((shift, t.weight * w) for shift, w in t.stencil.taps)
-        else:
-            out.append(t)
-    return out + [Term(1.0, c, x, Stencil.of(taps)) for (c, x), taps in star.items()]
-
-
-def _weighted_sum(reads: list[tuple[float, str]]) -> str:
-    """C text of a sum of weighted values; values whose weights agree up to sign share one multiplication."""
-    by: dict[float, list[tuple[bool, str]]] = {}
-    for w, value in reads:
-        same = next((k for k in by if abs(k - abs(w)) < 1e-12 * k), abs(w))   # grouped by tolerance, written in full
-        by.setdefault(same, []).append((w > 0, value))
-    parts: list[str] = []
-    for w, values in by.items():
-        plus, minus = (_tree([v for sign, v in values if sign is wanted]) for wanted in (True, False))
-        both = f"({plus} - {minus})" if plus and minus else plus or minus
-        parts.append(f"{_number(w if plus else -w)} * {both}")
-    return " + ".join(parts)
-
-
-def _tree(values: list[str]) -> str:
-    """C text of a sum as a balanced tree: short dependency chains."""
-    while len(values) > 1:
-        values = [f"({values[i]} + {values[i + 1]})" if i + 1 < len(values) else values[i] for i in range(0, len(values), 2)]
-    return values[0] if values else ""
-
-
-def _number(w: float) -> str:
-    return f"(real){float(w)!r}"
