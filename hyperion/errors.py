@@ -20,6 +20,7 @@ __all__ = [
     "IndexingError",
     "InputError",
     "NonFiniteError",
+    "OutOfMemoryError",
     "SamplingWarning",
     "ShapeError",
     "SingularError",
@@ -80,6 +81,10 @@ class CompilerError(HyperionError, RuntimeError):
 
 class NonFiniteError(HyperionError, FloatingPointError):
     """A computed field became NaN or infinite."""
+
+
+class OutOfMemoryError(HyperionError, MemoryError):
+    """A device has no memory for an array; what was computed so far stays usable."""
 
 
 class GraphError(HyperionError, RuntimeError):

@@ -1,12 +1,11 @@
 """Finding where a value went wrong: the first operation that makes a NaN or Inf, and the line of user code that called it.
 
-While a `debug` context is open, `Primitive.__call__` is replaced by a watching one; outside there is nothing left of it, so it costs
-nothing. Sweeps call operations too, so derivatives of every kind are watched in the same way.
+While a `debug` context is open it observes every operation. Sweeps then call operations too, instead of working on raw arrays, so
+derivatives of every kind are watched in the same way.
 """
 
 import linecache
 import sys
-import threading
 from collections.abc import Callable
 from contextlib import ContextDecorator
 from pathlib import Path
@@ -16,9 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hyperion.autograd.dtypes import is_inexact
-from hyperion.autograd.graph import Node, changes
-from hyperion.autograd.table import Primitive, as_tensors
-from hyperion.autograd.tensor import Tensor
+from hyperion.autograd.graph import Node
+from hyperion.autograd.observing import Observer, start, stop
+from hyperion.autograd.table import Primitive
 from hyperion.errors import InputError, NonFiniteError
 from hyperion.gpu import device
 
@@ -44,34 +43,7 @@ class Place(NamedTuple):
         return f"{self.file}:{self.line}, in {self.function}" + (f": {text}" if text else "")
 
 
-class _Watch:
-    """The debug contexts that are open, in all threads, and the call that is replaced while there are any."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.open: list[debug] = []
-        self.original = Primitive.__call__
-
-    def add(self, context: "debug") -> None:
-        with self.lock:
-            if not self.open:
-                self.original = Primitive.__call__
-                Primitive.__call__ = _watched
-                changes.debugging = True        # sweeps then call every operation, instead of working on raw arrays
-                changes.debugging = True
-            self.open = [*self.open, context]
-
-    def remove(self, context: "debug") -> None:
-        with self.lock:
-            last = len(self.open) - 1 - self.open[::-1].index(context)
-            self.open = [*self.open[:last], *self.open[last + 1:]]
-            if not self.open:
-                Primitive.__call__ = self.original
-                changes.debugging = False
-                changes.debugging = False
-
-
-class debug(ContextDecorator):
+class debug(Observer, ContextDecorator):
     """A context (or decorator) in which the first operation that makes a NaN or Inf out of finite inputs raises, and says where.
 
     The error names the operation, the shapes, how many NaN and Inf there are, and the line of user code that called it; in a backward,
@@ -91,6 +63,8 @@ class debug(ContextDecorator):
       choose inputs for which it is finite before the operation, not after: clip(...) or where(...)
     """
 
+    shortcuts = False
+
     def __init__(self, nan: bool = True, trace: Callable[[str], object] | None = None) -> None:
         if trace is not None and not callable(trace):
             raise InputError(f"debug(trace={trace!r}): trace must be a function of a text, such as print, or None")
@@ -101,36 +75,26 @@ class debug(ContextDecorator):
         return f"debug(nan={self.nan}, trace={getattr(self.trace, '__name__', self.trace)})"
 
     def __enter__(self) -> "debug":
-        _watch.add(self)
+        start(self)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        _watch.remove(self)
+        stop(self)
 
-
-_watch = _Watch()
-
-
-def _watched(self: Primitive, *inputs: Any, **params: Any) -> Any:
-    """Stand in for Primitive.__call__: the same, then note where it was called from and look at the results."""
-    if any(type(x) is not Tensor for x in inputs):
-        inputs = tuple(as_tensors(self, inputs))
-    with np.errstate(all="ignore"):         # NumPy's warnings say less, and would come first where warnings are errors
-        out: Any = _watch.original(self, *inputs, **params)
-    results: tuple[Any, ...] = tuple(out) if self.outputs != 1 else (out,)
-    if any(type(x) is not Tensor for x in (*inputs, *results)):
-        return out                          # batches: called again inside with plain Tensors, and watched there
-    contexts = _watch.open
-    place = _place(sys._getframe(1))        # pyright: ignore[reportPrivateUsage]
-    for x in results:
-        if x.node is not None and x.node.op is self:
-            x.node.site = place
-    for context in contexts:
-        if context.trace is not None:
-            context.trace(f"{self.name}: {_shapes(inputs)} -> {_shapes(results)}, {_where(place)}")
-    if any(context.nan for context in contexts) and not _finite(results) and _finite(inputs):
-        raise NonFiniteError(_message(self.name, inputs, results, place))
-    return out
+    def called(self, call: Callable[..., Any], op: Primitive, inputs: tuple[Any, ...], params: dict[str, Any]) -> Any:
+        """Do an operation, note where it was called from and look at the results."""
+        with np.errstate(all="ignore"):         # NumPy's warnings say less, and would come first where warnings are errors
+            out: Any = call(op, *inputs, **params)
+        results: tuple[Any, ...] = tuple(out) if op.outputs != 1 else (out,)
+        place = _place(sys._getframe(1))        # pyright: ignore[reportPrivateUsage]
+        for x in results:
+            if x.node is not None and x.node.op is op:
+                x.node.site = place
+        if self.trace is not None:
+            self.trace(f"{op.name}: {_shapes(inputs)} -> {_shapes(results)}, {_where(place)}")
+        if self.nan and not _finite(results) and _finite(inputs):
+            raise NonFiniteError(_message(op.name, inputs, results, place))
+        return out
 
 
 def _finite(tensors: tuple[Any, ...]) -> bool:

@@ -7,8 +7,9 @@ from typing import Any, NoReturn
 import numpy as np
 
 from hyperion.autograd.graph import Leaf, Node, changes, fingerprint, recording, state
+from hyperion.autograd.memory import out_of_memory
 from hyperion.autograd.tensor import Tensor, as_tensor
-from hyperion.errors import GraphError, ShapeError
+from hyperion.errors import GraphError, OutOfMemoryError, ShapeError
 from hyperion.gpu import device, maps
 
 __all__ = [
@@ -171,14 +172,8 @@ def _sweep_arrays(nodes: list[Node], cotangents: dict[Node, Any], active: set[No
         if g is not None and changes.hooked and hasattr(node, "hooks"):
             g = _raw(through_hooks(node, _tensors(g)))
         if g is not None:
-            op: Any = node.op
             inputs: Any = node.inputs
-            results = None
-            if op.pull is not None and (type(g) in PULLED or op.everywhere):
-                results = op.pull(g, node.output, inputs, node.params)
-            if results is None:
-                given = (op.vjp or op.need("vjp"))(_tensors(g), outputs_at(node), *inputs, **node.params)
-                results = [None if c is None else c.data for c in checked(op, inputs, given)]
+            results = pulled(node.op, node, g)
             for x, c in zip(inputs, results):       # noqa: B905, as long as each other by now
                 source = x.node
                 if c is None or source is None or source not in active:
@@ -195,6 +190,20 @@ def _sweep_arrays(nodes: list[Node], cotangents: dict[Node, Any], active: set[No
     for node, g in found.items():
         cotangents[node] = _tensors(g)
     return cotangents
+
+
+def pulled(op: Any, node: Node, g: Any) -> Any:
+    """Return the cotangents of a node's inputs, raw arrays, given that of its outputs."""
+    inputs: Any = node.inputs
+    if op.pull is not None and (type(g) in PULLED or op.everywhere):
+        try:
+            results = op.pull(g, node.output, inputs, node.params)
+        except MemoryError as error:
+            raise error if isinstance(error, OutOfMemoryError) else out_of_memory(f"{op.name}, backward", inputs, error) from error
+        if results is not None:
+            return results
+    given = (op.vjp or op.need("vjp"))(_tensors(g), outputs_at(node), *inputs, **node.params)
+    return [None if c is None else c.data for c in checked(op, inputs, given)]
 
 
 def _raw(g: Any) -> Any:

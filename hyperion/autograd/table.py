@@ -22,6 +22,7 @@ import numpy as np
 from hyperion.autograd.batching import Batched, BatchRule, call_batched
 from hyperion.autograd.dtypes import BFLOAT16, DOUBLE, FLOAT, SCALARS, is_inexact, result_dtype, weak_dtype
 from hyperion.autograd.graph import SHARED, Node, state, watch
+from hyperion.autograd.memory import out_of_memory
 from hyperion.autograd.tensor import Tensor, as_tensor
 from hyperion.errors import DeviceError, DtypeError, GraphError, HyperionError, IndexingError, InputError, ShapeError
 from hyperion.gpu import device
@@ -111,7 +112,7 @@ class Primitive:
                 if type(y) is Tensor and type(b := y.data) is ndarray and b.dtype is dtype:
                     try:
                         data = self.forward(np, a, b, **params) if count == 2 else self.forward(np, a, **params)
-                    except (ValueError, TypeError, IndexError) as error:
+                    except (ValueError, TypeError, IndexError, MemoryError) as error:
                         raise _explained(self, inputs, error) from error
                     if type(data) is not ndarray and issubclass(type(data), np.generic):
                         data = np.asarray(data)         # NumPy returns scalars for arrays of shape ()
@@ -150,7 +151,7 @@ class Primitive:
         xp = _common_namespace(self, inputs) if foreign else np
         try:
             data = self.forward(xp, *arrays, **params)
-        except (ValueError, TypeError, IndexError) as error:
+        except (ValueError, TypeError, IndexError, MemoryError) as error:
             raise _explained(self, inputs, error) from error
         if self.outputs != 1:
             data = tuple([np.asarray(value) if issubclass(type(value), np.generic) else value for value in data])
@@ -285,6 +286,8 @@ def _explained(op: Primitive, inputs: tuple[Tensor, ...], error: Exception) -> E
     """Return an error of a forward in Hyperion's terms."""
     if isinstance(error, HyperionError):
         return error
+    if isinstance(error, MemoryError):
+        return out_of_memory(op.name, inputs, error)
     if isinstance(error, TypeError) and "argument" in str(error):
         return InputError(f"{op.name}{op.__signature__}: got {len(inputs)} input(s): {error}")
     if isinstance(error, IndexError):

@@ -13,7 +13,7 @@ import numpy as np
 
 from hyperion.errors import DeviceError, InputError
 
-__all__ = ["check", "device_of", "is_array", "namespace", "namespace_of", "scipy_module", "to_device", "to_numpy"]
+__all__ = ["check", "device_of", "gpu_namespace", "is_array", "namespace", "namespace_of", "scipy_module", "to_device", "to_numpy"]
 
 
 @functools.cache
@@ -60,6 +60,21 @@ def namespace_of(device: str) -> Any:
     """
     check(device)
     return np if device == "cpu" else importlib.import_module("cupy")
+
+
+def gpu_namespace(device: str) -> Any:
+    """Return CuPy, for a device that must be a GPU.
+
+    Raises: DeviceError as `check`, and for "cpu".
+
+    >>> gpu_namespace("cpu")
+    Traceback (most recent call last):
+        ...
+    hyperion.errors.DeviceError: device='cpu' is not a GPU; it must be "cuda:N", for example "cuda:0"
+    """
+    if device == "cpu":
+        raise DeviceError('device=\'cpu\' is not a GPU; it must be "cuda:N", for example "cuda:0"')
+    return namespace_of(device)
 
 
 def scipy_module(xp: Any, name: str) -> Any:

@@ -5,6 +5,7 @@ emulator, cuBLAS is NumPy. Only what Hyperion asks of CuPy is there; new arrays 
 import contextlib
 import ctypes
 import sys
+import time
 import types
 from collections.abc import Callable
 from typing import Any
@@ -165,6 +166,16 @@ def _wrapped(name: str, of: Any = np) -> Any:
     return function
 
 
+class _Event:
+    """A mark in the one stream, which is never behind."""
+
+    def record(self) -> None:
+        self.time = time.perf_counter()
+
+    def synchronize(self) -> None:
+        pass
+
+
 def put_in_place(monkeypatch: Any) -> types.ModuleType:
     """Let the stand-in pass for CuPy until the test ends; return it."""
     cupy = types.ModuleType("cupy")
@@ -175,12 +186,17 @@ def put_in_place(monkeypatch: Any) -> types.ModuleType:
     vars(handles).update(get_cublas_handle=lambda: 0)
     runtime = types.SimpleNamespace(getDeviceCount=lambda: 1)
     stream = types.SimpleNamespace(ptr=0)
+    ranges: list[str] = []
+    nvtx = types.SimpleNamespace(RangePush=ranges.append, RangePop=ranges.pop)
+    pool = types.SimpleNamespace(used_bytes=lambda: 3 << 20, free_bytes=lambda: 1 << 20)
     linalg = types.ModuleType("cupy.linalg")
     vars(linalg).update(__getattr__=lambda name: _wrapped(name, np.linalg))
-    vars(cuda).update(cublas=cublas, device=handles, Device=_Device, runtime=runtime, get_current_stream=lambda: stream)
+    vars(cuda).update(cublas=cublas, device=handles, Device=_Device, runtime=runtime, get_current_stream=lambda: stream, Event=_Event,
+                      nvtx=nvtx, get_elapsed_time=lambda first, last: 1e3 * (last.time - first.time))
     vars(cupy).update(
         ndarray=ndarray, asarray=asarray, array=lambda x, dtype=None: asarray(np.array(_plain(x), dtype)), empty=empty,
-        asnumpy=lambda x: np.array(_plain(x)), RawModule=RawModule, cuda=cuda, linalg=linalg, __getattr__=_wrapped,
+        asnumpy=lambda x: np.array(_plain(x)), RawModule=RawModule, cuda=cuda, linalg=linalg,
+        get_default_memory_pool=lambda: pool, __getattr__=_wrapped,
     )
     cupyx = types.ModuleType("cupyx")
     vars(cupyx).update(errstate=lambda **options: contextlib.nullcontext(), __path__=[])
