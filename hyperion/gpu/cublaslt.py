@@ -14,8 +14,11 @@ from .launching import cupy
 __all__ = ["Product", "available"]
 
 WORKSPACE = 32 << 20            # bytes, for each device and stream
-TYPES = {"f": (68, 0), "d": (70, 1), "F": (68, 4), "D": (70, 5)}        # how to compute, and the data's type
-TURN_A, TURN_B, BATCH, STEP, MOST_WORKSPACE = 3, 4, 5, 6, 1             # attributes of cublasLt.h
+# How to compute, the type of the factors alpha and beta, and the data's; "e" and "E" are float16 and bfloat16, whose sums are float32's.
+TYPES = {"f": (68, 0, 0), "d": (70, 1, 1), "F": (68, 4, 4), "D": (70, 5, 5), "e": (68, 0, 2), "E": (68, 0, 14)}
+BIASED = "feE"                                                          # types whose products can add a bias on their way out
+TURN_A, TURN_B, EPILOGUE, BIAS_POINTER, BATCH, STEP, MOST_WORKSPACE = 3, 4, 7, 8, 5, 6, 1       # attributes of cublasLt.h
+ADD_BIAS = 4                                                            # an epilogue
 ALIGNED = (5, 6, 7, 8)
 _POINTER, _LONG = ctypes.c_void_p, ctypes.c_int64
 
@@ -78,27 +81,27 @@ def _layout(kind: int, rows: int, columns: int, leading: int, count: int, step: 
 class Product:
     """C = op(A) op(B), or that added to C, of matrices that lie by columns: (m, k) times (k, n), `count` of them.
 
-    char: of "fdFD", the type.  first, second: of A and B: (turned, leading dimension, step between matrices).  aligned: whether all arrays
-    begin at multiples of 16 bytes.
+    char: of TYPES, the type.  first, second: of A and B: (turned, leading dimension, step between matrices).  aligned: whether all arrays
+    begin at multiples of 16 bytes.  biased: whether m numbers are added to each of the n columns; of a type in BIASED.
     Raises: RuntimeError if cuBLASLt has no kernel for it.
     """
 
     def __init__(
         self, char: str, m: int, n: int, k: int, count: int, first: tuple[int, int, int], second: tuple[int, int, int], adds: bool,
-        aligned: bool, device: int,
+        aligned: bool, device: int, biased: bool = False,
     ) -> None:
-        library, (compute, kind) = _library(), TYPES[char]
+        library, (compute, scale, kind) = _library(), TYPES[char]
         self.device, description, preference = device, _POINTER(), _POINTER()
-        _check(library.cublasLtMatmulDescCreate(ctypes.byref(description), compute, kind))
-        for attribute, turned in ((TURN_A, first[0]), (TURN_B, second[0])):
-            value = ctypes.c_int32(turned)
+        _check(library.cublasLtMatmulDescCreate(ctypes.byref(description), compute, scale))
+        for attribute, told in ((TURN_A, first[0]), (TURN_B, second[0]), *(((EPILOGUE, ADD_BIAS),) if biased else ())):
+            value = ctypes.c_int32(told)
             _check(library.cublasLtMatmulDescSetAttribute(description, attribute, ctypes.byref(value), 4))
         a = _layout(kind, *((k, m) if first[0] else (m, k)), first[1], count, first[2])
         b = _layout(kind, *((n, k) if second[0] else (k, n)), second[1], count, second[2])
         c = _layout(kind, m, n, m, count, m * n)
         _check(library.cublasLtMatmulPreferenceCreate(ctypes.byref(preference)))
         limits = [(MOST_WORKSPACE, ctypes.c_uint64(WORKSPACE))]
-        limits += [(attribute, ctypes.c_uint32(16 if aligned else 4)) for attribute in ALIGNED]
+        limits += [(attribute, ctypes.c_uint32(16 if aligned else 2 if kind in (2, 14) else 4)) for attribute in ALIGNED]
         for attribute, value in limits:
             _check(library.cublasLtMatmulPreferenceSetAttribute(preference, attribute, ctypes.byref(value), ctypes.sizeof(value)))
         self._choice, found = _Choice(), ctypes.c_int()
@@ -113,10 +116,14 @@ class Product:
         self._before = (_handle(device), description.value, ctypes.addressof(self._one))
         self._layouts = (a.value, b.value, c.value)
         self._numbers = (ctypes.addressof(self._other), ctypes.addressof(self._choice.algorithm))
-        self._run = library.cublasLtMatmul
+        self._run, self._tell = library.cublasLtMatmul, library.cublasLtMatmulDescSetAttribute
+        self._bias = ctypes.c_uint64()
 
-    def __call__(self, a: int, b: int, c: int, stream: int) -> None:
-        """Run it on arrays at addresses."""
+    def __call__(self, a: int, b: int, c: int, stream: int, bias: int = 0) -> None:
+        """Run it on arrays at addresses; bias: that of m numbers, if it adds them."""
+        if bias:
+            self._bias.value = bias
+            _check(self._tell(_POINTER(self._before[1]), BIAS_POINTER, ctypes.byref(self._bias), 8))
         la, lb, lc = self._layouts
         other, algorithm = self._numbers
         status = self._run(*self._before, a, la, b, lb, other, c, lc, c, lc, algorithm, _workspace(self.device, stream).ptr, WORKSPACE,

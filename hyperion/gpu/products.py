@@ -1,7 +1,8 @@
 """Matrix products on the GPU, one call of the library each, whatever the order of the axes in memory; and sums of many products.
 
 CuPy's own `matmul` spends several times as long on the host, copies matrices it need not, and makes tables of pointers by kernels of their
-own where a matrix is used many times. Real and complex numbers of 32 and 64 bits are served; None says that `xp.matmul` should.
+own where a matrix is used many times. float16, bfloat16 (sums in float32), real and complex numbers of 32 and 64 bits are served; None
+says that `xp.matmul` should.
 """
 
 import functools
@@ -51,7 +52,7 @@ def _step(shape: Sizes, steps: Sizes) -> int | None:
     return lead[-1][1] if lead else 0
 
 
-def _planned(x: Any, y: Any, adds: bool, aligned: bool) -> _Plan | None:
+def _planned(x: Any, y: Any, adds: bool, aligned: bool, biased: bool) -> _Plan | None:
     char = x.dtype.char
     if char not in cublaslt.TYPES or y.dtype != x.dtype or not x.size or not y.size or min(x.ndim, y.ndim) < 2 or not cublaslt.available():
         return None
@@ -67,34 +68,35 @@ def _planned(x: Any, y: Any, adds: bool, aligned: bool) -> _Plan | None:
         found.append((*layout, step))
     rows, inner, columns, count = x.shape[-2], x.shape[-1], y.shape[-1], math.prod(lead)
     try:
-        product = cublaslt.Product(char, columns, rows, inner, count, found[0], found[1], adds, aligned, x.device.id)
+        product = cublaslt.Product(char, columns, rows, inner, count, found[0], found[1], adds, aligned, x.device.id, biased)
     except RuntimeError:
         return None
     return _Plan((*lead, rows, columns), product)
 
 
-def multiply(x: Any, y: Any, out: Any = None) -> Any:
+def multiply(x: Any, y: Any, out: Any = None, bias: Any = None) -> Any:
     """Return the matrix product x @ y of CuPy arrays over the last two axes; either may be one matrix for all. None if it does not fit.
 
     out: an array of the result's shape, without gaps, to which the product is added.
+    bias: a vector without gaps that is added to every row, in the same pass; of float16, bfloat16 or float32.
 
     >>> multiply(np.ones((2, 2)), np.ones((2, 2))) is None
     True
     """
-    if not (on_gpu(x) and on_gpu(y)):
+    if not (on_gpu(x) and on_gpu(y)) or (bias is not None and (bias.dtype != x.dtype or bias.dtype.char not in cublaslt.BIASED)):
         return None
     left, right = x.data.ptr, y.data.ptr
     aligned = not (left | right | (0 if out is None else out.data.ptr)) & 15
-    key = (x.shape, y.shape, x.strides, y.strides, x.dtype.char, y.dtype.char, out is None, aligned, x.device.id)
+    key = (x.shape, y.shape, x.strides, y.strides, x.dtype.char, y.dtype.char, out is None, bias is None, aligned, x.device.id)
     try:
         plan = _plans[key]
     except KeyError:
-        plan = _plans[key] = _planned(x, y, out is not None, aligned)
+        plan = _plans[key] = _planned(x, y, out is not None, aligned, bias is not None)
     if plan is None:
         return None
     if out is None:
         out = cupy().empty(plan.shape, x.dtype)
-    plan.product(right, left, out.data.ptr, cupy().cuda.get_current_stream().ptr)
+    plan.product(right, left, out.data.ptr, cupy().cuda.get_current_stream().ptr, 0 if bias is None else bias.data.ptr)
     return out
 
 

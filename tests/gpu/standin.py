@@ -14,6 +14,7 @@ import numpy as np
 import scipy.linalg as scipy_linalg
 import scipy.special as scipy_special
 
+from hyperion.autograd.dtypes import BFLOAT16
 from hyperion.gpu import cublaslt, device, launching, products
 from tests.gpu import emulator
 
@@ -123,17 +124,22 @@ class Product:
 
     def __init__(
         self, char: str, m: int, n: int, k: int, count: int, first: Any, second: Any, adds: bool, aligned: bool, device: int,
+        biased: bool = False,
     ) -> None:
-        self.given = (char, m, n, k, count, first, second, adds)
+        self.given = (char, m, n, k, count, first, second, adds, biased)
 
-    def __call__(self, a: int, b: int, c: int, stream: int) -> None:
-        char, m, n, k, count, first, second, adds = self.given
-        size = np.dtype(char).itemsize
+    def __call__(self, a: int, b: int, c: int, stream: int, bias: int = 0) -> None:
+        char, m, n, k, count, first, second, adds, biased = self.given
+        assert biased == bool(bias)
+        dtype = BFLOAT16 if char == "E" else np.dtype(char)
+        size = dtype.itemsize
         for i in range(count):
-            left = _matrix(a + i * first[2] * size, first[1], m, k, first[0], char)
-            right = _matrix(b + i * second[2] * size, second[1], k, n, second[0], char)
-            out = _matrix(c + i * m * n * size, m, m, n, 0, char)
-            out[...] = left @ right + (out if adds else 0)
+            left = _matrix(a + i * first[2] * size, first[1], m, k, first[0], dtype)
+            right = _matrix(b + i * second[2] * size, second[1], k, n, second[0], dtype)
+            out = _matrix(c + i * m * n * size, m, m, n, 0, dtype)
+            wide = np.float32 if size == 2 else dtype
+            added = _at(bias, m, dtype).astype(wide)[:, None] if biased else 0
+            out[...] = left.astype(wide) @ right.astype(wide) + (out if adds else 0) + added
 
 
 def _blas(dtype: Any) -> dict[str, Callable[..., None]]:

@@ -8,6 +8,7 @@ import pytest
 
 import hyperion as hp
 from hyperion import nn, operators, optim
+from hyperion.autograd.dtypes import as_dtype
 from hyperion.gpu import device, layers, maps, modes, multitensor, products
 from hyperion.random import Generator
 from tests.gpu import emulator, standin
@@ -61,13 +62,17 @@ def test_kernels_leave_to_cupy_what_they_do_not_serve(cupy):
 
 
 def arrays(shapes: list[tuple[int, ...]], dtype: str, seed: int = 0) -> list[Any]:
-    random = np.random.default_rng(seed)
+    random, kind = np.random.default_rng(seed), as_dtype(dtype)
     parts = [random.standard_normal(s) + 1j * random.standard_normal(s) for s in shapes]
-    return [x.astype(dtype) if np.dtype(dtype).kind == "c" else x.real.astype(dtype) for x in parts]
+    return [x.astype(kind) if kind.kind == "c" else x.real.astype(kind) for x in parts]
+
+
+# Rounding of one result, and of sums of up to 8 products.
+ROUNDING = {"float16": 1e-3, "bfloat16": 8e-3, "float32": 1e-6, "complex64": 1e-6, "float64": 1e-14, "complex128": 1e-14}
 
 
 @on_both
-@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
+@pytest.mark.parametrize("dtype", ROUNDING)
 @pytest.mark.parametrize(("first", "second"), [
     ((3, 4), (4, 5)), ((1, 4), (4, 1)), ((3, 1), (1, 5)), ((2, 3, 4), (2, 4, 5)), ((3, 4), (2, 4, 5)), ((2, 3, 4), (4, 5)),
     ((2, 3, 1, 4), (2, 3, 4, 5)), ((2, 1, 1), (2, 1, 1)),
@@ -79,10 +84,29 @@ def test_matrix_products_of_any_layout(cupy, first, second, turned, dtype):
     moved = [cupy.asarray(np.ascontiguousarray(np.swapaxes(x, -1, -2))).swapaxes(-1, -2) if t else cupy.asarray(x)
              for x, t in zip(here, turned, strict=True)]
     out = products.multiply(*moved)
-    expected = here[0] @ here[1]
-    assert out.dtype == expected.dtype and out.shape == expected.shape
-    np.testing.assert_allclose(cupy.asnumpy(products.multiply(*moved, out)), cupy.asnumpy(out))        # it was added to itself
-    assert away(cupy.asnumpy(out), 2 * expected) < (1e-6 if np.dtype(dtype).itemsize // (1 + (np.dtype(dtype).kind == "c")) == 4 else 1e-14)
+    expected = wide(here[0]) @ wide(here[1])
+    assert out.dtype == as_dtype(dtype) and out.shape == expected.shape
+    np.testing.assert_array_equal(cupy.asnumpy(products.multiply(*moved, out)), cupy.asnumpy(out))     # it was added to itself
+    assert away(wide(cupy.asnumpy(out)), 2 * expected) < ROUNDING[dtype]
+
+
+def wide(x: Any) -> Any:
+    return x.astype(np.complex128 if x.dtype.kind == "c" else np.float64)
+
+
+@on_both
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("rows", [(), (1,), (3, 7), (130,)])
+def test_affine_maps_and_their_derivatives(cupy, dtype, rows):
+    values = arrays([(*rows, 24), (10, 24), (10,)], dtype)
+    found = []
+    for place in ("cpu", "cuda:0"):
+        x, weight, bias = (hp.asarray(value, requires_grad=True, device=place) for value in values)
+        out = hp.affine(x, weight, bias)
+        hp.sum(out.astype("float32") ** 2).backward()
+        found.append([wide(device.to_numpy(y.data)) for y in (out, x.grad, weight.grad, bias.grad)])
+    for there_, here in zip(found[1], found[0], strict=True):
+        assert away(there_, here) < 3 * max(ROUNDING[dtype], 1e-6)      # the loss is of float32; three roundings on the way
 
 
 @on_both

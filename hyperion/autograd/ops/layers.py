@@ -24,14 +24,16 @@ def _rows(x: Any) -> Any:
 
 
 def _forward(xp: Any, x: Any, weight: Any, *bias: Any) -> Any:
-    half = is_half(x.dtype)
-    first, second = (x.astype(np.float32), weight.astype(np.float32)) if half else (x, weight)
+    shape = (*x.shape[:-1], weight.shape[0])
+    if xp is not np and (found := products.multiply(_rows(x), weight.T, bias=bias[0] if bias else None)) is not None:
+        return found.reshape(shape)
+    first, second = (x.astype(np.float32), weight.astype(np.float32)) if is_half(x.dtype) else (x, weight)
     out = products.multiply(_rows(first), second.T)
     if out is None:
         out = xp.matmul(_rows(first), second.T)
     if bias:
         out += bias[0]
-    return out.astype(x.dtype, copy=False).reshape(*x.shape[:-1], weight.shape[0])
+    return out.astype(x.dtype, copy=False).reshape(shape)
 
 
 def _vjp(g: Tensor, out: Tensor, x: Tensor, weight: Tensor, *bias: Tensor) -> tuple[Tensor | None, ...]:
