@@ -1,11 +1,13 @@
 """What a native run is given: compiled engines, and an experiment as raw arrays."""
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from hyperion.codegen import Adjoint, Program, Term, adjoint, c_text, cofactors, outside_slabs, sweeps, undone
 from hyperion.cpu.timeloop import TimeLoop
+from hyperion.gpu import device as devices
 
 from .layout import Arena, Layout, Taps
 from .ring import step_bytes
@@ -104,6 +106,12 @@ class Experiment:
     ends: tuple[str, ...] = ()
     progress: Callable[[int, int], None] | None = None
     keeping: Keeping | None = None                     # what a gradient keeps; None where none is asked for
+    device: str = "cpu"                                # where parameters, samples and starts are, and where it runs
+
+    @property
+    def xp(self) -> Any:
+        """The module whose arrays live there: numpy or cupy."""
+        return devices.namespace_of(self.device)
 
     @property
     def shots(self) -> int:

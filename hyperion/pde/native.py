@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hyperion.cpu.pool import POOL, Buffer
 from hyperion.cpu.timeloop import Context, Image, Points
+from hyperion.gpu import device as devices
 
 from .experiment import Experiment, field_of
 from .history import History
@@ -26,7 +26,7 @@ class Tape:
 def _product(e: Experiment, names: Sequence[str], cells: np.ndarray) -> np.ndarray | float:
     out: np.ndarray | float = 1.0
     for n in names:
-        out = out * e.parameters[n][tuple(cells.T)].astype(np.float64)
+        out = out * devices.to_numpy(e.parameters[n][tuple(cells.T)]).astype(np.float64)
     return out
 
 
@@ -35,7 +35,7 @@ def forward(e: Experiment, tape: Tape | None = None) -> tuple[np.ndarray, list[n
 
     With a tape, keeps the history of every shot on it.
     """
-    gathers = np.zeros((e.shots, e.points("receivers"), e.steps), e.layout.dtype)
+    gathers = e.xp.zeros((e.shots, e.points("receivers"), e.steps), e.layout.dtype)
     parameters, done = parameter_arena(e), 0
     if tape is not None:
         tape.histories, tape.rings = [], []
@@ -47,7 +47,7 @@ def forward(e: Experiment, tape: Tape | None = None) -> tuple[np.ndarray, list[n
             e.progress(done, e.shots * e.steps)
     ends: list[np.ndarray] = []
     for shots, threads in e.groups():
-        outs = [np.zeros((threads, e.steps, e.points("receivers")), e.layout.dtype) for _ in shots]
+        outs = [e.xp.zeros((threads, e.steps, e.points("receivers")), e.layout.dtype) for _ in shots]
         run = _run_forward(e, shots, threads, parameters, outs, tape is not None, report)
         ends = [run.array(-1, x, e.steps).copy() for x in e.ends]
         if tape is not None:
@@ -68,7 +68,7 @@ def _run_forward(e: Experiment, shots: list[int], threads: int, parameters: Aren
         assert e.keeping is not None
         if isinstance(e.keeping.storage, BoundaryRing):
             return _run_keeping_rings(e, run, report)
-        run.use([History(e.keeping, e.needs(0.0, 0), e.steps) for _ in shots], 1)
+        run.use(run.new_histories(e.keeping, e.steps), 1)
     run.advance(0, e.steps, report)
     return run
 
@@ -92,7 +92,7 @@ def _undo(e: Experiment, adjoint_run: Run, parameters: Arena, rings: Sequence[Ri
         _attach_forward(back, c, shot, None)
         arena.bytes[:] = ring.last.bytes
     stretch = STRETCH
-    histories = [History(e.keeping, e.needs(0.0, 0), stretch) for _ in back.shots]
+    histories = back.new_histories(e.keeping, stretch)
     back.use_ring(rings)
     for start in range(0, e.steps, stretch):
         stop = min(e.steps, start + stretch)
@@ -119,7 +119,7 @@ def _attach_forward(run: Run, c: Context, shot: int, out: np.ndarray | None) -> 
     for source, assign, term in run.program.injections():
         field = field_of(e.engine.program, assign.target)
         points = e.sources[field][shot]
-        data = np.ascontiguousarray(e.samples[source][shot].T, e.layout.dtype)
+        data = e.xp.ascontiguousarray(e.samples[source][shot].T, e.layout.dtype)
         scale = points.weights * e.factor[field] * term.weight
         kept = [(k, h) for k, target, h in e.engine.images
                 if target == assign.target and k in term.coefficients and (source, h) not in seen]
@@ -156,8 +156,8 @@ def backward(e: Experiment, gathers: np.ndarray, ends: Sequence[np.ndarray], tap
     """
     lay, engine = e.layout, e.engine
     parameters, replayed = parameter_arena(e), images or bool(engine.recorded)
-    samples = {s: np.zeros((e.shots, e.points("sources"), e.steps), lay.dtype) for s in e.samples}
-    starts = {x: np.zeros(lay.size, lay.dtype) for x in e.starts}
+    samples = {s: e.xp.zeros((e.shots, e.points("sources"), e.steps), lay.dtype) for s in e.samples}
+    starts = {x: e.xp.zeros(lay.size, lay.dtype) for x in e.starts}
     sums: list[dict[tuple[str, str], np.ndarray]] = []   # per place in a group: sums in a fixed order are the same on every run
     for shots, threads in e.groups():
         run = Run(e, "adjoint", shots, threads, parameters)
@@ -167,7 +167,7 @@ def backward(e: Experiment, gathers: np.ndarray, ends: Sequence[np.ndarray], tap
             _start_adjoint(run, i, ends)
             if images:
                 if i == len(sums):
-                    sums.append({(k, target): np.zeros(lay.history_shape, lay.dtype) for k, target, _ in engine.images})
+                    sums.append({(k, target): e.xp.zeros(lay.history_shape, lay.dtype) for k, target, _ in engine.images})
                 _attach_images(run, c, sums[i])
         if replayed and e.keeping is not None and isinstance(e.keeping.storage, Checkpoints):
             _Checkpointed(e, run, shots, threads, parameters, e.keeping.storage).reverse_all()
@@ -210,18 +210,27 @@ def _start_cotangent(run: Run, i: int, x: str, gathers: np.ndarray) -> np.ndarra
     assert not coefficients, f"the cotangent of {x} cannot be read"
     g = weight * run.array(i, x, e.steps - 1)
     for k in transposed.scale.get(x, ()):
-        np.divide(g, e.parameters[k], out=g, where=e.parameters[k] != 0.0)               # as in `_collect`
+        g = _divided(g, e.parameters[k])               # as in `_collect`
     if x in e.observed:
         points = e.receivers[field_of(e.engine.program, x)][run.shots[i]]
-        np.add.at(g, tuple(points.cells.T), e.observed[x] * points.weights * gathers[points.owner, 0])
+        cells, place = np.unique(points.cells, axis=0, return_inverse=True)
+        heard = e.observed[x] * points.weights * devices.to_numpy(gathers[points.owner, 0])
+        g[tuple(cells.T)] += e.xp.asarray(np.bincount(place.ravel(), heard, len(cells)).astype(g.dtype))
     return g
+
+
+def _divided(g: np.ndarray, k: np.ndarray) -> np.ndarray:
+    """Return g / k, and g where k is zero: where a side holds the field at zero there is nothing to tell."""
+    xp = devices.namespace(g)
+    there = k != 0.0
+    return xp.where(there, g / xp.where(there, k, g.dtype.type(1)), g)
 
 
 def _attach_adjoint(run: Run, c: Context, shot: int, cotangent: np.ndarray, threads: int) -> list[tuple[str, np.ndarray]]:
     """Attach residuals as injections, and what sources read; returns [(source, (threads, steps, sources))] to be summed up."""
     e, transposed = run.e, run.e.engine.transposed
     # A gather's sample n + 1 is read after step n: the row of step n is the next one, and nothing follows the last step.
-    rows = np.zeros((e.steps + 1, e.points("receivers")), e.layout.dtype)
+    rows = e.xp.zeros((e.steps + 1, e.points("receivers")), e.layout.dtype)
     rows[:-1] = cotangent.T
     sent: list[Points] = []
     for array, weight in e.observed.items():
@@ -239,7 +248,7 @@ def _attach_adjoint(run: Run, c: Context, shot: int, cotangent: np.ndarray, thre
             carried = transposed.scale.get(array, ())
             extra, missing = ([x for x in a if x not in b] for a, b in ((coefficients, carried), (carried, coefficients)))
             w = weight * e.factor[field] * points.weights * _product(e, extra, points.cells) / _product(e, missing, points.cells)
-            results.append((source, np.zeros((threads, e.steps, points.points), e.layout.dtype)))
+            results.append((source, e.xp.zeros((threads, e.steps, points.points), e.layout.dtype)))
             items.append(run.points(points, w, array, -(array in transposed.late), results[-1][1]))
     run.attach(c, "receiver", items)
     return results
@@ -250,7 +259,7 @@ def _attach_images(run: Run, c: Context, sums: dict[tuple[str, str], np.ndarray]
     for parameter, target, history in engine.images:
         array = engine.program.owner(target)
         late = -(array in engine.transposed.late)
-        items.append(Image(run.index[array], run.stage[array], late, history, sums[parameter, target].ctypes.data))
+        items.append(run.image(array, late, history, sums[parameter, target]))
     run.attach(c, "image", items)
 
 
@@ -265,9 +274,9 @@ def _collect(e: Experiment, sums: list[dict[tuple[str, str], np.ndarray]]) -> di
             g += more[parameter, target][inner]
         g *= e.layout.dtype.type(e.keeping.every)
         for k in e.engine.transposed.scale.get(e.engine.program.owner(target), ()):
-            np.divide(g, e.parameters[k], out=g, where=e.parameters[k] != 0.0)           # zero on sides where the field is: nothing to tell
+            g = _divided(g, e.parameters[k])
         out[parameter] = out[parameter] + g if parameter in out else g
-    return {k: out.get(k, np.zeros(e.layout.size, e.layout.dtype)) for k in e.parameters}
+    return {k: out[k] if k in out else e.xp.zeros(e.layout.size, e.layout.dtype) for k in e.parameters}
 
 
 class _Checkpointed:
@@ -281,30 +290,22 @@ class _Checkpointed:
             _attach_forward(self.forward, c, shot, None)
         needs = e.needs(0.0, 0)
         self.stretch, self.states = storage.schedule(needs)
-        self.histories = [History(e.keeping, needs, self.stretch) for _ in shots]
+        self.histories = self.forward.new_histories(e.keeping, self.stretch)
 
     def reverse_all(self) -> None:
         """Run the adjoint of all steps."""
         self._reverse(0, -(-self.e.steps // self.stretch), self.states)
 
-    def _keep(self) -> list[Buffer]:
-        kept = [POOL.take(arena.bytes.size) for arena in self.forward.arenas]
-        for buffer, arena in zip(kept, self.forward.arenas, strict=True):
-            buffer.bytes[:] = arena.bytes
-        return kept
-
     def _reverse(self, first: int, last: int, states: int) -> None:
         """Run the adjoint of stretches [first, last) from the forward state where they begin; `states` more may be kept."""
-        state = self._keep() if last - first > 1 else []
+        state = self.forward.state() if last - first > 1 else []
         while last - first > 1:
             middle = first + split(last - first, states) if states else last - 1
-            for c in self.forward.contexts:
-                c.storing = 0
+            self.forward.use_nothing()
             self.forward.advance(first * self.stretch, middle * self.stretch)
             self._reverse(middle, last, max(0, states - 1))
             last = middle
-            for buffer, arena in zip(state, self.forward.arenas, strict=True):
-                arena.bytes[:] = buffer.bytes
+            self.forward.restore(state)
         start, stop = first * self.stretch, min(self.e.steps, last * self.stretch)
         self.forward.use(self.histories, 1, start)
         self.adjoint.use(self.histories, 2, start)

@@ -8,7 +8,7 @@ import numpy as np
 
 from hyperion.codegen import sweeps
 from hyperion.codegen.render import array_names
-from hyperion.cpu.pool import POOL
+from hyperion.cpu.pool import POOL, Buffer
 from hyperion.cpu.timeloop import ARRAY, Context, Image, Points
 from hyperion.errors import NonFiniteError
 
@@ -16,6 +16,7 @@ from .experiment import Experiment, stages
 from .history import History
 from .layout import Arena, Layout, Taps
 from .ring import RingHistory
+from .storage import Keeping
 
 CHUNK_CELLS = 2.5e8                                    # cell updates per thread in one native call: a tenth to a quarter of a second
 
@@ -88,6 +89,27 @@ class Run:
         numbers = (len(cells), taps.points, self.index[array], self.stage[array], offset, history)
         return Points(*numbers, *(self._pointer(a) for a in arrays), base)
 
+    def image(self, array: str, offset: int, history: int, sums: np.ndarray) -> Image:
+        """Return the native form of a sum over kept steps: sums += cotangent in `array` * history."""
+        return Image(self.index[array], self.stage[array], offset, history, self._pointer(sums))
+
+    def new_histories(self, keeping: Keeping, steps: int) -> list[History]:
+        """Return room for the histories of so many steps of each shot."""
+        needs = self.e.needs(0.0, 0)
+        return [History(keeping, needs, steps) for _ in self.shots]
+
+    def state(self) -> list[Buffer]:
+        """Return a copy of all arrays of all shots."""
+        kept = [POOL.take(arena.bytes.size) for arena in self.arenas]
+        for buffer, arena in zip(kept, self.arenas, strict=True):
+            buffer.bytes[:] = arena.bytes
+        return kept
+
+    def restore(self, state: Sequence[Buffer]) -> None:
+        """Set all arrays to what `state` returned."""
+        for buffer, arena in zip(state, self.arenas, strict=True):
+            arena.bytes[:] = buffer.bytes
+
     def array(self, i: int, name: str, loop: int) -> np.ndarray:
         """Return an array of the i-th shot, (size), by the name it has in a loop count."""
         return self.arenas[i].full[self.program.swapped(name) if loop % 2 else name]
@@ -103,6 +125,11 @@ class Run:
                 scratch = POOL.take(self.threads * c.scratch_size * self.e.layout.dtype.itemsize)
                 self.hold.append(scratch)
                 c.scratch = scratch.bytes.ctypes.data
+
+    def use_nothing(self) -> None:
+        """Let the shots keep nothing."""
+        for c in self.contexts:
+            c.storing = 0
 
     def use_ring(self, kept: Sequence[RingHistory]) -> None:
         """Let the shots keep the frames and rings of their steps (forward), or go back by them."""
