@@ -34,6 +34,7 @@ from .equations import (
 from .grid import Grid
 from .plan import Plan
 from .plane_waves import plane_waves
+from .receivers import StrainRate, TimeIntegral
 from .shallow_water import ShallowWaterSolver
 from .solver import Solver
 from .spectral import ETDRK4, BurgersSolver, CrankNicolson, GaussianField, GrayScottSolver, Torus, VorticitySolver
@@ -49,6 +50,6 @@ __all__ = [
     "EverySteps", "Expression", "Field", "FreeSurface", "GaussianField", "GrayScott", "GrayScottSolver", "Grid", "Heat",
     "KuramotoSivashinsky", "LaxWendroff", "Leapfrog", "LeastSquares", "Maxwell3D", "MaxwellTE", "MaxwellTM", "OnDisk",
     "PerfectConductor", "Periodic", "Plan", "Poisson", "Recipe", "Rigid", "RungeKutta4", "Schroedinger", "ShallowWater",
-    "ShallowWaterSolver", "Sides", "Solver", "Stepping", "Storage", "Survey", "Taylor", "Thinned", "Torus", "Viscoacoustic",
-    "Viscoelastic", "VorticitySolver", "Wavelet", "derivative", "laplace", "make_dataset", "plane_waves", "ricker",
+    "ShallowWaterSolver", "Sides", "Solver", "Stepping", "Storage", "StrainRate", "Survey", "Taylor", "Thinned", "TimeIntegral", "Torus",
+    "Viscoacoustic", "Viscoelastic", "VorticitySolver", "Wavelet", "derivative", "laplace", "make_dataset", "plane_waves", "ricker",
 ]

@@ -37,6 +37,12 @@ class Discretisation:
             return max((self.rows[c].depth(side, shift[axis]) for c, shift in found if p.profiles[c] == axis), default=0)
         return tuple((low + reach if low else depth(k, 0), high + reach if high else depth(k, 1)) for k, (low, high) in enumerate(pads))
 
+    def early(self, field: str) -> bool:
+        """Tell whether a field is held half a step earlier than its sample's time: one of first order that is read after it is stepped, in
+        leapfrog (other steppings make it in the last assignment)."""
+        at = max((i for i, a in enumerate(self.program.assigns) if a.target == field), default=len(self.program.assigns))
+        return any(t.array == field for a in self.program.assigns[at + 1:] for t in a.terms)
+
     def factor(self, name: str, step: float, cell: float) -> float:
         """Return what the polynomial of a kernel parameter is multiplied by: step [s] and reference cell [m] to its powers."""
         k = self.kernel_parameters[name]

@@ -194,7 +194,8 @@ class Equation(ABC):
     whose mean between nodes is harmonic (at fields that sit there); of others it is arithmetic. odd_at_free_surfaces: whether fields on
     nodes are odd about a free surface, and those half a cell beyond even. even_at_walls: whether those on nodes are even about a
     rigid side, which velocities on nodes are not. tractions: {field: axes (-1 is x) across whose free surfaces it
-    vanishes}, where the others are neither odd nor even. faded: parameters that fall to zero inside absorbing layers, where waves would
+    vanishes}, where the others are neither odd nor even. particle_velocity: {axis (-1 is x): the field that is the velocity of the medium
+    along it}, for receivers of strain. faded: parameters that fall to zero inside absorbing layers, where waves would
     grow otherwise.
     """
 
@@ -206,6 +207,7 @@ class Equation(ABC):
     odd_at_free_surfaces: ClassVar[bool] = True
     even_at_walls: ClassVar[bool] = True
     tractions: Mapping[str, tuple[int, ...]] = MappingProxyType({})
+    particle_velocity: Mapping[int, str] = MappingProxyType({})
     faded: ClassVar[tuple[str, ...]] = ()
 
     @property

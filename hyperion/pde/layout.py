@@ -1,4 +1,5 @@
 """Where cells lie in memory, and which cells stand for a point."""
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -150,17 +151,18 @@ class Taps:
     positions: (points, ndim) in cells of the grid. pads: cells of absorbing layer around it. What falls beyond the layer is dropped (the
     field is zero there), wraps around, is an image of what lies before a side that reflects, or is not used where nothing is known beyond.
     ends: the sides that reflect. order: of the derivatives. sent: whether the points are sources, whose images are there as well.
+    slope: (points, ndim) where the sum of these times the derivatives per cell is wanted.
     cells: (taps, ndim); weights: (taps,); owner: (taps,), which point a tap belongs to.
     """
 
     def __init__(self, positions: np.ndarray, pads: tuple[tuple[int, int], ...], size: tuple[int, ...], wraps: tuple[bool, ...],
-                 ends: Sequence[End], order: int, sent: bool = False):
+                 ends: Sequence[End], order: int, sent: bool = False, slope: np.ndarray | None = None):
         low = np.array([low for low, _ in pads])
         limits = [[-math.inf, math.inf] for _ in size]
         for end in ends:
             if not end.symmetry.parity:
                 limits[end.axis][end.side] = end.last(size[end.axis]) - low[end.axis]
-        cells, weights, owner = taps(positions, limits)
+        cells, weights, owner = taps(positions, limits, slope)
         cells = np.where(wraps, cells % np.array(size), cells + low)
         for end in ends:
             at, last = cells[:, end.axis], end.last(size[end.axis])
@@ -172,3 +174,18 @@ class Taps:
         chosen = inside[np.argsort(cells[inside, 0], kind="stable")]
         self.points = len(positions)
         self.cells, self.weights, self.owner = cells[chosen], weights[chosen], owner[chosen].astype(np.int32)
+
+    def times(self, factors: np.ndarray) -> "Taps":
+        """Return the same cells with the weights of each point times a factor (points,)."""
+        out = copy.copy(self)
+        out.weights = self.weights * factors[self.owner]
+        return out
+
+    def joined(self, other: "Taps") -> "Taps":
+        """Return the cells of both, of as many points: what is heard is the sum."""
+        out = copy.copy(self)
+        cells = np.concatenate([self.cells, other.cells])
+        chosen = np.argsort(cells[:, 0], kind="stable")
+        out.cells, out.weights, out.owner = (np.concatenate([getattr(x, name) for x in (self, other)])[chosen]
+                                             for name in ("cells", "weights", "owner"))
+        return out

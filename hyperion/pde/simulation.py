@@ -24,6 +24,7 @@ from .placing import Placed
 from .plan import Plan
 from .positions import Moving, moving
 from .rates import Polynomial
+from .receivers import StrainRate, TimeIntegral
 from .storage import BoundaryRing, Keeping, Needs
 from .survey import Survey
 
@@ -52,6 +53,7 @@ class Call:
         self.sources: dict[str, list[Taps]] = {}
         self.receivers: dict[str, list[Taps]] = {}
         self.moving_sources = self.moving_receivers = None
+        self.integrated: bool | None = None            # whether half a step early, where a time integral is wanted
         if survey is not None:
             self._listen(survey)
         self.program = program = solver.engine(0, self.dtype, self.source).program
@@ -68,17 +70,31 @@ class Call:
         """Note what is sent and heard where."""
         solver = self.solver
         sent, heard = solver.equation.injections(solver.grid.ndim), solver.equation.receivers()
-        self.source, self.receiver = survey.source_field or next(iter(sent)), survey.receiver_field or next(iter(heard))
+        self.source = survey.source_field or next(iter(sent))
+        wanted = survey.receiver_field.of if isinstance(survey.receiver_field, TimeIntegral) else survey.receiver_field
+        self.receiver = wanted or next(iter(heard))
         for argument, name, known in (("source_field", self.source, sent), ("receiver_field", self.receiver, heard)):
-            if name not in known:
+            if not isinstance(name, StrainRate) and name not in known:
                 raise InputError(f"Survey({argument}={name!r}): {nearest(name, known)}")
-        self.heard = heard[self.receiver]
         self.moving_sources = self._moving("source", survey.moving_sources, list(sent[self.source]))
-        self.moving_receivers = self._moving("receiver", survey.moving_receivers, list(self.heard))
         sources = survey.sources if self.moving_sources is None else self.moving_sources.places
-        receivers = survey.receivers if self.moving_receivers is None else self.moving_receivers.places
         self.sources = {f: [solver.taps(p, f, sent=True) for p in sources] for f in sent[self.source]}
-        self.receivers = {f: [solver.taps(p, f) for p in receivers] for f in self.heard}
+        if isinstance(self.receiver, StrainRate):
+            if survey.moving_receivers is not None:
+                raise InputError(f"Survey(receivers, receiver_field={self.receiver!r}): positions of receivers of strain cannot be "
+                                 "differentiated; give them as arrays")
+            self.receivers = self.receiver.taps(solver, survey.receivers)
+            self.heard = dict.fromkeys(self.receivers, 1.0)
+        else:
+            self._hear(survey, heard[self.receiver])
+        self.integrated = _integrated(survey.receiver_field, {f: solver.discrete.early(f) for f in self.heard})
+
+    def _hear(self, survey: Survey, heard: dict[str, float]) -> None:
+        """Note where one of the equation's receivers is heard."""
+        self.heard = heard
+        self.moving_receivers = self._moving("receiver", survey.moving_receivers, list(heard))
+        receivers = survey.receivers if self.moving_receivers is None else self.moving_receivers.places
+        self.receivers = {f: [self.solver.taps(p, f) for p in receivers] for f in heard}
 
     def _moving(self, kind: str, positions: Tensor | None, fields: list[str]) -> Moving | None:
         """Return tracked positions as weighted cells of fields, which must sit at one place."""
@@ -180,8 +196,12 @@ class Call:
             out = simulate(*inputs, call=self, level=0, tape=self._tape(inputs))[0]
         if self.moving_receivers is not None:
             out = self.moving_receivers.gather(out)
+        if self.integrated is not None:
+            out = TimeIntegral.sum(out, self.plan.step, self.integrated)
         if solver.stepping.corrected:
             return dispersion.unwarp_gathers(out, survey.wavelet.step, self.plan.substeps, survey.wavelet.steps)
+        if self.integrated is not None:
+            return out[..., ::self.plan.substeps]      # smoother than what it is the integral of, and not zero at the end
         if self.plan.substeps > 1:
             taps = _band_limit(self.plan.substeps)
             out = fir(out, taps / taps.sum(), axis=-1, down=self.plan.substeps, length=survey.wavelet.steps)
@@ -264,6 +284,16 @@ class Call:
             yield from native.states(e, every)
         else:
             yield from interpreter.states([x.detach() for x in inputs], e, every)
+
+
+def _integrated(wanted: Any, early: dict[str, bool]) -> bool | None:
+    """Return whether the fields of a time integral are half a step earlier than their sample's time; None where none is wanted."""
+    if not isinstance(wanted, TimeIntegral):
+        return None
+    if len(set(early.values())) > 1:
+        raise InputError(f"Survey(receiver_field={wanted!r}): of {', '.join(early)} some are half a step earlier than others; integrate "
+                         "them one by one")
+    return next(iter(early.values()))
 
 
 def shifted(values: np.ndarray, by: int) -> np.ndarray:

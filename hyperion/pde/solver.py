@@ -333,18 +333,18 @@ class Solver:
         return any(bool((cells[..., e.axis] > e.last(n[e.axis]) if e.side else cells[..., e.axis] < 0).any())
                    for e in self.ends(field) if not e.symmetry.parity)
 
-    def taps(self, positions: np.ndarray, field: str, sent: bool = False) -> Taps:
+    def taps(self, positions: np.ndarray, field: str, sent: bool = False, slope: np.ndarray | None = None) -> Taps:
         """Return the cells and weights of a shot's points (points, ndim) [m] for a field, which may sit on half points; cached.
 
-        sent: whether they are sources.
+        sent: whether they are sources. slope: (points, ndim) where the sum of these times the derivatives per cell is wanted.
         """
         half, ends = self.half(field), self.ends(field)
-        key = positions.tobytes() + bytes(f"{half} {ends} {sent}", "ascii")
+        key = positions.tobytes() + bytes(f"{half} {ends} {sent}", "ascii") + (b"" if slope is None else slope.tobytes())
         if key not in self._points:
             if len(self._points) > 4096:
                 self._points.clear()
             cells = positions / np.array(self.grid.spacing) - half
-            taps = Taps(cells, self.pads, self.size, self.wraps, ends, self.order, sent)
+            taps = Taps(cells, self.pads, self.size, self.wraps, ends, self.order, sent, slope)
             if self.grid.ndim == 1:                    # in the one row of the kernels
                 taps.cells = np.pad(taps.cells, ((0, 0), (1, 0)))
             self._points[key] = taps

@@ -10,6 +10,7 @@ from hyperion.errors import BoundaryError, DtypeError, InputError, ShapeError
 
 from .checks import is_number, is_positive
 from .grid import Grid
+from .receivers import StrainRate, TimeIntegral
 
 Array = Any
 
@@ -101,7 +102,7 @@ class Survey:
 
     sources: (shots, sources per shot, ndim) [m]. receivers: (shots, receivers, ndim) [m], in the grid's axis order, anywhere in the grid.
     wavelet: Wavelet; samples (steps,) or (shots, sources per shot, steps). source_field, receiver_field: one of the equation's sources
-    and receivers, its fields among them; default: the first of them.
+    and receivers, its fields among them; default: the first of them. Receivers may also be a pde.StrainRate or a pde.TimeIntegral.
     Positions may be Tensors; where they are tracked, gathers are differentiable in them to any order, at the cost of a trace per cell
     around a point (8 along each axis).
     Raises: ShapeError if the shapes disagree, InputError for positions that are not finite.
@@ -111,7 +112,7 @@ class Survey:
     """
 
     def __init__(self, sources: Array, receivers: Array, wavelet: Wavelet, *, source_field: str | None = None,
-                 receiver_field: str | None = None):
+                 receiver_field: str | StrainRate | TimeIntegral | None = None):
         if not isinstance(wavelet, Wavelet):
             raise InputError(f"Survey(wavelet={type(wavelet).__name__}): give a pde.Wavelet, such as pde.ricker(...) or "
                              "pde.Wavelet(samples, step)")
@@ -192,51 +193,62 @@ def _positions(name: str, given: Array) -> np.ndarray:
 HALF_WIDTH, BETA = 4, 6.31                             # of the windowed sinc that stands for points between nodes
 
 
-def taps(positions: np.ndarray, limits: Sequence[Sequence[float]] | None = None, half_width: int = HALF_WIDTH,
-         beta: float = BETA) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def taps(positions: np.ndarray, limits: Sequence[Sequence[float]] | None = None,
+         slope: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the grid points and weights that stand for points between nodes.
 
-    positions: (points, ndim) in cells. A coordinate on a node takes that node; others a Kaiser-windowed sinc of 2 * half_width nodes.
+    positions: (points, ndim) in cells. A coordinate on a node takes that node; others a Kaiser-windowed sinc of 2 * HALF_WIDTH nodes.
     limits: (first, last) cell along each axis that may be used; a sinc that would reach further gives way to a polynomial through six.
+    slope: (points, ndim) where the sum of these times the derivatives per cell is wanted: that of the polynomial through as many nodes.
     Returns: cells (taps, ndim) int, weights (taps,), owner (taps,) int: which position each tap belongs to.
     Source: Hicks, Geophysics 67 (2002), 156, table 1 (half width 4, beta 6.31: up to half the Nyquist wavenumber).
     """
     ndim, count = positions.shape[1], positions.shape[0]
-    cells: list[np.ndarray] = []
-    weights = np.ones([count] + [1] * ndim)
-    for axis in range(ndim):
-        v = positions[:, axis, None]
-        node = np.rint(v)
-        on_node = np.abs(v - node) < 1e-6
-        if on_node.all():
-            at, w = node.astype(int), np.ones((count, 1))
-        else:
-            at = np.floor(v).astype(int) + np.arange(1 - half_width, half_width + 1)
-            r = at - v
-            w = np.sinc(r) * np.i0(beta * np.sqrt(np.maximum(0.0, 1.0 - (r / half_width) ** 2))) / np.i0(beta)
-            w = np.where(on_node, at == node, w)
-            if limits is not None:
-                low, high = limits[axis]
-                reaches = ~on_node & ((at[:, :1] < low) | (at[:, -1:] > high))
-                first = np.clip(np.floor(v) - 2, low, high - 5)
-                inner = first + np.arange(2 * half_width)
-                at = np.where(reaches, inner, at).astype(int)
-                w = np.where(reaches, _polynomial(v - first, 6, 2 * half_width), w)
-        along = [count] + [1] * ndim
-        along[axis + 1] = at.shape[1]
-        cells.append(at.reshape(along))
-        weights = weights * w.reshape(along)
-    cells = [np.broadcast_to(at, weights.shape) for at in cells]
+    lines = [_line(positions[:, axis, None], limits[axis] if limits is not None else None, slope is not None) for axis in range(ndim)]
+
+    def across(values: np.ndarray, axis: int) -> np.ndarray:
+        return values.reshape([count] + [values.shape[1] if k == axis else 1 for k in range(ndim)])
+
+    def product(different: int | None) -> np.ndarray:
+        out = np.ones([count] + [1] * ndim)
+        for axis, (_, values, slopes) in enumerate(lines):
+            out = out * across(slopes if axis == different else values, axis)
+        return out
+
+    weights = product(None) if slope is None else sum(
+        (slope[:, axis].reshape([count] + [1] * ndim) * product(axis) for axis in range(ndim)), start=np.zeros(1))
+    cells = [np.broadcast_to(across(at, axis), weights.shape) for axis, (at, _, _) in enumerate(lines)]
     keep = weights != 0.0
     owner = np.broadcast_to(np.arange(count).reshape([count] + [1] * ndim), weights.shape)
     return np.stack([at[keep] for at in cells], axis=1), weights[keep], owner[keep]
 
 
-def _polynomial(v: np.ndarray, count: int, width: int) -> np.ndarray:
-    """Return (points, width): weights at 0, 1, .. of the value at v (points, 1) of the polynomial through the first `count` of these."""
-    nodes = np.arange(width)
+def _line(v: np.ndarray, limits: Sequence[float] | None, sloped: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return (cells, weights of the value, weights of the slope), each (points, cells), for coordinates v (points, 1) along one axis."""
+    width, node = 2 * HALF_WIDTH, np.rint(v)
+    on_node = np.abs(v - node) < 1e-6
+    if on_node.all() and not sloped:
+        return node.astype(int), np.ones(v.shape), np.zeros(v.shape)
+    at = np.floor(v + 1e-6).astype(int) + np.arange(1 - HALF_WIDTH, HALF_WIDTH + 1)
+    r = at - v
+    w = np.sinc(r) * np.i0(BETA * np.sqrt(np.maximum(0.0, 1.0 - (r / HALF_WIDTH) ** 2))) / np.i0(BETA)
+    slopes = _polynomial(v - at[:, :1], width, width, 1) if sloped else np.zeros(w.shape)
+    if limits is not None:
+        low, high = limits
+        reaches = ((at[:, :1] < low) | (at[:, -1:] > high)) & (sloped | ~on_node)
+        first = np.clip(np.floor(v) - 2, low, high - 5)
+        at = np.where(reaches, first + np.arange(width), at).astype(int)
+        w = np.where(reaches, _polynomial(v - first, 6, width), w)
+        if sloped:
+            slopes = np.where(reaches, _polynomial(v - first, 6, width, 1), slopes)
+    return at, np.where(on_node, at == node, w), slopes
+
+
+def _polynomial(v: np.ndarray, count: int, width: int, order: int = 0) -> np.ndarray:
+    """Return (points, width): weights at 0, 1, .. of the value, or the slope (order 1), at v (points, 1) of the polynomial through `count`."""
     out = np.zeros((len(v), width))
     for j in range(count):
-        others = nodes[:count][nodes[:count] != j]
-        out[:, j] = np.prod((v - others) / (j - others), axis=1)
+        others = [m for m in range(count) if m != j]
+        left_out = [[m for m in others if m != skipped] for skipped in others] if order else [others]
+        out[:, j] = sum(np.prod(v - np.array(kept), axis=1) for kept in left_out) / np.prod(np.array([j - m for m in others], float))
     return out

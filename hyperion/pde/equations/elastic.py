@@ -52,6 +52,7 @@ class Elastic(Equation):
     """
 
     fields: dict[str, Field]
+    particle_velocity: dict[int, str]
     tractions: dict[str, tuple[int, ...]]
     parameters: ClassVar[dict[str, str]] = PARAMETERS
     coefficients: ClassVar[dict[str, str]] = COEFFICIENTS
@@ -61,6 +62,7 @@ class Elastic(Equation):
 
     def __init__(self, ndim: int = 2):
         self.axes, self.dimensions = axes(self, ndim), (ndim,)
+        self.particle_velocity = velocity_stress.velocities(self.axes)
         self.fields, self.tractions = velocity_stress.fields(self.axes), velocity_stress.tractions(self.axes)
 
     @property

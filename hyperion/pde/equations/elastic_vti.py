@@ -49,6 +49,7 @@ class ElasticVTI(Equation):
     """
 
     fields: dict[str, Field]
+    particle_velocity: dict[int, str]
     tractions: dict[str, tuple[int, ...]]
     parameters: dict[str, str]
     coefficients: dict[str, str]
@@ -58,6 +59,7 @@ class ElasticVTI(Equation):
 
     def __init__(self, ndim: int = 2):
         self.axes, self.dimensions = axes(self, ndim), (ndim,)
+        self.particle_velocity = velocity_stress.velocities(self.axes)
         self.fields, self.tractions = velocity_stress.fields(self.axes), velocity_stress.tractions(self.axes)
         self.parameters = {"p_speed": "m/s", "s_speed": "m/s", "density": "kg/m^3", "epsilon": "1", "delta": "1"}
         self.coefficients = {**COEFFICIENTS, "buoyancy": "m^3/kg"}

@@ -20,6 +20,7 @@ class AcousticVariableDensity(Equation):
     """
 
     fields: dict[str, Field]
+    particle_velocity: dict[int, str]
     parameters: ClassVar[dict[str, str]] = {"speed": "m/s", "density": "kg/m^3"}
     coefficients: ClassVar[dict[str, str]] = {"bulk": "Pa", "buoyancy": "m^3/kg"}
     harmonic: ClassVar[tuple[str, ...]] = ("buoyancy",)
@@ -27,6 +28,7 @@ class AcousticVariableDensity(Equation):
 
     def __init__(self, ndim: int = 2):
         self.axes, self.dimensions = axes(self, ndim), (ndim,)
+        self.particle_velocity = {axis: f"v{i}" for i, axis in self.axes.items()}
         self.fields = {"p": Field("Pa"), **{f"v{i}": Field("m/s", at=(axis,)) for i, axis in self.axes.items()}}
 
     @property

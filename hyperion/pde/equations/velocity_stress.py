@@ -35,6 +35,15 @@ def fields(axes: Mapping[str, int]) -> dict[str, Field]:
     return {f"v{i}": Field("m/s", at=(axis,)) for i, axis in axes.items()} | stresses(axes)
 
 
+def velocities(axes: Mapping[str, int]) -> dict[int, str]:
+    """Return {axis: velocity along it}.
+
+    >>> velocities({"z": -2, "x": -1})
+    {-2: 'vz', -1: 'vx'}
+    """
+    return {axis: f"v{i}" for i, axis in axes.items()}
+
+
 def tractions(axes: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
     """Return the stresses that vanish on a free surface across an axis: those with its letter.
 

@@ -24,6 +24,7 @@ class Viscoelastic(Equation):
     """
 
     fields: dict[str, Field]
+    particle_velocity: dict[int, str]
     parameters: ClassVar[dict[str, str]] = {
         "p_speed": "m/s", "s_speed": "m/s", "density": "kg/m^3", "p_quality": "1", "s_quality": "1",
     }
@@ -34,6 +35,7 @@ class Viscoelastic(Equation):
 
     def __init__(self, attenuation: Attenuation, ndim: int = 2):
         self.attenuation, self.axes, self.dimensions = attenuation, axes(self, ndim), (ndim,)
+        self.particle_velocity = velocity_stress.velocities(self.axes)
         self.bodies = range(len(attenuation.times) + 1)
         whole = {f: Field(x.unit, 0 if f.startswith("s") else 1, x.at) for f, x in velocity_stress.fields(self.axes).items()}
         self.fields = whole | {f: x for n in self.bodies for f, x in velocity_stress.stresses(self.axes, f"a{n}").items()}
