@@ -245,7 +245,7 @@ def _line(v: np.ndarray, limits: Sequence[float] | None, sloped: bool) -> tuple[
 
 
 def _polynomial(v: np.ndarray, count: int, width: int, order: int = 0) -> np.ndarray:
-    """Return (points, width): weights at 0, 1, .. of the value, or the slope (order 1), at v (points, 1) of the polynomial through `count`."""
+    """Return (points, width): weights at 0, 1, .. of the value or slope (order 1) at v (points, 1) of the polynomial through `count`."""
     out = np.zeros((len(v), width))
     for j in range(count):
         others = [m for m in range(count) if m != j]
