@@ -6,7 +6,7 @@ import pytest
 from hyperion import pde
 from hyperion.errors import InputError
 from hyperion.pde.equations.elastic_vti import stiffness
-from tests.pde import oracles
+from tests.pde import half_space, oracles
 
 # Plane waves are set off by one sample at every node.
 pytestmark = pytest.mark.filterwarnings("ignore::hyperion.errors.SamplingWarning")
@@ -69,6 +69,21 @@ def test_a_free_surface_without_anisotropy_is_that_of_elastic():
         assert [closed[name] for name in along] == pytest.approx([isotropic + 2.0 * c["c44"]] * len(along))
         if axis != -3:
             assert closed["c13"] == pytest.approx(isotropic)
+
+
+@pytest.mark.parametrize(("order", "delta"), [(2, 0.1), (4, -0.1), (8, 0.1), (8, -0.1)])
+def test_the_speed_of_rayleigh_waves(order, delta):
+    medium = SHALE | {"delta": delta}
+    speed = half_space.rayleigh_speed_vti(*(medium[name] for name in ("p_speed", "s_speed", "epsilon", "delta")))
+    assert abs(speed / half_space.rayleigh_speed(3000.0, 1500.0) - 1.0) > 0.02  # anisotropy counts
+    trace = half_space.ring(pde.ElasticVTI(), order, speed, 4000, **medium)
+    found = half_space.oscillation(trace[2500:], 1e-3).real * 150.0 / (2.0 * np.pi)
+    assert abs(found / speed - 1.0) < 0.005  # 15 points per wavelength; 0.003 measured at order 2, 0.001 at 4 and 8
+
+
+def test_rayleigh_waves_in_closed_form_without_anisotropy():
+    for p_speed, s_speed in ((3000.0, 1700.0), (4000.0, 1000.0)):
+        assert half_space.rayleigh_speed_vti(p_speed, s_speed, 0.0, 0.0) == pytest.approx(half_space.rayleigh_speed(p_speed, s_speed))
 
 
 def test_horizontal_speeds_are_those_of_epsilon_and_gamma():

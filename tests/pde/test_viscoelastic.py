@@ -6,10 +6,17 @@ import numpy as np
 import pytest
 
 from hyperion import pde
+from hyperion.cpu import compiler
 from hyperion.errors import InputError
-from tests.pde import oracles
+from tests.pde import half_space, oracles
 
 REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "data" / "analytic" / "elastic_fullspace_2d.npz"
+
+
+@pytest.fixture(autouse=True)
+def quick_to_compile(monkeypatch):
+    """Time goes to the compiler here: use less of it."""
+    monkeypatch.setattr(compiler, "FLAGS", tuple("-O1" if flag == "-O3" else flag for flag in compiler.FLAGS))
 
 
 @pytest.mark.skipif(not REFERENCE.exists(), reason="reference data are not part of the package")
@@ -37,17 +44,19 @@ def test_a_force_in_a_full_space(component):
 
 
 @pytest.mark.filterwarnings("ignore::hyperion.errors.SamplingWarning")               # a comparison of two schemes, whatever the sampling
+@pytest.mark.parametrize("top", [None, pde.FreeSurface()], ids=["periodic", "free"])
 @pytest.mark.parametrize("ndim", [2, 3])
-def test_without_loss_it_is_elastic(ndim):
+def test_without_loss_it_is_elastic(ndim, top):
     shape, random = {2: (30, 34), 3: (20, 18, 22)}[ndim], np.random.default_rng(2)
     medium = {"p_speed": 2500.0, "s_speed": 1200.0, "density": 2000.0}
     medium = {key: v * (1.0 + 0.2 * random.random(shape)) for key, v in medium.items()}
     medium["s_speed"][:8] = 0.0
     survey = pde.Survey([[(80.0,) * ndim]], [[(150.0, *(130.0,) * (ndim - 1))]], pde.ricker(8.0, 0.2, 1e-3), source_field="pressure",
                         receiver_field="szx")
+    boundary = pde.Sides(pde.CPML(0), top=top, left=top) if top else pde.Periodic()
     loss = {"p_quality": np.full(shape, 1e9), "s_quality": np.full(shape, 1e9)}
     lossless, same = (
-        pde.Solver(equation, pde.Grid(shape, 10.0), order=2, boundary=pde.Periodic(), stepping=pde.Leapfrog(max_speed=3100.0)).solve(
+        pde.Solver(equation, pde.Grid(shape, 10.0), order=2, boundary=boundary, stepping=pde.Leapfrog(max_speed=3100.0)).solve(
             survey, **medium, **more).numpy()
         for equation, more in ((pde.Elastic(ndim), {}), (pde.Viscoelastic(pde.Attenuation.fitted(2.0, 30.0, 1), ndim), loss))
     )
@@ -80,3 +89,33 @@ def test_a_medium_that_cannot_be():
         wave.plan(survey, **{k: np.full(shape, v) for k, v in medium.items()})
     with pytest.raises(InputError, match="s_speed"):
         wave.plan(survey, **{k: np.full(shape, v) for k, v in (medium | {"s_speed": -1.0}).items()})
+
+
+@pytest.mark.filterwarnings("ignore::hyperion.errors.SamplingWarning")
+@pytest.mark.parametrize(("order", "p_quality", "s_quality"), [(2, 40.0, 20.0), (4, 20.0, 40.0), (8, 40.0, 20.0)])
+def test_speed_and_decay_of_rayleigh_waves(order, p_quality, s_quality):
+    solid, medium = pde.Attenuation.fitted(1.0, 30.0, 3), {"p_speed": 2000.0, "s_speed": 1000.0, "density": 2000.0}
+    qualities = {2000.0: p_quality, 1000.0: s_quality}
+    moduli = [lambda w, c=c, q=q: c**2 * solid.modulus(np.array(w / (2.0 * np.pi)), q) for c, q in qualities.items()]
+    expected = half_space.rayleigh_frequency(*moduli, wavenumber=2.0 * np.pi / 150.0)
+    trace = half_space.ring(pde.Viscoelastic(solid), order, 930.0, 7000, **medium, p_quality=p_quality, s_quality=s_quality)
+    # Late: at first there are also S waves that leave along the surface, not much faster.
+    found = half_space.oscillation(trace[4500:], 1e-3)
+    assert abs(found.real / expected.real - 1.0) < 0.005
+    assert abs(found.imag / expected.imag - 1.0) < 0.015
+
+
+@pytest.mark.filterwarnings("ignore::hyperion.errors.SamplingWarning")
+def test_nothing_grows_between_free_surfaces():
+    shape, random = (24, 33), np.random.default_rng(4)
+    p_speed = random.uniform(1500.0, 4000.0, shape)
+    medium = {"p_speed": p_speed, "s_speed": p_speed / 1.6, "density": random.uniform(1000.0, 2500.0, shape)}
+    medium["s_speed"][:8, :10] = medium["s_speed"][-6:, 20:] = 0.0
+    medium |= {"p_quality": random.uniform(30.0, 200.0, shape), "s_quality": random.uniform(40.0, 200.0, shape)}
+    free = pde.FreeSurface()
+    boundary = pde.Sides(pde.CPML(5), top=free, bottom=free, left=free, right=free)
+    wave = pde.Solver(pde.Viscoelastic(pde.Attenuation.fitted(3.0, 60.0, 2)), pde.Grid(shape, 10.0), order=4, boundary=boundary)
+    wavelet = pde.Wavelet(oracles.ricker(np.arange(4000) * 1e-3, 30.0, 0.05), 1e-3)
+    survey = pde.Survey([[[33.0, 152.0]]], [[[0.0, 0.0], [0.0, 200.0], [123.0, 151.0]]], wavelet, source_field="vx", receiver_field="vz")
+    out = np.abs(wave.solve(survey, **medium).numpy()[0])
+    assert 0.0 < out[:, -1000:].max() < 0.1 * out[:, :1000].max()

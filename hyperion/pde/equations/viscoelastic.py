@@ -3,6 +3,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from hyperion.autograd import where
 from hyperion.pde.attenuation import Attenuation, names, rates
 from hyperion.pde.equation import Equation, Expression, Field, axes
 
@@ -24,6 +25,7 @@ class Viscoelastic(Equation):
     """
 
     fields: dict[str, Field]
+    tractions: dict[str, tuple[int, ...]]
     particle_velocity: dict[int, str]
     parameters: ClassVar[dict[str, str]] = {
         "p_speed": "m/s", "s_speed": "m/s", "density": "kg/m^3", "p_quality": "1", "s_quality": "1",
@@ -39,6 +41,8 @@ class Viscoelastic(Equation):
         self.bodies = range(len(attenuation.times) + 1)
         whole = {f: Field(x.unit, 0 if f.startswith("s") else 1, x.at) for f, x in velocity_stress.fields(self.axes).items()}
         self.fields = whole | {f: x for n in self.bodies for f, x in velocity_stress.stresses(self.axes, f"a{n}").items()}
+        vanish = velocity_stress.tractions(self.axes)
+        self.tractions = vanish | {f"a{n}{s[1:]}": across for n in self.bodies for s, across in vanish.items()}
         self.coefficients = {"buoyancy": "m^3/kg", **{f"{m}{n}": "Pa" for n in self.bodies for m in ("lame", "shear")},
                              **{f"relaxation{n}": "1/s" for n in self.bodies[1:]}}
         self.harmonic = ("buoyancy", *(f"shear{n}" for n in self.bodies))
@@ -54,6 +58,18 @@ class Viscoelastic(Equation):
         shear = self.attenuation.moduli(density * s_speed ** 2, s_quality)
         lame = [m - 2.0 * g for m, g in zip(stiff, shear, strict=True)]
         return {"buoyancy": 1.0 / density, **names(lame, "lame"), **names(shear, "shear"), **rates(self.attenuation, density)}
+
+    def on_free_surface(self, axis: int, **coefficients: Any) -> dict[str, Any]:
+        """Return lame of spring and bodies without the strain across the surface: minus r times the sum of those along it.
+
+        r = lame / (lame + 2 shear) of the unrelaxed medium makes the traction vanish at high frequencies; of a body's modulus
+        lame (1 - r)^2 + 2 shear r^2 is left, which is the viscoelastic one to second order in 1 / Q, as r is where energy is least.
+        """
+        lame, shear = (sum((coefficients[f"{name}{n}"] for n in self.bodies[1:]), start=coefficients[f"{name}0"])
+                       for name in ("lame", "shear"))
+        stiff = lame + 2.0 * shear
+        r = lame / where(stiff == 0.0, 1.0, stiff)     # a fluid at two surfaces: 0 / 0
+        return {f"lame{n}": coefficients[f"lame{n}"] * (1.0 - r) ** 2 + 2.0 * coefficients[f"shear{n}"] * r ** 2 for n in self.bodies}
 
     def rate(self, buoyancy: Expression, **symbols: Expression) -> dict[str, Expression]:
         """Return the rates of velocities and of all stresses, and 0 = sum of stress_l - stress."""
