@@ -1,13 +1,11 @@
 """Shots in batches: each pass over the data visits every shot once, in a random order that a seed fixes."""
 
-import math
 from dataclasses import dataclass
-from numbers import Real
-from typing import Any
 
 import numpy as np
 
 from hyperion.errors import InputError
+from hyperion.inversion.checks import is_whole
 
 __all__ = ["Batches"]
 
@@ -51,13 +49,3 @@ class Batches:
         lap, within = divmod(number, len(self))
         order = np.random.default_rng([self.seed, lap]).permutation(self.shots)
         return np.sort(np.array_split(order, len(self))[within])
-
-
-def is_number(value: Any) -> bool:
-    """Tell whether a value is a finite number; True and False are none."""
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def is_whole(value: Any, least: int = 1) -> bool:
-    """Tell whether a value is a whole number, of Python or NumPy, of at least `least`."""
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and int(value) >= least

@@ -9,7 +9,7 @@ import scipy.fft
 import scipy.signal
 
 from hyperion.errors import InputError
-from hyperion.inversion.batches import is_number, is_whole
+from hyperion.inversion.checks import is_number, is_whole
 
 __all__ = ["Butterworth", "Gaussian", "Lowpass"]
 

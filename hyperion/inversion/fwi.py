@@ -17,7 +17,8 @@ import numpy as np
 
 from hyperion.errors import BoundaryError, HyperionError, InputError, ShapeError
 from hyperion.gpu import device
-from hyperion.inversion.batches import Batches, is_number, is_whole
+from hyperion.inversion.batches import Batches
+from hyperion.inversion.checks import is_whole, two_bounds
 from hyperion.inversion.level import Level, Problem, Setup
 from hyperion.inversion.stage import Stage
 from hyperion.pde import Grid, Survey
@@ -29,9 +30,9 @@ __all__ = ["FWI", "Progress"]
 class Progress:
     """Where an inversion stands after an iteration.
 
-    stage, iteration: counted from 1. misfit: relative to the energy of the stage's data, with the stage's penalty. evaluations: gradients
-    of one shot made in this stage.
-    seconds: of updates since the inversion began. penalty: the part of the misfit that is the penalty.
+    stage, iteration: counted from 1. misfit: relative to the energy of the stage's data, with the stage's penalty; by L-BFGS of the model
+    after the iteration, by Adam of the model before it, where the gradient was taken. evaluations: gradients of one shot made in this
+    stage. seconds: of updates since the inversion began. penalty: the part of the misfit that is the penalty, of the same model.
     """
 
     stage: int
@@ -72,10 +73,8 @@ class FWI:
         seed: int = 0,
     ):
         observed, start = np.asarray(observed), np.asarray(start)
-        if not isinstance(bounds, Sequence | np.ndarray) or len(bounds) != 2 or not all(is_number(bound) for bound in bounds):
-            raise InputError(f"FWI(bounds={bounds!r}): give two numbers, (lower, upper), in the unit of the model")
         fixed = np.zeros(grid.shape, bool) if fixed is None else np.asarray(fixed)
-        self.problem = Problem(solver, grid, survey, observed, (float(bounds[0]), float(bounds[1])), fixed, parameter, group)
+        self.problem = Problem(solver, grid, survey, observed, two_bounds(bounds, "FWI"), fixed, parameter, group)
         refuse_unfit(self.problem, start)
         self.seed = seed
         self.models: list[np.ndarray] = []
@@ -105,7 +104,9 @@ class FWI:
         return self._steps(stages)
 
     def check(self, stages: Sequence[Stage]) -> None:
-        """Refuse stages that cannot be run, before anything is simulated: batches, grids, solvers, time steps, filters, smoothing.
+        """Refuse stages that cannot be run, before more than two steps are simulated.
+
+        Batches, grids, solvers, time steps, filters, smoothing and penalties are tried, these with the model as it is now.
 
         Raises: a HyperionError that names the stage, such as InputError for a batch larger than the survey.
         """
@@ -147,7 +148,10 @@ class FWI:
         self._base, self.models = state["base"], list(state["models"])
         self._iteration, self._factor = int(state["iteration"]), int(state["factor"])
         self._current, self._optimizer, self.seconds = state["current"], state["optimizer"], float(state["seconds"])
-        self.log = [Progress(int(stage), int(i), float(misfit), int(n), float(t), float(p)) for stage, i, misfit, n, t, p in state["log"]]
+        self.log = [                                             # states from before there were penalties lack the last column
+            Progress(int(stage), int(i), float(misfit), int(n), float(t), *(float(p) for p in penalty))
+            for stage, i, misfit, n, t, *penalty in state["log"]
+        ]
 
     def _steps(self, stages: Sequence[Stage]) -> Iterator[Progress]:
         while len(self.models) < len(stages):
@@ -159,6 +163,7 @@ class FWI:
         began = max((entry.seconds for entry in self.log if entry.stage < number), default=0.0)
         evaluated = max((entry.evaluations for entry in self.log if entry.stage == number), default=0)
         level = Level(self.problem, stage, self._base)
+        level.penalties.update({entry.misfit: entry.penalty for entry in self.log if entry.stage == number})
         batches = Batches(self.problem.survey.shots, stage.batch, self.seed)
         start = level.start if self._current is None else self._current
         optimizer = stage.method(device.to_device(start, self.problem.grid.device), level.bounds, level.preconditioner)
@@ -175,7 +180,7 @@ class FWI:
             self._iteration, self._factor = self._iteration + 1, stage.coarsen
             self._current, self._optimizer = device.to_numpy(optimizer.parameters), optimizer.state_dict()
             self.seconds += time.perf_counter() - clock
-            penalty = level.penalty(optimizer.parameters)
+            penalty = level.penalty(misfit, optimizer.parameters)
             self.log.append(Progress(number, self._iteration, misfit, evaluated + level.evaluations, self.seconds, penalty))
             yield self.log[-1]
             clock = time.perf_counter()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import hyperion.autograd as hp
-from hyperion.errors import InputError, SamplingWarning, ShapeError
+from hyperion.errors import InputError, NonFiniteError, SamplingWarning, ShapeError
 from hyperion.gpu import device
 from hyperion.inversion.gradient import Chain, Illumination, Mask, Smooth
 from hyperion.inversion.levels import coarse_grid, coarsen, refine, sample
@@ -50,6 +50,7 @@ class Setup:
 
     def __init__(self, problem: Problem, stage: Stage, base: np.ndarray):
         self.grid = coarse_grid(problem.grid, stage.coarsen)
+        self.penalty = stage.penalty
         self.wave, self.fine_wave = problem.solver(self.grid), problem.solver(problem.grid)
         self.start = coarsen(base, stage.coarsen)
         fixed = sample(problem.fixed, stage.coarsen)
@@ -64,11 +65,18 @@ class Setup:
         self.survey = self.fine_survey.with_wavelet(Wavelet(wavelet.values()[..., :: self.stride], wavelet.step * self.stride))
 
     def try_out(self, parameter: str, base: np.ndarray) -> None:
-        """Make the first step of the first shot, on both grids: only then a solver finds its absorbing layer too wide for the grid."""
+        """Make the first step of the first shot, on both grids, and take the penalty and its gradient.
+
+        Only then a solver finds its absorbing layer too wide for the grid, and a penalty a model of this shape not to its liking.
+        """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SamplingWarning)  # it is for the stage to give
             for wave, survey, model in ((self.fine_wave, self.fine_survey, base), (self.wave, self.survey, self.start)):
                 next(wave.snapshots(survey.subset([0]), 1, **{parameter: self._on_device(model)}))
+        if self.penalty is not None:
+            value, slope = hp.value_and_grad(penalised(self.penalty))(hp.asarray(self._on_device(self.start)))
+            if not (math.isfinite(value.item()) and bool(hp.all(hp.isfinite(slope)))):
+                raise NonFiniteError("Stage(penalty=): its value or its gradient is not finite for the first model; give a penalty that is")
 
     def _on_device(self, array: np.ndarray) -> Any:
         return device.to_device(array, self.grid.device)
@@ -78,13 +86,13 @@ class Level:
     """The problem of one stage, from its first fine model `base`.
 
     start: that model on the stage's grid. bounds: (lower, upper) arrays there. preconditioner: of its gradients. evaluations: gradients
-    of one shot so far.
+    of one shot so far. penalties: of the values given so far, what part of each was the penalty.
     """
 
     def __init__(self, problem: Problem, stage: Stage, base: np.ndarray):
         setup = Setup(problem, stage, base)
         self.problem, self.grid, self.wave, self.survey, self.evaluations = problem, setup.grid, setup.wave, setup.survey, 0
-        self._penalty = stage.penalty
+        self._penalty, self.penalties = stage.penalty, dict[float, float]()
         self.start, self.bounds, self._mask = setup.start, setup.bounds, setup.mask
         self.observed = filtered_data(problem, stage, setup.lead)[..., :: setup.stride].astype(base.dtype)
         if stage.coarsen > 1:
@@ -107,19 +115,16 @@ class Level:
         scale = 2.0 * len(self.observed) / len(shots) / self._energy
         value, gradient = scale * value, gradient.dtype.type(scale) * gradient
         if self._penalty is not None:
-            more, slope = hp.value_and_grad(self._penalised)(hp.asarray(model))
+            more, slope = hp.value_and_grad(penalised(self._penalty))(hp.asarray(model))
             value, gradient = value + more.item(), gradient + slope.data
+            self.penalties[value] = more.item()
         return value, self._mask(gradient)
 
-    def penalty(self, model: Any) -> float:
-        """Return what the stage's penalty adds to the misfit of a model."""
-        return 0.0 if self._penalty is None else self._penalised(hp.asarray(model)).item()
-
-    def _penalised(self, model: Any) -> hp.Tensor:
-        value = hp.as_tensor(self._penalty(model)) if self._penalty is not None else hp.zeros(())
-        if value.shape != ():
-            raise ShapeError(f"Stage(penalty=): returned shape {value.shape}; it must return one number")
-        return value.astype(model.dtype)
+    def penalty(self, value: float, model: Any) -> float:
+        """Return what part of a value the penalty is; of a value that was not given here (an optimiser's own), the penalty of the model."""
+        if self._penalty is None or value in self.penalties:
+            return self.penalties.get(value, 0.0)
+        return penalised(self._penalty)(hp.asarray(model)).item()
 
     def _solve(self, wave: Any, survey: Survey, model: Any) -> Any:
         return wave.solve(survey, **{self.problem.parameter: model})
@@ -137,6 +142,21 @@ class Level:
         energy = Smooth(tuple(2.0 * step for step in self.grid.spacing), self.grid.spacing)(energy)
         spread = Illumination((energy / energy[self._mask.free].mean()).astype(start.dtype), floor=0.002, power=0.5)
         return Chain(self._mask, spread, smooth, spread, self._mask)
+
+
+def penalised(penalty: Callable[[Any], Any]) -> Callable[[hp.Tensor], hp.Tensor]:
+    """Return a penalty that is refused unless it returns a Tensor of one number: from anything else no gradient would come."""
+
+    def checked(model: hp.Tensor) -> hp.Tensor:
+        value = penalty(model)
+        if not isinstance(value, hp.Tensor):
+            raise InputError(f"Stage(penalty=): returned a {type(value).__name__}; it must return a Tensor of one number, made with the "
+                             "functions of hyperion, so that it has a gradient")
+        if value.shape != ():
+            raise ShapeError(f"Stage(penalty=): returned shape {value.shape}; it must return one number")
+        return value.astype(model.dtype)
+
+    return checked
 
 
 def wave_energy(wave: Any, survey: Survey, model: Any, parameter: str = "speed") -> Any:

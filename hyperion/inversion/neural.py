@@ -11,7 +11,7 @@ from hyperion import nn
 from hyperion.autograd.random import Generator
 from hyperion.errors import InputError, ShapeError
 from hyperion.gpu import device as devices
-from hyperion.inversion.batches import is_number, is_whole
+from hyperion.inversion.checks import is_number, is_whole, two_bounds
 from hyperion.pde import Grid
 
 __all__ = ["NeuralModel", "coordinates", "decoder"]
@@ -32,7 +32,8 @@ def decoder(grid: Grid, generator: Generator, width: int = 32, channels: int = 8
     """Return a convolutional decoder that makes a field of a 2-D grid from a small random one, and that: (1, channels, *grid / 16).
 
     Four times a 3 x 3 convolution to `width` channels, group normalisation, SiLU and doubling by interpolation: what it fits last is what
-    changes from node to node. generator: of the random field; the weights come from `nn.seed`. width: a multiple of 8.
+    changes from node to node. generator: of the random field; the weights come from `nn.seed`. width: a multiple of 8. Both are on the
+    grid's device.
     Raises: InputError for a grid that is not 2-D, or numbers that cannot be.
     Source: Ulyanov, Vedaldi and Lempitsky 2018, "Deep image prior", CVPR; He and Wang 2021, Geophysics 86, V1.
 
@@ -40,6 +41,8 @@ def decoder(grid: Grid, generator: Generator, width: int = 32, channels: int = 8
     >>> code.shape, network(code).shape
     ((1, 8, 3, 5), (1, 1, 48, 80))
     """
+    if not isinstance(generator, Generator):
+        raise InputError(f"decoder(generator={generator!r}): give a hp.random.Generator, which draws the fixed field: Generator(0)")
     if grid.ndim != 2 or not is_whole(width) or width % 8 or not is_whole(channels):
         raise InputError(f"decoder({grid}, width={width!r}, channels={channels!r}): needs a 2-D grid, a width that is a multiple of 8, and "
                          "channels of at least 1")
@@ -48,7 +51,8 @@ def decoder(grid: Grid, generator: Generator, width: int = 32, channels: int = 8
         parts += [nn.Conv2d(width if k else channels, width, 3, padding=1), nn.GroupNorm(8, width), nn.Activation(hp.silu)]
         parts.append(nn.Upsample(scale_factor=2, mode="bilinear"))
     parts += [nn.Conv2d(width, width, 3, padding=1), nn.Activation(hp.silu), nn.Conv2d(width, 1, 3, padding=1)]
-    return nn.Sequential(*parts), generator.normal((1, channels, *(-(-n // 16) for n in grid.shape)))
+    code = generator.normal((1, channels, *(-(-n // 16) for n in grid.shape)))
+    return nn.Sequential(*parts).to(grid.device), code.to(grid.device)
 
 
 class NeuralModel(nn.Module):
@@ -75,9 +79,9 @@ class NeuralModel(nn.Module):
     def __init__(
         self, network: Callable[..., Any], inputs: Any, start: Any, bounds: tuple[float, float], fixed: Any = None, scale: float = 1000.0,
     ):
-        start = hp.as_tensor(start).detach()
-        if len(bounds) != 2 or not all(is_number(bound) for bound in bounds) or not bounds[0] < bounds[1]:
-            raise InputError(f"NeuralModel(bounds={bounds!r}): give two numbers, (lower, upper), in the unit of the model")
+        if not callable(network) or isinstance(network, type):
+            raise InputError(f"NeuralModel(network={network!r}): give a Module, such as nn.SIREN([2, 64, 64, 1], 10.0), or a function")
+        start, bounds = hp.as_tensor(start).detach(), two_bounds(bounds, "NeuralModel")
         values = devices.to_numpy(start.data)
         fixed = np.zeros(start.shape, bool) if fixed is None else np.asarray(fixed)
         if fixed.shape != start.shape or fixed.dtype.kind != "b":
@@ -86,11 +90,11 @@ class NeuralModel(nn.Module):
         if not free.size:
             raise InputError("NeuralModel(fixed): is True everywhere, so nothing could change; leave part of the model free")
         if not np.isfinite(values).all() or free.min() < bounds[0] or free.max() > bounds[1]:
-            raise InputError(f"NeuralModel(start): values {free.min():g} to {free.max():g} must be finite, inside bounds={tuple(bounds)}")
+            raise InputError(f"NeuralModel(start): values {free.min():g} to {free.max():g} must be finite, inside bounds={bounds}")
         if not (is_number(scale) and scale > 0.0):
             raise InputError(f"NeuralModel(scale={scale!r}): must be above 0 [unit of the model]")
         self.network, self.inputs, self.start = network, hp.as_tensor(inputs).detach(), start
-        self.bounds, self.scale = (float(bounds[0]), float(bounds[1])), float(scale)
+        self.bounds, self.scale = bounds, float(scale)
         self.free = hp.asarray(devices.to_device(~fixed, start.device))
         self.first = hp.zeros(start.shape, dtype=start.dtype, device=start.device)
         self.first = self._made().detach()

@@ -6,7 +6,7 @@ from typing import Any
 
 import hyperion.autograd as hp
 from hyperion.errors import InputError, ShapeError
-from hyperion.inversion.batches import is_number
+from hyperion.inversion.checks import is_number
 
 __all__ = ["TotalVariation"]
 

@@ -25,6 +25,8 @@ def random_layers(grid: Grid, generator: Generator, count: int, water: float | N
     >>> models.shape, float(models[:, 0].max()), bool(models.max() <= 4300.0)
     ((3, 48, 96), 1500.0, True)
     """
+    if not isinstance(generator, Generator):
+        raise InputError(f"random_layers(generator={generator!r}): give a hp.random.Generator: Generator(0)")
     seabed = 0.12 * grid.extent[0] if water is None else float(water)
     if grid.ndim != 2 or not 0.0 < seabed < 0.9 * grid.extent[0]:
         raise InputError(f"random_layers({grid}, water={water!r}): needs a 2-D grid, and water over at most 90 % of its depth")

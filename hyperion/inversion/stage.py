@@ -6,7 +6,7 @@ from numbers import Real
 from typing import Any, TypeAlias
 
 from hyperion.errors import InputError
-from hyperion.inversion.batches import is_number, is_whole
+from hyperion.inversion.checks import is_number, is_whole
 from hyperion.inversion.filters import Lowpass
 from hyperion.optim import LBFGS, Adam, Optimizer
 
@@ -89,6 +89,10 @@ class Stage:
         lengths: Sequence[Any] = self.smoothing if isinstance(self.smoothing, list | tuple) else [self.smoothing]
         if not lengths or not all(is_number(length) and length >= 0.0 for length in lengths):
             raise InputError(f"Stage(smoothing={self.smoothing!r}): must be a length [m] of at least 0, or one for each axis")
+        for name, example in (("method", "by_lbfgs()"), ("penalty", "TotalVariation(1e-3, grid.spacing)")):
+            value = getattr(self, name)
+            if isinstance(value, type) or value is by_lbfgs or value is by_adam:
+                raise InputError(f"Stage({name}={value.__name__}): that makes one; call it: {name}={example}")
         if not callable(self.method):
             raise InputError(f"Stage(method={self.method!r}): give by_lbfgs(...), by_adam(rate), or a function that makes an optimiser")
         if self.penalty is not None and not callable(self.penalty):

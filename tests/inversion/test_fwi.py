@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+import hyperion as hp
 from hyperion import pde
-from hyperion.errors import BoundaryError, InputError, ShapeError
+from hyperion.errors import BoundaryError, InputError, NonFiniteError, ShapeError
 from hyperion.inversion import FWI, Butterworth, Gaussian, Stage, TotalVariation, by_adam, by_lbfgs, surface_survey
 from hyperion.inversion.level import Level
 from hyperion.io import load_tree, save_tree
@@ -123,9 +124,10 @@ def test_a_penalty_is_part_of_value_and_gradient(problem):
     plain, held = (Level(fwi.problem, Stage(penalty=penalty), start) for penalty in (None, variation))
     shots = np.arange(2)
     (value, gradient), (more, steeper) = plain.value_and_grad(start + change, shots), held.value_and_grad(start + change, shots)
-    assert plain.penalty(start + change) == 0.0
-    assert np.isclose(more - value, held.penalty(start + change), rtol=1e-12)
-    assert np.isclose(held.penalty(start + change), float(variation(start + change)), rtol=1e-12)
+    assert plain.penalty(value, start + change) == 0.0
+    assert np.isclose(more - value, held.penalty(more, start), rtol=1e-12)                  # that of the value, whatever the model is now
+    assert np.isclose(held.penalty(more, start), float(variation(start + change)), rtol=1e-12)
+    assert np.isclose(held.penalty(-1.0, start), float(variation(start)), rtol=1e-12)       # of an optimiser's own value
     ahead, behind = (float(variation(start + (1.0 + sign * 1e-5) * change)) for sign in (1.0, -1.0))
     assert np.isclose((ahead - behind) / 2e-5, ((steeper - gradient) * change).sum(), rtol=1e-6)
     assert not steeper[WATER].any()
@@ -146,8 +148,38 @@ def test_total_variation_leaves_less_of_it(problem):
     assert again.log == fwi.log
 
 
+@pytest.mark.parametrize("method", [by_adam(rate=30.0), by_lbfgs()], ids=["Adam", "L-BFGS"])
+def test_the_penalty_is_a_part_of_the_misfit_by_every_method(problem, method):
+    """What the penalty leaves of the misfit is the misfit of the data of one model: the one before Adam's step, the one after L-BFGS's."""
+    fwi = make(problem)
+    stage = Stage(coarsen=2, iterations=3, method=method, penalty=TotalVariation(1e-2, (40.0, 40.0)))
+    level = Level(fwi.problem, stage, fwi.model)
+    plain = Level(fwi.problem, Stage(coarsen=2), fwi.model)
+    log, models = [], [level.start]
+    for step in fwi.run([stage]):
+        log.append(step)
+        models.append(fwi.state_dict()["current"] if fwi.state_dict()["current"] is not None else models[-1])
+    of_step = models[:-1] if method.__qualname__.startswith("by_adam") else models[1:]
+    for step, model in zip(log, of_step, strict=True):
+        data = plain.value_and_grad(model, np.arange(4))[0]
+        assert np.isclose(step.misfit - step.penalty, data, rtol=1e-5)
+        assert np.isclose(step.penalty, level.penalty(-1.0, model), rtol=1e-5)
+
+
+def test_a_log_from_before_there_were_penalties_is_read(problem):
+    fwi = make(problem)
+    next(fwi.run(STAGES))
+    state = fwi.state_dict()
+    state["log"] = [row[:5] for row in state["log"]]
+    again = make(problem)
+    again.load_state_dict(state)
+    assert again.log == fwi.log and len(list(again.run(STAGES))) == 7
+
+
 @pytest.mark.parametrize("error, match, call", [
     (InputError, "give a function of the model", lambda: Stage(penalty=0.1)),
+    (InputError, r"Stage\(penalty=TotalVariation\): that makes one", lambda: Stage(penalty=TotalVariation)),
+    (InputError, r"Stage\(method=by_lbfgs\): that makes one", lambda: Stage(method=by_lbfgs)),
     (InputError, "weight=-1", lambda: TotalVariation(-1.0, (1.0, 1.0))),
     (InputError, "floor=0", lambda: TotalVariation(1.0, (1.0, 1.0), floor=0.0)),
     (InputError, "distance of the nodes", lambda: TotalVariation(1.0, 10.0)),
@@ -274,6 +306,10 @@ def test_too_large_a_batch_is_refused_before_anything_runs(problem):
         (InputError, "smoothing", lambda: Stage(smoothing=(1.0, 2.0, 3.0))),
         (BoundaryError, "coarsen less", lambda: Stage(coarsen=40)),
         (InputError, "is a str", lambda: "all"),
+        (ShapeError, "stage 2 of 2.*the reference has shape", lambda: Stage(
+            coarsen=2, penalty=TotalVariation(1.0, (40.0, 40.0), reference=np.ones(GRID.shape)))),
+        (InputError, "returned a float", lambda: Stage(penalty=lambda model: 0.5)),
+        (NonFiniteError, "not finite for the first model", lambda: Stage(penalty=lambda model: np.nan * hp.sum(model))),
     ],
 )
 def test_wrong_stages_are_refused_before_the_first_one_runs(problem, error, match, stage):

@@ -7,6 +7,7 @@ import hyperion as hp
 from hyperion import inversion, nn, pde
 from hyperion.errors import InputError, ShapeError
 from hyperion.testing import taylor_test
+from tests.gpu import emulator, standin
 
 GRID = pde.Grid((20, 28), 20.0)
 START = np.linspace(1600.0, 2600.0, 20)[:, None] * np.ones((1, 28))
@@ -62,7 +63,10 @@ def test_its_state_holds_what_it_began_with():
 
 @pytest.mark.parametrize("error, match, options", [
     (InputError, "two numbers", {"bounds": (4500.0, 1400.0)}),
+    (InputError, "two numbers", {"bounds": None}),
     (InputError, "inside bounds", {"bounds": (1800.0, 4500.0)}),
+    (InputError, "network=3", {"network": 3}),
+    (InputError, "give a Module", {"network": nn.SIREN}),
     (InputError, "inside bounds", {"start": np.full(GRID.shape, np.nan)}),
     (InputError, "nothing could change", {"fixed": np.ones(GRID.shape, bool)}),
     (ShapeError, "give booleans", {"fixed": np.zeros((3, 3), bool)}),
@@ -71,15 +75,19 @@ def test_its_state_holds_what_it_began_with():
 ])
 def test_what_cannot_be_is_refused(error, match, options):
     network, inputs = siren()
-    given = {"inputs": inputs, "start": START, "bounds": BOUNDS} | options
+    given = {"network": network, "inputs": inputs, "start": START, "bounds": BOUNDS} | options
     with pytest.raises(error, match=match):
-        inversion.NeuralModel(network, **given)
+        inversion.NeuralModel(**given)
 
 
 def test_decoders_that_cannot_be_are_refused():
     for grid, options in ((pde.Grid((8, 8, 8), 1.0), {}), (GRID, {"width": 12}), (GRID, {"channels": 0})):
         with pytest.raises(InputError, match="needs a 2-D grid, a width that is a multiple of 8"):
             inversion.decoder(grid, hp.random.Generator(0), **options)
+    with pytest.raises(InputError, match=r"decoder\(generator=Generator"):
+        inversion.decoder(GRID, np.random.default_rng(0))
+    with pytest.raises(InputError, match="generator=0"):
+        inversion.random_layers(GRID, 0, 1)
 
 
 def test_random_models_are_layers_under_water_and_a_seed_draws_the_same():
@@ -116,3 +124,12 @@ def test_a_network_whose_output_is_no_field_of_the_grid_is_refused(shape):
 def test_a_network_that_gives_nan_is_refused():
     with pytest.raises(InputError, match="not finite"):
         inversion.NeuralModel(lambda x: hp.zeros((8, 12)) + np.nan, np.zeros(3), np.full((8, 12), 2000.0), (1400.0, 4500.0))
+
+
+@pytest.mark.skipif(emulator.COMPILER is None, reason="no C++ compiler for the emulator of CUDA kernels")
+def test_decoder_and_code_are_on_the_device_of_the_grid(monkeypatch):
+    standin.put_in_place(monkeypatch)
+    nn.seed(0)
+    grid = pde.Grid((24, 32), 20.0, device="cuda:0")
+    network, code = inversion.decoder(grid, hp.random.Generator(1), width=8)
+    assert code.device == "cuda:0" and all(p.device == "cuda:0" for p in network.parameters())
