@@ -11,10 +11,9 @@ Both are trained through the loop on one grid, then asked on unseen states, long
 """
 
 import numpy as np
-from matplotlib.figure import Figure
 
 import hyperion as hp
-from hyperion import io, nn, optim, pde
+from hyperion import io, nn, optim, pde, plot
 from hyperion.errors import InputError
 from hyperion.operators import hybrid
 
@@ -23,11 +22,11 @@ COLOURS = {"reference": "#1b1b1b", "no closure": "#9a9a9a", "shock capturing": "
            "learned flux": "#d1495b"}
 
 
-def reference(config, count, seed):
+def reference(config, count):
     """Return solutions (count, 1 + steps, fine) of the pseudo-spectral solver, of speed 1 (root mean square) at time 0."""
     torus = pde.Torus(config.reference, SIDE)
     field = pde.GaussianField(torus.shape, SIDE, tau=3.0, alpha=3.0, modes=64)
-    u = field.sample(hp.random.Generator(seed), count).numpy()
+    u = field.sample(hp.random.Generator(config.seed), count).numpy()
     u = u / np.sqrt((u**2).mean(-1, keepdims=True))
     solver = pde.BurgersSolver(torus, pde.ETDRK4(step=config.time_step))
     later = solver.solve(u, config.steps * config.interval, viscosity=config.viscosity, saves=config.steps).numpy()
@@ -96,14 +95,12 @@ class LearnedFlux(nn.Module):
         return size * (mean * out[:, :1] + size * out[:, 1:])
 
 
-def train(run, name, model, seed, data, batches, rate, config):
+def train(run, name, closure, seed, data, batches, rate, config):
     """Train a closure through 1, 2, 4, ... steps of the loop."""
-    pieces = hybrid.Unrolls(data, config.batch, hybrid.doubling(config.unroll, every=-(-batches // config.unroll.bit_length())), seed=seed)
+    model, every = FiniteVolumes(config, config.cells, closure), -(-batches // config.unroll.bit_length())
+    pieces = hybrid.Unrolls(data, config.batch, hybrid.doubling(config.unroll, every), seed=seed)
     optimiser = optim.Adam(model.parameters(), lr=optim.Cosine(rate, 0.02 * rate, batches))
-    trainer = nn.Trainer(model, optimiser, hybrid.TrajectoryLoss(nn.relative_l2, stretch=None), pieces, clip=1.0)
-    with run.progress(batches, name) as progress:
-        for row in trainer.run(batches):
-            progress.step(loss=row["loss"])
+    run.train(nn.Trainer(model, optimiser, hybrid.TrajectoryLoss(nn.relative_l2, stretch=None), pieces, clip=1.0), batches, name)
 
 
 def main(run, config):
@@ -113,106 +110,60 @@ def main(run, config):
                          f"--reach {config.reach} must be at least 1; --unroll at most --steps {config.steps}")
     if config.reference % (2 * config.cells):
         raise InputError(f"--reference {config.reference} points must be a multiple of twice --cells {config.cells}")
-    truth = reference(config, config.examples + config.tested, config.seed)
-    seen, unseen = np.split(truth, [config.examples])
-    smagorinsky = Smagorinsky(0.05)
-    closures = {"no closure": None, "shock capturing": shock_capturing, "Smagorinsky": smagorinsky}
-    models = {name: [FiniteVolumes(config, config.cells, closure)] for name, closure in closures.items()}
+    seen, unseen = np.split(reference(config, config.examples + config.tested), [config.examples])
+    data, eddies, fluxes = cells(seen, config.cells), Smagorinsky(0.05), []
     for seed in range(config.seeds):
         nn.seed(seed)
-        models.setdefault("learned flux", []).append(FiniteVolumes(config, config.cells, LearnedFlux(config.reach, config.width)))
-    data = cells(seen, config.cells)
-    train(run, "Smagorinsky's constant", models["Smagorinsky"][0], 0, data, config.constant_batches, config.constant_rate, config)
-    for seed, model in enumerate(models["learned flux"]):
-        train(run, f"learned flux, seed {seed}", model, seed, data, config.batches, config.rate, config)
-    constant = float(hp.exp(smagorinsky.logarithm))
-    run.facts["Smagorinsky's constant, found through the solver"] = constant
-    run.facts["parameters of the learned flux"] = sum(p.size for p in models["learned flux"][0].parameters())
+        fluxes.append(LearnedFlux(config.reach, config.width))
+    train(run, "Smagorinsky's constant", eddies, 0, data, config.constant_batches, config.constant_rate, config)
+    for seed, flux in enumerate(fluxes):
+        train(run, f"learned flux, seed {seed}", flux, seed, data, config.batches, config.rate, config)
+    run.facts["Smagorinsky's constant, found through the solver"] = float(hp.exp(eddies.logarithm))
+    run.facts["parameters of the learned flux"] = sum(p.size for p in fluxes[0].parameters())
 
-    grids = {}
+    closures = {"no closure": [None], "shock capturing": [shock_capturing], "Smagorinsky": [eddies], "learned flux": fluxes}
+    found, true = {}, {}
     for count in (config.cells, 2 * config.cells):
-        true = cells(unseen, count)
-        shown, errors = {"reference": true[:, 1:, 0]}, {}
-        for name, each in models.items():
-            for model in reversed(each):                                # the first seed's is shown
-                with hp.no_grad():
-                    states = hybrid.rollout(FiniteVolumes(config, count, model.closure), true[:, 0], config.steps).numpy()[:, :, 0]
-                shown[name] = states
-                apart = np.linalg.norm(states - true[:, 1:, 0], axis=2) / np.linalg.norm(true[:, 1:, 0], axis=2)
-                errors.setdefault(name, []).append(apart.mean(0))
-            values = [one.mean() for one in errors[name]]
-            by_seed = f" (by seed {', '.join(f'{value:.4f}' for value in values)})" if len(values) > 1 else ""
-            grid = f"{count} cells" + ("" if count == config.cells else ", never seen")
-            run.facts[f"{name}, {grid}: relative L2 error, mean over {config.steps} steps"] = f"{np.mean(values):.4f}{by_seed}"
-            run.log(f"{name}, {grid}: relative L2 error {np.mean(values):.4f}{by_seed}")
-            drift = np.abs(shown[name].mean(-1) - true[:, :1, 0].mean(-1)).max()
-            run.facts[f"{name}, {grid}: largest change of the mean of u"] = float(drift)
-        grids[count] = shown, errors
-    scan = {value: error_with(value, cells(unseen, config.cells), config) for value in constant * np.array([0.25, 0.5, 1.0, 2.0, 4.0])}
+        true[count] = cells(unseen, count)
+        steps = {name: [FiniteVolumes(config, count, closure) for closure in each] for name, each in closures.items()}
+        found[count] = hybrid.compare(steps, true[count][:, 0], true[count][:, 1:])
+        for name, outcome in found[count].items():
+            grid = f"{name}, {count} cells" + ("" if count == config.cells else ", never seen")
+            run.facts[f"{grid}: relative L2 error, mean over {config.steps} steps"] = str(outcome)
+            run.facts[f"{grid}: largest change of the mean of u"] = float(np.abs((outcome.states - true[count][:, :1]).mean(-1)).max())
+            run.log(f"{grid}: relative L2 error {outcome}")
+    shown = {"reference": true[config.cells][:, 1:, 0]}
+    shown |= {name: outcome.states[:, :, 0] for name, outcome in found[config.cells].items()}
     axes = io.Axis("example"), io.Axis("time", "", config.interval, config.interval), io.Axis("x", "", SIDE / config.cells)
-    for name, each in grids[config.cells][0].items():
-        run.results.write(f"states/{name}", each, "", axes)
-    run.figure(states_of(grids[config.cells][0], config), "states")
-    run.figure(courses(grids, scan, config), "errors")
-
-
-def error_with(constant, true, config):
-    """Return the mean relative L2 error of Smagorinsky's closure with a constant."""
-    with hp.no_grad():
-        states = hybrid.rollout(FiniteVolumes(config, config.cells, Smagorinsky(constant)), true[:, 0], config.steps).numpy()
-    return float(np.mean(np.linalg.norm(states - true[:, 1:], axis=-1) / np.linalg.norm(true[:, 1:], axis=-1)))
+    for name, states in shown.items():
+        run.results.write(f"states/{name}", states, "", axes)
+    run.figure(states_of(shown, config), "states")
+    run.figure(courses(found, shown, config), "errors")
 
 
 def states_of(shown, config):
-    """Return a figure of the first unseen state at three times, and a closer look at its largest jump."""
-    times = [max(1, config.steps // 8), max(1, config.steps // 2), config.steps]
-    x = (np.arange(config.cells) + 0.5) * SIDE / config.cells
-    figure = Figure(figsize=(10.0, 4.6), layout="constrained")
-    panels = figure.subplots(2, 3, height_ratios=[1.5, 1])
-    for (upper, lower), time in zip(panels.T, times, strict=True):
-        true = shown["reference"][0, time - 1]
-        middle = x[np.argmax(np.abs(np.roll(true, -1) - true))]
-        for name, colour in COLOURS.items():
-            marks = {"linewidth": 2.6, "alpha": 0.8} if name == "reference" else {"linewidth": 1.1, "marker": ".", "markersize": 3}
-            for panel in (upper, lower):
-                panel.plot(x, shown[name][0, time - 1], color=colour, label=name, **marks)
-        upper.set_title(f"time {time * config.interval:g}", fontsize=10)
-        near = np.abs(x - middle) < 0.6
-        values = np.concatenate([shown[name][0, time - 1][near] for name in COLOURS])
-        lower.set(xlabel="x", xlim=(middle - 0.6, middle + 0.6), ylim=(values.min() - 0.05, values.max() + 0.05))
-    panels[0, 0].set_ylabel("u, means over cells")
-    panels[1, 0].set_ylabel("at the largest jump")
-    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(COLOURS), frameon=False, fontsize=9)
-    return figure
+    """Return a figure of the first unseen state at three times: all of it, and a closer look at its largest jump."""
+    x, panels = (np.arange(config.cells) + 0.5) * SIDE / config.cells, []
+    for time in (max(1, config.steps // 8), max(1, config.steps // 2)):
+        states = {name: each[0, time - 1] for name, each in shown.items()}
+        jump = x[np.argmax(np.abs(np.roll(states["reference"], -1) - states["reference"]))]
+        near = np.abs(x - jump) < 0.6
+        close = {name: (x[near], u[near]) for name, u in states.items()}
+        label = f"u at time {time * config.interval:g}, means over cells"
+        panels += [plot.Panel(states, ("x", label), x), plot.Panel(close, ("x, at the largest jump", label), dotted=close)]
+    return plot.curves(*panels, colours=COLOURS)
 
 
-def courses(grids, scan, config):
-    """Return a figure of errors over time on both grids, of the energy, of its spectrum, and of the choice of Smagorinsky's constant."""
-    figure = Figure(figsize=(10.0, 6.4), layout="constrained")
-    panels = figure.subplots(2, 2)
-    time = config.interval * (1 + np.arange(config.steps))
-    for (count, (_, errors)), style in zip(grids.items(), ("-", ":"), strict=True):
-        for name, each in errors.items():
-            for i, one in enumerate(each):
-                label = None if i else f"{name}, {count} cells"
-                panels[0, 0].semilogy(time, one, style, color=COLOURS[name], linewidth=1.4, label=label)
-    panels[0, 0].axvspan(0.0, config.unroll * config.interval, color="#eeeeee", zorder=0)
-    panels[0, 0].set(xlabel="time (grey: as long as trained)", ylabel="relative L2 error, unseen states")
-    panels[0, 0].legend(frameon=False, fontsize=7, ncols=2)
-    shown = grids[config.cells][0]
-    for name, colour in COLOURS.items():
-        width = 2.6 if name == "reference" else 1.3
-        panels[0, 1].plot(time, 0.5 * (shown[name] ** 2).mean((0, 2)), color=colour, linewidth=width, label=name)
-        wavenumbers, squares = pde.Torus(config.cells, SIDE).spectrum(shown[name][:, config.steps // 2:])
-        panels[1, 0].loglog(wavenumbers[1:], 0.5 * squares[1:], color=colour, linewidth=width)
-    panels[0, 1].set(xlabel="time", ylabel="energy, mean of unseen states")
-    panels[0, 1].legend(frameon=False, fontsize=8)
-    panels[1, 0].set(xlabel="wavenumber", ylabel="energy, second half of the time")
-    constants = list(scan)
-    panels[1, 1].semilogx(constants, list(scan.values()), "o-", color=COLOURS["Smagorinsky"], label="scanned")
-    panels[1, 1].semilogx(constants[2:3], [scan[constants[2]]], "D", color=COLOURS["learned flux"], label="found through the loop")
-    panels[1, 1].set(xlabel="Smagorinsky's constant", ylabel="relative L2 error", ylim=(0.0, None))
-    panels[1, 1].set_xticks(constants, [f"{constant:.3f}" for constant in constants])
-    panels[1, 1].minorticks_off()
-    panels[1, 1].legend(frameon=False, fontsize=8)
-    return figure
+def courses(found, shown, config):
+    """Return a figure of the errors over time on both grids, of the energy, and of its spectrum."""
+    time, torus = config.interval * (1 + np.arange(config.steps)), pde.Torus(config.cells, SIDE)
+    spectra = {name: torus.spectrum(states[:, config.steps // 2:]) for name, states in shown.items()}
+    (cells, seen), (finer, unseen) = found.items()
+    return plot.curves(
+        plot.Panel({name: outcome.errors for name, outcome in seen.items()}, ("time", f"relative L2 error, {cells} cells"), time,
+                   log_y=True, marks={"trained up to here": config.unroll * config.interval}),
+        plot.Panel({name: outcome.errors for name, outcome in unseen.items()},
+                   ("time", f"relative L2 error, {finer} cells, never seen"), time, log_y=True),
+        plot.Panel({name: 0.5 * (u**2).mean((0, 2)) for name, u in shown.items()}, ("time", "energy, mean of unseen states"), time),
+        plot.Panel({name: (k[1:], 0.5 * squares[1:]) for name, (k, squares) in spectra.items()},
+                   ("wavenumber", "energy, second half of the time"), log_x=True, log_y=True), colours=COLOURS)

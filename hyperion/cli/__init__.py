@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hyperion.cli.run import Progress, Run
+    from hyperion.cli.progress import Progress
+    from hyperion.cli.run import Run
     from hyperion.cli.scenarios import Config
 
 __all__ = ["Config", "Progress", "Run", "main"]
@@ -28,4 +29,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def __getattr__(name: str) -> Any:
     if name not in ("Config", "Progress", "Run"):
         raise AttributeError(f"module 'hyperion.cli' has no attribute {name!r}")
-    return getattr(importlib.import_module("hyperion.cli.scenarios" if name == "Config" else "hyperion.cli.run"), name)
+    folder = {"Config": "scenarios", "Progress": "progress", "Run": "run"}
+    return getattr(importlib.import_module(f"hyperion.cli.{folder[name]}"), name)

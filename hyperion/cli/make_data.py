@@ -4,7 +4,7 @@ import sys
 import time
 from typing import Any
 
-from hyperion.cli.run import duration
+from hyperion.cli.progress import duration
 from hyperion.cli.scenarios import checked, parse
 from hyperion.cpu.allocation import keep_pages
 from hyperion.errors import InputError, nearest

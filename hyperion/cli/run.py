@@ -1,11 +1,13 @@
 """A run: its directory, its log, its checkpoints, its results, its figures, and how it stops."""
 
 import contextlib
+import functools
 import hashlib
 import importlib
 import importlib.metadata
 import os
 import platform
+import re
 import signal
 import sys
 import time
@@ -15,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hyperion.cli.progress import Progress, duration
 from hyperion.cli.report import report_html
 from hyperion.cli.scenarios import Config
 from hyperion.errors import FileError, InputError
@@ -23,7 +26,7 @@ from hyperion.io.files import split_dataset, write_bytes
 from hyperion.io.results import Results
 from hyperion.io.toml import flatten_table, read_toml, toml_text
 
-__all__ = ["Progress", "Run", "versions"]
+__all__ = ["Run", "versions"]
 
 OWN_FILES = ("config.toml", "versions.toml", "log.txt", "result.h5", "report.html", "checkpoint.h5", "checkpoint-previous.h5")
 OWN_PATTERNS = ("figures/*.png", "*.part", "figures/*.part")
@@ -56,6 +59,8 @@ class Run:
             run.results.write("models/inverted", x, "m/s", axes)    # result.h5; saved with every checkpoint and at the end
             run.facts["model error"] = error                        # shown in the report, kept as an attribute of result.h5
             run.figure(plot.models({"inverted": x}, spacing), "models")     # figures/models.png and in report.html
+
+    A scenario that trains networks calls `run.train(trainer, steps)`; one of several parts keeps what they found in the dict `run.kept`.
 
     directory  Path of the run; `run.path("fields")` names a further file in it
     device     "cpu" or "cuda:0"
@@ -99,6 +104,7 @@ class Run:
         self._claimed = False
         self._waiting: list[str] = []                              # log lines from before the directory is touched
         self._figures: list[str] = []
+        self._warned: set[tuple[type[Warning], str]] = set()
         self._began = time.monotonic()
         self._checkpointed = time.monotonic()
         self._stops_at_checkpoint = False
@@ -138,11 +144,34 @@ class Run:
         self._claim()
         return Progress(self, total, label, start)
 
-    def checkpoint(self, state: Any, every: float | None = None) -> None:
+    @functools.cached_property
+    def kept(self) -> dict[str, Any]:
+        """What this run keeps by name, empty at first; `checkpoint()` without a state writes it, a resumed run finds it as it was then."""
+        return self.restore() or {}
+
+    def train(self, trainer: Any, steps: int, label: str = "training") -> None:
+        """Train with an nn.Trainer until it has made `steps` steps, with progress and checkpoints.
+
+        A resumed run goes on with the training it stopped in, and makes those that were finished no second time: their trainers are as
+        they were at the end. label: of the progress, and the training's name in `kept`; trainings of one run have different ones.
+        """
+        if label in self.kept:
+            trainer.load_state_dict(self.kept[label])
+        if trainer.steps >= steps:
+            return
+        plain = {"step", "loss", "lr", "gradient_norm", "seconds", "loss_scale", "skipped"}
+        with self.progress(steps, label, trainer.steps) as progress:
+            for row in trainer.run(steps):
+                progress.step(loss=row["loss"], **{name: value for name, value in row.items() if name not in plain})
+                self.checkpoint(lambda: self.kept | {label: trainer.state_dict()})
+        self.kept[label] = trainer.state_dict()
+        self.checkpoint(every=0.0)
+
+    def checkpoint(self, state: Any = None, every: float | None = None) -> None:
         """Keep the state if `every` seconds have passed since the last time, or if Ctrl-C asked to stop: then the run ends here, with exit
         code 130.
 
-        state: a tree, or a function that returns one, called only when it is written.
+        state: a tree, or a function that returns one, called only when it is written; None: what is `kept`.
         every: [s]; default 30, in a smoke run 0; 0 always writes. The results staged so far are saved first; the checkpoint before stays
         as checkpoint-previous.h5.
         Raises: FileError if the disk is full (the earlier checkpoint stays valid); KeyboardInterrupt after Ctrl-C.
@@ -153,7 +182,8 @@ class Run:
             return
         self._claim()
         self.results.save()
-        save_tree(self.directory / "checkpoint.h5", state() if callable(state) else state, self.directory / "checkpoint-previous.h5")
+        state = self.kept if state is None else state() if callable(state) else state
+        save_tree(self.directory / "checkpoint.h5", state, self.directory / "checkpoint-previous.h5")
         self._checkpointed = time.monotonic()
         self._to_file("checkpoint written")
         if self._stop_asked:
@@ -215,7 +245,7 @@ class Run:
             if (self._resume or self._overwrite) and (self.directory / "log.txt").is_file():
                 self._take_lock()
             with warnings.catch_warnings():
-                warnings.showwarning = lambda message, category, *rest: self.log(f"warning: {message}")
+                warnings.showwarning = self._warn
                 yield self
             self._finish("finished")
         except BaseException as error:
@@ -230,6 +260,13 @@ class Run:
                 self._lock = None
             for number, handler in previous.items():
                 signal.signal(number, handler)
+
+    def _warn(self, message: Any, category: type[Warning], *rest: Any) -> None:
+        """Log a warning; of those of one kind that differ in numbers only, as when many models are simulated, the first one."""
+        kind = category, re.sub(r"-?\d[\d.]*(e[-+]?\d+)?", "0", str(message))
+        if kind not in self._warned:
+            self._warned.add(kind)
+            self.log(f"warning: {message}")
 
     def _finish(self, how: str) -> None:
         self._claim()
@@ -315,61 +352,6 @@ class Run:
     def _append(self, line: str) -> None:
         with writing(self.directory / "log.txt"), open(self.directory / "log.txt", "a", encoding="utf-8") as file:
             file.write(line)
-
-
-class Progress:
-    """Steps of a long piece of work: a bar on a terminal, a line now and then elsewhere, every step in log.txt. Made by `Run.progress`."""
-
-    LINE_EVERY = 5.0        # [s] between lines where there is no terminal
-
-    def __init__(self, run: Run, total: int, label: str, start: int):
-        self._run, self.total, self.label, self.done = run, total, label, start
-        self._start, self._began, self._shown = start, time.monotonic(), 0.0
-
-    def __repr__(self) -> str:
-        return f"Progress {self.label}: {self.done} of {self.total}"
-
-    def __enter__(self) -> "Progress":
-        if sys.stderr.isatty() and self._run._bar is None:
-            import tqdm
-
-            self._run._bar = tqdm.tqdm(total=self.total, initial=self._start, desc=self.label, file=sys.stderr, dynamic_ncols=True)
-        self._began = time.monotonic()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._run._bar is not None:
-            self._run._bar.close()
-            self._run._bar = None
-
-    def step(self, n: int = 1, **values: Any) -> None:
-        """Count n steps and show values, such as misfit=0.012."""
-        self.done += n
-        shown = ", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items())
-        elapsed = time.monotonic() - self._began
-        rate = (self.done - self._start) / elapsed if elapsed > 0 else 0.0
-        pace = f"{rate:.3g}/s" if rate >= 1 else f"{1 / rate:.3g} s each" if rate > 0 else "-"
-        left = duration((self.total - self.done) / rate) if rate > 0 else "-"
-        line = f"{self.label}: {self.done}/{self.total}{', ' if shown else ''}{shown}, {pace}, {left} left"
-        self._run._to_file(line)
-        if self._run._bar is not None:
-            self._run._bar.set_postfix_str(shown, refresh=False)
-            self._run._bar.update(n)
-        elif self.done >= self.total or time.monotonic() - self._shown > self.LINE_EVERY:
-            self._shown = time.monotonic()
-            self._run._to_console(line)
-
-
-def duration(seconds: float) -> str:
-    """Return a time span for people.
-
-    >>> duration(4.2), duration(75), duration(4000)
-    ('4.2 s', '1 min 15 s', '1 h 6 min')
-    """
-    if seconds < 60:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 @contextlib.contextmanager

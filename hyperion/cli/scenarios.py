@@ -46,6 +46,24 @@ class Config(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self._table)
 
+    def at_least(self, least: float, *names: str) -> None:
+        """Refuse the run unless each of these options is at least a number.
+
+        >>> Config({"shots": 0}).at_least(1, "shots")
+        Traceback (most recent call last):
+        hyperion.errors.InputError: --shots 0: must be at least 1
+        """
+        self._refuse(names, lambda value: value >= least, f"must be at least {least:g}")
+
+    def above(self, limit: float, *names: str) -> None:
+        """Refuse the run unless each of these options is above a number."""
+        self._refuse(names, lambda value: value > limit, f"must be above {limit:g}")
+
+    def _refuse(self, names: tuple[str, ...], fits: Callable[[Any], bool], rule: str) -> None:
+        wrong = [f"--{name} {self[name]}" for name in names if not fits(self[name])]
+        if wrong:
+            raise InputError(f"{', '.join(wrong)}: {rule}")
+
     def __repr__(self) -> str:
         return f"Config({', '.join(f'{key}={value!r}' for key, value in self._table.items())})"
 

@@ -1,7 +1,8 @@
 """A model that a network makes: what full-waveform inversion trains then is the network."""
 
 import math
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,12 @@ from hyperion.autograd.random import Generator
 from hyperion.errors import InputError, ShapeError
 from hyperion.gpu import device as devices
 from hyperion.inversion.checks import is_number, is_whole, two_bounds
-from hyperion.pde import Grid
+from hyperion.inversion.fwi import Progress
+from hyperion.inversion.misfit import l2
+from hyperion.optim import Optimizer
+from hyperion.pde import Grid, Survey
 
-__all__ = ["NeuralModel", "coordinates", "decoder"]
+__all__ = ["NeuralModel", "coordinates", "decoder", "invert_network"]
 
 
 def coordinates(grid: Grid) -> hp.Tensor:
@@ -117,3 +121,58 @@ class NeuralModel(nn.Module):
         """Return the model, (*grid)."""
         changed = hp.clip(self.start.detach() + self.scale * (self._made() - self.first.detach()), *self.bounds)
         return hp.where(self.free, changed, self.start.detach())
+
+
+def invert_network(
+    optimizer: Optimizer, wave: Any, survey: Survey, observed: Any, iterations: int, parameter: str = "speed",
+) -> Iterator[Progress]:
+    """Return an iterator that makes the iterations of full-waveform inversion with a network as the model.
+
+    optimizer: of a NeuralModel: `optim.LBFGS(model, first_step=0.01)`, `optim.Adam(model, lr=3e-4)`; after an iteration,
+        `optimizer.parameters()` is the model of the earth. wave: a Solver. observed: gathers, (shots, receivers, steps).
+    Yields a Progress after each iteration, as `FWI.run` does, with the misfit relative to the energy of the data; it ends when the
+    optimiser finds no better model.
+    Raises: InputError unless the optimiser is of a NeuralModel and `iterations` is at least 1; ShapeError for gathers that do not fit.
+
+    >>> from hyperion import optim, pde
+    >>> nn.seed(0)
+    >>> grid = Grid((20, 20), 25.0)
+    >>> wave = pde.Solver(pde.Acoustic(), grid, boundary=pde.CPML(width=8), stepping=pde.Leapfrog(max_speed=3000.0))
+    >>> survey = Survey([[[25.0, 250.0]]], [[[25.0, 100.0], [25.0, 400.0]]], pde.ricker(6.0, 0.5, 5e-3))
+    >>> model = NeuralModel(nn.SIREN([2, 8, 1], 8.0), coordinates(grid), np.full(grid.shape, 2000.0, np.float32), (1400.0, 3000.0))
+    >>> observed = wave.solve(survey, speed=np.full(grid.shape, 2100.0, np.float32))
+    >>> steps = list(invert_network(optim.LBFGS(model, first_step=0.01), wave, survey, observed, 3))
+    >>> steps[-1].iteration, steps[-1].misfit < steps[0].misfit
+    (3, True)
+    """
+    if not isinstance(optimizer, Optimizer) or not isinstance(optimizer.parameters, NeuralModel) or not is_whole(iterations):
+        raise InputError(f"invert_network(optimizer={type(optimizer).__name__}, iterations={iterations!r}): give an optimiser of a "
+                         "NeuralModel, such as optim.LBFGS(model), and at least 1 iteration")
+    observed = hp.as_tensor(observed).detach().to(wave.grid.device)
+    expected = (survey.shots, survey.receivers.shape[1], survey.wavelet.steps)
+    if observed.shape != expected:
+        raise ShapeError(f"invert_network: observed has shape {observed.shape}, the survey gives {expected}; they must agree")
+    return _iterations(optimizer, wave, survey, observed, iterations, parameter)
+
+
+def _iterations(
+    optimizer: Any, wave: Any, survey: Survey, observed: hp.Tensor, iterations: int, parameter: str
+) -> Iterator[Progress]:
+    scale = 2.0 / float(hp.sum(hp.square(observed.astype("float64"))))
+    evaluations, seconds = 0, 0.0
+
+    def misfit(model: NeuralModel) -> hp.Tensor:
+        return scale * l2(wave.solve(survey, **{parameter: model().to(wave.grid.device)}), observed)
+
+    def value_and_grad(model: NeuralModel) -> tuple[Any, Any]:
+        nonlocal evaluations
+        evaluations += survey.shots
+        return hp.value_and_grad(misfit)(model)
+
+    for number in range(1, iterations + 1):
+        clock = time.perf_counter()
+        value = optimizer.advance(value_and_grad)
+        seconds += time.perf_counter() - clock
+        yield Progress(1, number, value, evaluations, seconds)
+        if optimizer.stalled:
+            return

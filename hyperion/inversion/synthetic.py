@@ -3,12 +3,15 @@
 import math
 
 import numpy as np
+import scipy.signal
 from scipy import ndimage
 
+from hyperion.autograd.random import Generator
 from hyperion.errors import InputError
+from hyperion.inversion.checks import is_number
 from hyperion.pde import Grid, Survey, Wavelet
 
-__all__ = ["folded_salt_model", "smoothed", "surface_survey"]
+__all__ = ["folded_salt_model", "smoothed", "surface_survey", "with_noise"]
 
 # Tops of the layers below the seabed, as fractions of the thickness of the sediments, and their speeds [m/s].
 TOPS = (0.0, 0.07, 0.15, 0.22, 0.31, 0.38, 0.47, 0.54, 0.63, 0.73, 0.82, 0.92)
@@ -89,3 +92,26 @@ def surface_survey(grid: Grid, wavelet: Wavelet, shots: int, receivers: int, sho
     survey = Survey(sources[:, None], np.broadcast_to(listeners, (shots, receivers, 2)), wavelet)
     survey.check_inside(grid)
     return survey
+
+
+def with_noise(gathers: np.ndarray, level: float, band: tuple[float, float], step: float, generator: Generator) -> np.ndarray:
+    """Return gathers with Gaussian noise in a band of frequencies.
+
+    gathers: (..., steps). level: norm of the noise over that of the gathers, at least 0. band: (lowest, highest) frequency [Hz], of a
+        causal Butterworth band-pass of second order. step: sampling interval [s]. generator: draws the noise.
+    Returns: array of the same shape and dtype.
+    Raises: InputError for a level below 0, a band that is none or reaches Nyquist's frequency.
+
+    >>> gathers = np.sin(0.1 * np.arange(400.0)) * np.ones((3, 1))
+    >>> noisy = with_noise(gathers, 0.5, (2.0, 20.0), 4e-3, Generator(0))
+    >>> round(float(np.linalg.norm(noisy - gathers) / np.linalg.norm(gathers)), 6)
+    0.5
+    """
+    if not (is_number(level) and level >= 0.0) or not isinstance(generator, Generator):
+        raise InputError(f"with_noise(level={level!r}, generator={generator!r}): give a level of at least 0, and a hp.random.Generator")
+    low, high = band
+    if not 0.0 < low < high < 0.5 / step:
+        raise InputError(f"with_noise(band={band!r} Hz): must be (lowest, highest) above 0 and below Nyquist's {0.5 / step:g} Hz")
+    sections = scipy.signal.butter(2, (low, high), "band", fs=1.0 / step, output="sos")
+    noise = np.asarray(scipy.signal.sosfilt(sections, generator.normal(gathers.shape, dtype="float64").numpy(), axis=-1))
+    return (gathers + level * np.linalg.norm(gathers) / np.linalg.norm(noise) * noise).astype(gathers.dtype)

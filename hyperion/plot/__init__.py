@@ -3,8 +3,9 @@
 Each function returns a matplotlib Figure and touches no global state of matplotlib.
 """
 
+from hyperion.plot.lines import Panel, curves
 from hyperion.plot.sections import difference, models, profiles, snapshots
 from hyperion.plot.tables import fields
 from hyperion.plot.traces import gathers, misfit
 
-__all__ = ["difference", "fields", "gathers", "misfit", "models", "profiles", "snapshots"]
+__all__ = ["Panel", "curves", "difference", "fields", "gathers", "misfit", "models", "profiles", "snapshots"]

@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import pytest
 
+from hyperion import nn, optim
 from hyperion.cli import Config, Run, main
 from hyperion.errors import FileError, HyperionWarning, InputError
 from hyperion.io import load_tree, save_tree
@@ -295,11 +296,77 @@ def test_warnings_and_errors_go_to_the_log(here, run, capsys):
     with pytest.raises(InputError), run.active():
         run.path("x")
         warnings.simplefilter("always")
-        warnings.warn("coarse grid", HyperionWarning, stacklevel=1)
+        for spacing in (20.0, 25.0, 2.5e-3):                                            # one kind of warning: the first is enough
+            warnings.warn(f"coarse grid of {spacing:g} m", HyperionWarning, stacklevel=1)
         raise InputError("no good")
     log = (here / "out/log.txt").read_text()
-    assert "warning: coarse grid" in log and "stopped by an error: no good" in log
-    assert capsys.readouterr().err.strip() == "warning: coarse grid"
+    assert "warning: coarse grid of 20 m" in log and "stopped by an error: no good" in log
+    assert capsys.readouterr().err.strip() == "warning: coarse grid of 20 m"
+
+
+class Dice:
+    """Batches of random numbers, as nn.Batches: an endless iterator with a position."""
+
+    def __init__(self, seed):
+        self.seed, self.position = seed, 0
+
+    def __next__(self):
+        self.position += 1
+        x = np.random.default_rng((self.seed, self.position)).standard_normal((4, 1)).astype(np.float32)
+        return x, 3.0 * x
+
+    def state_dict(self):
+        return {"position": self.position}
+
+    def load_state_dict(self, state):
+        self.position = int(state["position"])
+
+
+def trainer(seed):
+    nn.seed(seed)
+    model = nn.Linear(1, 1)
+    return nn.Trainer(model, optim.Adam(model.parameters(), lr=0.1), lambda m, x, y: nn.mse(m(x), y), Dice(seed),
+                      evaluate=lambda model: {"weight": float(model.weight.detach().numpy()[0, 0])}, evaluate_every=2)
+
+
+def test_trainings_of_a_run_go_on_where_it_stopped_and_are_not_made_twice(here, monkeypatch):
+    def train(out, resume=False):
+        run = Run(out, Config({"a": 1}), resume=resume)
+        with run.active():
+            made = [trainer(seed) for seed in (0, 1)]
+            for seed, each in enumerate(made):
+                run.train(each, 6, f"model {seed}")
+            run.kept["further"] = np.arange(3)
+            run.checkpoint(every=0.0)
+        return made
+
+    whole = train("whole")
+    steps = 0
+
+    def stopped(self):
+        nonlocal steps
+        steps += 1
+        if steps == 9:                                                       # in the second training; a kill, not a Ctrl-C
+            raise MemoryError
+        return step(self)
+
+    step, checkpoint = nn.Trainer.step, Run.checkpoint
+    monkeypatch.setattr(nn.Trainer, "step", stopped)
+    monkeypatch.setattr(Run, "checkpoint", lambda self, state=None, every=None: checkpoint(self, state, 0.0))
+    with pytest.raises(MemoryError):
+        train("parts")
+    steps = 100
+    parts = train("parts", resume=True)
+    assert steps == 104                                                      # the four that were left of the second
+    for a, b in zip(whole, parts, strict=True):
+        assert a.steps == b.steps == 6
+        assert np.array_equal(a.model.weight.detach().numpy(), b.model.weight.detach().numpy())
+    assert load_tree("parts/checkpoint.h5")["further"].tolist() == [0, 1, 2]
+    log = (here / "parts/log.txt").read_text()
+    assert "model 1: 4/6, loss" in log and ", weight " in log
+    steps = 200
+    train("parts", resume=True)
+    assert steps == 200                                                      # all were finished
 
 
 def test_a_resumed_run_on_another_device_is_told(here, run, capsys):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import hyperion as hp
-from hyperion import inversion, nn, pde
+from hyperion import inversion, nn, optim, pde
 from hyperion.errors import InputError, ShapeError
 from hyperion.testing import taylor_test
 from tests.gpu import emulator, standin
@@ -133,3 +133,82 @@ def test_decoder_and_code_are_on_the_device_of_the_grid(monkeypatch):
     grid = pde.Grid((24, 32), 20.0, device="cuda:0")
     network, code = inversion.decoder(grid, hp.random.Generator(1), width=8)
     assert code.device == "cuda:0" and all(p.device == "cuda:0" for p in network.parameters())
+
+
+@pytest.fixture(scope="module")
+def lens():
+    """(wave, survey, observed, start) of two shots over a fast lens."""
+    wave = pde.Solver(pde.Acoustic(), GRID, order=4, boundary=pde.CPML(width=8), stepping=pde.Leapfrog(max_speed=BOUNDS[1]))
+    survey = inversion.surface_survey(GRID, pde.ricker(5.0, 0.6, 2e-3), 2, 14, 40.0, 40.0)
+    z, x = np.meshgrid(GRID.axis(0), GRID.axis(1), indexing="ij")
+    true = START + 200.0 * (np.hypot(z - 200.0, x - 280.0) < 80.0)
+    return wave, survey, wave.solve(survey, speed=true).numpy(), START
+
+
+@pytest.mark.parametrize("method", ["adam", "lbfgs"])
+def test_inverting_a_network_is_the_loop_written_out(lens, method):
+    wave, survey, observed, start = lens
+
+    def optimiser():
+        nn.seed(0)
+        model = inversion.NeuralModel(*siren(), start, BOUNDS, WATER, scale=300.0)
+        return optim.Adam(model, lr=1e-3) if method == "adam" else optim.LBFGS(model, first_step=0.01)
+
+    one, other, energy = optimiser(), optimiser(), float((observed**2).sum())
+    misfit = hp.value_and_grad(lambda m: inversion.l2(wave.solve(survey, speed=m()), observed) * (2.0 / energy))
+    steps = list(inversion.invert_network(one, wave, survey, observed, 3))
+    values = [other.advance(misfit) for _ in range(3)]
+    np.testing.assert_allclose([step.misfit for step in steps], values, rtol=1e-12)
+    np.testing.assert_allclose(one.parameters().detach().numpy(), other.parameters().detach().numpy(), rtol=1e-12)
+    assert [step.iteration for step in steps] == [1, 2, 3] and steps[-1].penalty == 0.0 and steps[-1].misfit < steps[0].misfit
+    assert steps[-1].evaluations == 2 * (3 if method == "adam" else other.evaluations)
+
+
+def test_shot_images_are_gradients_over_illumination(lens):
+    wave, survey, observed, start = lens
+    images = inversion.shot_images(wave, survey, observed, start, WATER)
+    lit = inversion.Smooth(40.0, GRID.spacing)(inversion.wave_energy(wave, survey, start))
+    slope = hp.grad(lambda c: inversion.l2(wave.solve(survey, speed=c), observed))(start).numpy()
+    expected = np.where(WATER, 0.0, slope / np.sqrt(lit + 0.02))
+    together = images.sum(axis=0)
+    assert images.shape == (2, *GRID.shape) and images.dtype == np.float32 and np.mean(images**2) == pytest.approx(1.0, rel=1e-4)
+    assert not images[:, WATER].any()
+    ratio = np.linalg.norm(expected) / np.linalg.norm(together)
+    np.testing.assert_allclose(ratio * together, expected, rtol=0, atol=1e-4 * np.abs(expected).max())       # thinned wavefields: 1e-4
+    np.testing.assert_array_equal(images, inversion.shot_images(wave, survey, observed, start, WATER, lit))
+
+
+def test_noise_has_its_level_and_its_band():
+    gathers = np.zeros((4, 5, 800), np.float32)
+    gathers[..., 100] = 1.0
+    noisy = inversion.with_noise(gathers, 0.3, (5.0, 20.0), 4e-3, hp.random.Generator(0))
+    noise = (noisy - gathers).astype(float)
+    assert noisy.dtype == np.float32 and np.linalg.norm(noise) / np.linalg.norm(gathers) == pytest.approx(0.3, rel=1e-5)
+    power, frequency = (np.abs(np.fft.rfft(noise)) ** 2).mean(axis=(0, 1)), np.fft.rfftfreq(800, 4e-3)
+    inside = power[(frequency > 7.0) & (frequency < 15.0)].mean()
+    assert power[frequency < 1.0].mean() < 0.05 * inside and power[frequency > 60.0].mean() < 0.05 * inside
+    assert np.array_equal(inversion.with_noise(gathers, 0.0, (5.0, 20.0), 4e-3, hp.random.Generator(0)), gathers)
+
+
+@pytest.mark.parametrize("error, match, call", [
+    (InputError, "level=-1", lambda: inversion.with_noise(np.ones(9), -1.0, (1.0, 2.0), 4e-3, hp.random.Generator(0))),
+    (InputError, "give a level", lambda: inversion.with_noise(np.ones(9), 1.0, (1.0, 2.0), 4e-3, 0)),
+    (InputError, "Nyquist", lambda: inversion.with_noise(np.ones(9), 1.0, (2.0, 1.0), 4e-3, hp.random.Generator(0))),
+])
+def test_noise_that_cannot_be(error, match, call):
+    with pytest.raises(error, match=match):
+        call()
+
+
+def test_images_and_inversions_that_cannot_be(lens):
+    wave, survey, observed, start = lens
+    with pytest.raises(ShapeError, match="the survey gives"):
+        inversion.shot_images(wave, survey, observed[:1], start)
+    with pytest.raises(ShapeError, match="fixed has shape"):
+        inversion.shot_images(wave, survey, observed, start, WATER[1:])
+    model = inversion.NeuralModel(*siren(), start, BOUNDS)
+    with pytest.raises(ShapeError, match="the survey gives"):
+        inversion.invert_network(optim.LBFGS(model), wave, survey, observed[:1], 3)
+    for optimiser, iterations in ((model, 3), (optim.Adam(hp.ones(3)), 3), (optim.LBFGS(model), 0)):
+        with pytest.raises(InputError, match="optimiser of a NeuralModel"):
+            inversion.invert_network(optimiser, wave, survey, observed, iterations)

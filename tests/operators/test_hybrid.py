@@ -252,6 +252,41 @@ def test_a_network_learns_what_the_solver_lacks_through_the_loop():
     assert errors["with"] < 0.01 < 0.3 < errors["without"]
 
 
+# Comparing loops
+
+def test_compared_loops_have_the_errors_of_their_rollouts():
+    truth = normal(4, 6, 1, 8)
+    start, half, third = normal(4, 1, 8), (lambda u: 0.5 * u), (lambda u: u / 3.0)
+    found = hybrid.compare({"one": half, "two": [third, half]}, start, truth)
+    states = hybrid.rollout(half, start, 6).numpy()
+    away = np.linalg.norm((states - truth).reshape(4, 6, -1), axis=2) / np.linalg.norm(truth.reshape(4, 6, -1), axis=2)
+    np.testing.assert_allclose(found["one"].errors, away.mean(0)[None], rtol=1e-12)
+    np.testing.assert_allclose(found["two"].errors[1], found["one"].errors[0], rtol=1e-12)
+    assert np.array_equal(found["one"].states, states) and found["two"].states.shape == truth.shape
+    assert np.array_equal(found["two"].states, hybrid.rollout(third, start, 6).numpy())                      # of the first
+    means = found["two"].errors.mean(axis=1)
+    assert found["two"].mean == pytest.approx(np.sqrt(means[0] * means[1])) and np.isnan(found["one"].seconds)
+    assert str(found["one"]) == f"{found['one'].mean:.4f}" and str(found["two"]).count(",") == 1
+
+
+def test_loops_on_other_grids_are_projected_and_costs_are_measured_in_turns():
+    truth, coarse, fine = np.ones((3, 2, 1, 4)), np.ones((3, 1, 4)), np.ones((3, 1, 8))
+    calls = []
+
+    def step(name):
+        def counted(u):
+            calls.append(name)
+            return 1.0 * u
+        return counted
+
+    found = hybrid.compare({"coarse": step("coarse"), "fine": step("fine")}, {"coarse": coarse, "fine": fine}, truth,
+                           project=lambda u: u[..., :: u.shape[-1] // 4], turns=3)
+    assert calls[:6] == ["coarse", "fine"] * 3
+    assert all(not outcome.errors.any() and 0.0 < outcome.seconds < 1.0 for outcome in found.values())
+    blown = hybrid.compare({"wild": lambda u: 1e100 * u}, coarse, truth)["wild"]
+    assert np.isfinite(blown.errors[0, 0]) and np.isinf(blown.errors[0, 1]) and np.isinf(blown.mean)
+
+
 # The solvers and closures that the scenarios write themselves
 
 def scenario(name):
@@ -330,6 +365,12 @@ REFUSED = {
     "NaN": (lambda: hybrid.Unrolls(BAD, 2), InputError, r"sample 1"),
     "a curriculum without beginning": (lambda: hybrid.Unrolls(ARRAY, 2, steps={5: 1}), InputError, r"begin with batch 0"),
     "a length of 0": (lambda: hybrid.Unrolls(ARRAY, 2, steps={0: 0}), InputError, r"a length=0"),
+    "nothing to compare": (lambda: hybrid.compare({}, ARRAY[:, 0], ARRAY), InputError, r"at least one name"),
+    "no seed": (lambda: hybrid.compare({"a": []}, ARRAY[:, 0], ARRAY), InputError, r"at least one step"),
+    "a start that is missing": (
+        lambda: hybrid.compare({"a": np.sin, "b": np.sin}, {"a": ARRAY[:, 0]}, ARRAY), InputError, r"none for \['b'\]"),
+    "states of another grid": (
+        lambda: hybrid.compare({"a": lambda u: u}, ARRAY[:, 0, :, :4], ARRAY), ShapeError, r"\(3, 5, 1, 4\).*\(3, 5, 1, 8\)"),
     "batch size": (lambda: hybrid.Unrolls(ARRAY, 0), InputError, r"size"),
 }
 

@@ -8,7 +8,7 @@ from hyperion.cli import main
 from hyperion.cli.run import Run
 
 SCENARIOS = {
-    "wave_surrogate": ({"speed", "wavefields", "gradients", "training"}, ["--losses", "both", "--steps", "4"]),
+    "wave_surrogate": ({"speed", "wavefields", "gradients", "training"}, ["--losses", "residual,adjoint", "--steps", "4"]),
     "fwi_neural_prior": ({"errors", "models-1"}, ["--ways", "siren,started-siren", "--steps", "3"]),
 }
 
@@ -58,6 +58,11 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_result(name, tmp_path, monke
     (["fwi_neural_prior", "--tested", "0"], "--tested 0"),
     (["fwi_neural_prior", "--smoothing", "4,2"], "give three lengths"),
     (["fwi_neural_prior", "--first", "300,2000"], "1450 to 4450 m/s"),
+    (["fwi_neural_prior", "--variation", "-1"], "--variation -1.0: must be at least 0"),
+    (["fwi_neural_prior", "--lowest", "0"], "--lowest 0.0: must be above 0"),
+    (["fwi_neural_prior", "--noise", "-0.1"], "--noise -0.1: must be at least 0"),
+    (["fwi_neural_prior", "--width", "0", "--shots", "0"], "--shots 0, --width 0: must be at least 1"),
+    (["wave_surrogate", "--adjoints", "0"], "--adjoints 0: must be at least 1"),
 ])
 def test_refusals(tmp_path, capsys, words, message):
     assert run(words[0], tmp_path / "run", *words[1:]) == 2

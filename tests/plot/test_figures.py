@@ -150,11 +150,29 @@ def test_fields_stand_in_rows_and_columns_under_one_scale():
     figure = plot.fields({"solver": [wave, 2.0 * wave], "network": [None, wave]}, ["1 s", "2 s"], notes={"network": ["", "error 0.1"]})
     titles = [axes.get_title() for axes in figure.axes[:4]]
     shown = [axes.images[0].get_clim() for axes in figure.axes[:4] if axes.images]
-    assert titles == ["1 s", "2 s", "", ""] and len(shown) == 3 and len(set(shown)) == 1 and shown[0][0] == -shown[0][1]
-    assert [axes.get_xlabel() for axes in figure.axes[:4]] == ["", "", "", "error 0.1"]
-    assert not figure.axes[2].images and figure.axes[2].get_ylabel() == "network"
-    figure = plot.fields({"a": [wave, wave]}, ["1", "2"], limits=[1.0, 0.5])
-    assert [axes.images[0].get_clim() for axes in figure.axes] == [(-1.0, 1.0), (-0.5, 0.5)]                     # no bar for two scales
+    assert titles == ["1 s", "2 s", "", "error 0.1"] and len(shown) == 3 and len(set(shown)) == 1 and shown[0][0] == -shown[0][1]
+    assert not figure.axes[2].images and figure.axes[2].texts[0].get_text() == "network"
+    assert len(figure.axes) == 5                                                         # one bar
+
+
+@pytest.mark.parametrize("limits, clims, bars", [
+    ([1.0, 0.5], [(-1.0, 1.0), (-0.5, 0.5)] * 2, 2),
+    (np.array([1.0, 0.5]), [(-1.0, 1.0), (-0.5, 0.5)] * 2, 2),
+    ({"a": 1.0, "b": 0.5}, [(-1.0, 1.0)] * 2 + [(-0.5, 0.5)] * 2, 2),
+    (np.float32(2.0), [(-2.0, 2.0)] * 4, 1),
+])
+def test_fields_have_a_bar_for_each_scale(limits, clims, bars):
+    figure = plot.fields({"a": [np.eye(4)] * 2, "b": [np.eye(4)] * 2}, ["1", "2"], limits=limits, label="p (Pa)")
+    assert [axes.images[0].get_clim() for axes in figure.axes[:4]] == clims and len(figure.axes) == 4 + bars
+    assert all("p (Pa)" in (axes.get_xlabel(), axes.get_ylabel()) for axes in figure.axes[4:])
+
+
+@pytest.mark.parametrize("upwards, bottom_and_top", [(False, (75.0, -5.0)), (True, (-5.0, 75.0))])
+def test_fields_have_axes_in_metres(upwards, bottom_and_top):
+    figure = plot.fields({"a": [np.ones((8, 6))] * 2, "b": [np.ones((8, 6)), None]}, ["1", "2"], spacing=(10.0, 20.0), upwards=upwards)
+    assert figure.axes[0].images[0].get_extent() == [-10.0, 110.0, *bottom_and_top]
+    assert [axes.get_xlabel() for axes in figure.axes[:3]] == ["", "Distance (m)", "Distance (m)"]      # below the last field of a column
+    assert [axes.get_ylabel() for axes in figure.axes[:3]] == ["a\nDepth (m)", "", "b\nDepth (m)"]
 
 
 @pytest.mark.parametrize("call, error, message", [
@@ -163,7 +181,37 @@ def test_fields_stand_in_rows_and_columns_under_one_scale():
     (lambda: plot.fields({"a": [np.ones(3)]}, ["1"]), ShapeError, "'a'"),
     (lambda: plot.fields({"a": [np.ones((3, 3))]}, ["1"], limits=[1.0, 2.0]), ShapeError, "one for each of the 1 columns"),
     (lambda: plot.fields({"a": [np.ones((3, 3))]}, ["1"], notes={"a": []}), ShapeError, "row 'a' has another length"),
+    (lambda: plot.fields({"a": [np.ones((3, 3))]}, ["1"], notes={"a": "x"}), ShapeError, "row 'a' has another length"),
+    (lambda: plot.fields({"a": [np.ones((3, 3))]}, ["1"], notes={"b": ["x"]}), InputError, "the rows are"),
+    (lambda: plot.fields({"a": [np.ones((3, 3))]}, ["1"], limits=-1.0), InputError, "above 0"),
+    (lambda: plot.fields({"a": [np.ones((3, 3))]}, ["1"], limits=[np.nan]), InputError, "nan is no largest magnitude"),
+    (lambda: plot.fields({"a": [np.ones((3, 3))]}, ["1"], limits="1"), InputError, "'1' is no largest magnitude"),
+    (lambda: plot.fields({"a": [np.ones((3, 3))]}, ["1"], limits={"b": 1.0}), InputError, "one for each of the rows"),
+    (lambda: plot.fields({"a": [np.ones((3, 3))]}, ["1"], spacing=(1.0, 0.0)), InputError, "along both axes"),
+    (lambda: plot.fields({"a": [np.ones((3, 3))]}, ["1"], spacing=5.0), InputError, "along both axes"),
+    (lambda: plot.curves(), InputError, "at least one Panel"),
+    (lambda: plot.curves(plot.Panel({}, ("x", "y"))), InputError, "at least one curve"),
+    (lambda: plot.curves(plot.Panel({"a": [1.0]}, ("x", "y")), widths=[1.0, 2.0]), InputError, "as many widths"),
+    (lambda: plot.curves(plot.Panel({"a": [1.0, 2.0]}, ("x", "y"), x=[1.0])), ShapeError, "curve 'a' has shape"),
+    (lambda: plot.curves(plot.Panel({"a": []}, ("x", "y"))), ShapeError, "none empty"),
+    (lambda: plot.curves(plot.Panel({"a": [1.0]}, ("x", "y"), points=("b",))), InputError, r"name \['b'\]"),
+    (lambda: plot.curves(plot.Panel({"a": [1.0]}, ("x", "y"), notes={"a": ["1", "2"]})), ShapeError, "2 for the 1 points"),
 ])
-def test_fields_that_cannot_be(call, error, message):
+def test_fields_and_curves_that_cannot_be(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_curves_of_several_seeds_share_a_colour_and_a_legend():
+    error = plot.Panel({"solver": [0.1, 0.2, np.inf], "network": [[0.3, 0.2, 0.1], [0.2, 0.1, 0.1]], "48 x 48": [0.1, 0.1, 0.1]},
+                       ("step", "error"), log_y=True, limits=(None, 2.0), marks={"trained": 2.0})
+    cost = plot.Panel({"network": ([3.0, 3.0], [0.2, 0.1]), "solver": ([1.0, 2.0], [0.2, 0.1])}, ("ms", "error"), log_x=True,
+                      points=("network",), dotted=("solver",), notes={"solver": ["32", "64"]})
+    figure = plot.curves(error, cost, colours={"solver": "#111111", "network": "#222222"})
+    left, right = figure.axes
+    assert [line.get_color() for line in left.lines[:4]] == ["#111111", "#222222", "#222222", "#b8b8b8"]
+    assert np.isnan(left.lines[0].get_ydata()[-1]) and left.get_ylim()[1] == 2.0 and left.get_yscale() == "log"
+    assert [text.get_text().strip() for text in left.texts] == ["48 x 48", "trained"]
+    assert right.lines[0].get_linestyle() == "None" and right.lines[0].get_marker() == "D" and right.get_xlabel() == "ms"
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["solver", "network"]
+    assert len(plot.curves(error, cost, error, cost).axes) == 4
