@@ -1,10 +1,11 @@
 """What the laws of the stencil engine are walked over: every equation with random materials, and every value a solver can be given.
 
-An equation in `hyperion.pde` without an entry here fails a test. A combination is one of everything: `everything` is the product,
-`sampled` what the usual run of the tests takes.
+An equation in `hyperion.pde` without an entry here fails a test. A combination is one of everything. `everything` has every equation
+with every boundary and storage, and of the other values every pair; `sampled` is what the usual run of the tests takes.
 """
 
 import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -140,11 +141,14 @@ STORAGES = {
     "auto": lambda size: pde.Auto(bytes=64 * size),
 }
 THREADS = (1, 2)
+DTYPES = (np.float64, np.float32)
+# {(equation, boundary, order): {media: step}}, shared by solvers: the search for a stable step takes longer than the runs.
+STABLE: dict[tuple[str, str, int], dict] = {}
 
 
 @dataclass(frozen=True)
 class Combination:
-    """One of everything; `case()` is its random experiment."""
+    """One of everything; `case()` is its random experiment. dtype: of kernels that are compared; derivatives are judged in float64."""
 
     entry: Entry
     boundary: str
@@ -153,9 +157,11 @@ class Combination:
     threads: int
     sent: str
     heard: str
+    dtype: type = np.float64
 
     def __str__(self) -> str:
-        return f"{self.entry.name}-{self.boundary}-{self.order}-{self.storage}-{self.threads}-{self.sent}-{self.heard}"
+        values = (self.entry.name, self.boundary, self.order, self.storage, self.threads, self.sent, self.heard, self.dtype.__name__)
+        return "-".join(map(str, values))
 
     def case(self, dtype: type = np.float64) -> Case:
         """Return two shots of three sources and four receivers off the nodes, white noise."""
@@ -178,17 +184,43 @@ class Combination:
             **entry.options,
         )
         made.args = (made.args[0] * dtype(entry.amplitude), *made.args[1:])
+        made.solver._numbers = STABLE.setdefault((entry.name, self.boundary, self.order), made.solver._numbers)
         return made
 
 
-def everything() -> list[Combination]:
-    """Return the product of all values; the pairs of a source and a receiver of an equation take turns."""
-    out = []
+def everything() -> list[list[Combination]]:
+    """Return for every equation each of its boundaries with each storage, and each pair of all values; sources and receivers take turns.
+
+    In groups of one equation, boundary and order: the text of the kernels depends on nothing else but the dtype.
+    """
+    groups: dict[tuple[str, str, int], list[Combination]] = {}
     for entry in ENTRIES:
         pairs = itertools.cycle(_pairs(entry))
-        rows = itertools.product(entry.boundaries, ORDERS, _storages(entry), THREADS)
-        out += [Combination(entry, *row, *next(pairs)) for row in rows]
-    return out
+        for boundary, storage, order, threads, dtype in covering((entry.boundaries, _storages(entry), ORDERS, THREADS, DTYPES)):
+            made = Combination(entry, boundary, order, storage, threads, *next(pairs), dtype)
+            groups.setdefault((entry.name, boundary, order), []).append(made)
+    return list(groups.values())
+
+
+def covering(factors: Sequence[Sequence]) -> list[tuple]:
+    """Return rows of one value of each factor: every pair of values of the first two factors once or more, of any two at least once.
+
+    Values are told apart by place. Greedy: each row is one of those with the most pairs that no row had before.
+    """
+    places = [range(len(values)) for values in factors]
+    missing = {pair for row in itertools.product(*places) for pair in itertools.combinations(enumerate(row), 2)}
+    rows = []
+
+    def take(candidates: Iterable[tuple[int, ...]]) -> None:
+        best = max(candidates, key=lambda row: len(missing.intersection(itertools.combinations(enumerate(row), 2))))
+        missing.difference_update(itertools.combinations(enumerate(best), 2))
+        rows.append(tuple(values[i] for values, i in zip(factors, best, strict=True)))
+
+    for head in itertools.product(*places[:2]):
+        take((*head, *rest) for rest in itertools.product(*places[2:]))
+    while missing:
+        take(itertools.product(*places))
+    return rows
 
 
 def sampled(each: int = 2, seed: int = 5) -> list[Combination]:
