@@ -13,7 +13,9 @@ import numpy as np
 
 from hyperion.errors import DeviceError, InputError
 
-__all__ = ["check", "device_of", "gpu_namespace", "is_array", "namespace", "namespace_of", "scipy_module", "to_device", "to_numpy"]
+__all__ = [
+    "check", "device_of", "free_memory", "is_array", "namespace", "namespace_of", "scipy_module", "to_device", "to_numpy",
+]
 
 
 @functools.cache
@@ -124,6 +126,13 @@ def check(device: str) -> None:
         raise DeviceError(f'device={device!r}: no GPU can be used on this machine ({error}); use device="cpu"') from error
     if int(number) >= count:
         raise DeviceError(f'device={device!r}: this machine has {count} GPU(s), numbered from 0; use device="cpu" or a smaller number')
+
+
+def free_memory(device: str) -> int:
+    """Return the bytes of a GPU's memory that this process may still take, idle ones of CuPy's pool counted."""
+    cupy = namespace_of(device)
+    with cupy.cuda.Device(int(device.partition(":")[2])) as there:
+        return int(there.mem_info[0]) + int(cupy.get_default_memory_pool().free_bytes())
 
 
 def to_device(array: Any, device: str) -> Any:

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from hyperion.codegen import Adjoint, Program, Term, adjoint, c_text, cofactors, outside_slabs, sweeps, undone
+from hyperion.codegen import Adjoint, CudaSweep, Program, Term, adjoint, c_text, cofactors, cuda_text, outside_slabs, sweeps, undone
 from hyperion.cpu.timeloop import TimeLoop
 from hyperion.gpu import device as devices
+from hyperion.gpu.stencils import Stencils
 
 from .layout import Arena, Layout, Taps
 from .ring import step_bytes
@@ -29,6 +30,7 @@ class Engine:
     images: list[tuple[str, str, int]] = field(init=False)
     recorded: dict[str, int] = field(init=False)
     loops: dict[str, TimeLoop] = field(init=False)
+    kernels: dict[str, tuple[tuple[CudaSweep, ...], Stencils]] = field(init=False)
 
     def __post_init__(self) -> None:
         histories: dict[tuple[int, tuple[Term, ...]], str] = {}          # {what is kept: the first target that needs it}
@@ -44,7 +46,8 @@ class Engine:
         transposed = adjoint(self.program)
         recorded = {name: number(*kept) for name, kept in transposed.recorded.items()}
         kept = [(s, target, terms) for (s, terms), target in histories.items()]
-        for name, value in (("transposed", transposed), ("histories", kept), ("images", images), ("recorded", recorded), ("loops", {})):
+        for name, value in (("transposed", transposed), ("histories", kept), ("images", images), ("recorded", recorded), ("loops", {}),
+                            ("kernels", {})):
             object.__setattr__(self, name, value)
 
     def loop(self, kind: str) -> TimeLoop:
@@ -59,6 +62,15 @@ class Engine:
                                         for _, target, terms in self.histories] if kind == "undone" else self.histories)
             self.loops[kind] = TimeLoop(text, program.ndim, self.dtype)
         return self.loops[kind]
+
+    def stencils(self, kind: str, device: str) -> tuple[tuple[CudaSweep, ...], Stencils]:
+        """Return the sweeps of the "forward" or "adjoint" program for a GPU, and their kernels."""
+        key = f"{kind} {device}"
+        if key not in self.kernels:
+            program, reads = self.of(kind), self.recorded if kind == "adjoint" else None
+            made = cuda_text(program, () if reads is not None else self.histories, 16 // self.dtype.itemsize, reads)
+            self.kernels[key] = (made.sweeps, Stencils(made.text, program.ndim, self.dtype, int(device.partition(":")[2])))
+        return self.kernels[key]
 
     def of(self, kind: str) -> Program:
         """Return the "forward", "adjoint" or "undone" program. Raises: ValueError for a step that cannot be taken back."""
@@ -108,6 +120,8 @@ class Experiment:
     keeping: Keeping | None = None                     # what a gradient keeps; None where none is asked for
     device: str = "cpu"                                # where parameters, samples and starts are, and where it runs
 
+    together: int = 1                                  # shots that run side by side on a GPU
+
     @property
     def xp(self) -> Any:
         """The module whose arrays live there: numpy or cupy."""
@@ -124,6 +138,8 @@ class Experiment:
 
     def groups(self) -> list[tuple[list[int], int]]:
         """Return [(shots that run side by side, threads of each)]: small grids a thread each, large ones all threads on one."""
+        if self.device != "cpu":
+            return [(list(range(start, min(start + self.together, self.shots))), 1) for start in range(0, self.shots, self.together)]
         state = self.layout.cells_count * self.layout.dtype.itemsize * 3
         together = self.threads if state < 12e6 else 1
         # The slabs of axis 0 must lie wholly with the first and the last thread, and the seams between threads must not meet.
@@ -141,7 +157,9 @@ class Experiment:
         ring: whether it is asked how much a ring takes, or why the step cannot be taken back.
         """
         kept, reason = 0, ""
-        if ring:
+        if ring and self.device != "cpu":
+            reason = "it runs on a GPU, where rings are not kept"
+        elif ring:
             try:
                 kept = step_bytes(self.layout, len(self.engine.histories), len(self.engine.ringed()))
             except ValueError as error:

@@ -75,7 +75,7 @@ class Arena:
     """All arrays of one kind in one buffer."""
 
     def __init__(self, layout: Layout, names: Sequence[str], memory: dict[str, int]):
-        places, size = self._places(layout, names, memory)
+        places, size = self.places(layout, names, memory)
         self.buffer: Buffer = POOL.take(size)
         self.bytes = self.buffer.bytes
         self.full: dict[str, np.ndarray] = {}          # views of the cells, without halos
@@ -95,10 +95,10 @@ class Arena:
     @staticmethod
     def size(layout: Layout, names: Sequence[str], memory: dict[str, int]) -> int:
         """Return the bytes that such an arena takes."""
-        return Arena._places(layout, names, memory)[1]
+        return Arena.places(layout, names, memory)[1]
 
     @staticmethod
-    def _places(layout: Layout, names: Sequence[str],
+    def places(layout: Layout, names: Sequence[str],
                 memory: dict[str, int]) -> tuple[list[tuple[str, int, int, tuple[int, ...], tuple[int, ...]]], int]:
         """Return (name, side, first byte, shape, index of cell 0) of each array, and the bytes in all."""
         places: list[tuple[str, int, int, tuple[int, ...], tuple[int, ...]]] = []

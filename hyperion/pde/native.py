@@ -1,17 +1,20 @@
 """Running an experiment natively, forwards and backwards, and what a gradient keeps between the two."""
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from hyperion.cpu.timeloop import Context, Image, Points
+from hyperion.cpu.timeloop import Image, Points
 from hyperion.gpu import device as devices
 
+from . import device_run
+from . import run as host_run
+from .device_run import DeviceRun
 from .experiment import Experiment, field_of
 from .history import History
-from .layout import Arena
 from .ring import RingHistory, RingTables
-from .run import Run, parameter_arena
+from .run import Run
 from .storage import STRETCH, BoundaryRing, Checkpoints, split
 
 
@@ -21,6 +24,18 @@ class Tape:
     def __init__(self) -> None:
         self.histories: list[History] = []
         self.rings: list[RingHistory] = []
+
+
+AnyRun = Any                                           # `Run` or `DeviceRun`: they have the same calls
+
+
+def _run(e: Experiment, kind: str, shots: list[int], threads: int, parameters: Any) -> AnyRun:
+    """Return the run of a group of shots where the experiment is."""
+    return (Run if e.device == "cpu" else DeviceRun)(e, kind, shots, threads, parameters)
+
+
+def _parameters(e: Experiment) -> Any:
+    return (host_run.parameter_arena if e.device == "cpu" else device_run.parameter_arena)(e)
 
 
 def _product(e: Experiment, names: Sequence[str], cells: np.ndarray) -> np.ndarray | float:
@@ -36,7 +51,7 @@ def forward(e: Experiment, tape: Tape | None = None) -> tuple[np.ndarray, list[n
     With a tape, keeps the history of every shot on it.
     """
     gathers = e.xp.zeros((e.shots, e.points("receivers"), e.steps), e.layout.dtype)
-    parameters, done = parameter_arena(e), 0
+    parameters, done = _parameters(e), 0
     if tape is not None:
         tape.histories, tape.rings = [], []
 
@@ -58,10 +73,10 @@ def forward(e: Experiment, tape: Tape | None = None) -> tuple[np.ndarray, list[n
     return gathers, ends
 
 
-def _run_forward(e: Experiment, shots: list[int], threads: int, parameters: Arena, outs: Sequence[np.ndarray | None], keep: bool,
-                 report: Callable[[int], None] | None = None) -> Run:
+def _run_forward(e: Experiment, shots: list[int], threads: int, parameters: Any, outs: Sequence[np.ndarray | None], keep: bool,
+                 report: Callable[[int], None] | None = None) -> AnyRun:
     """Run a group of shots from start to end, with their histories if they are to be kept."""
-    run = Run(e, "forward", shots, threads, parameters)
+    run = _run(e, "forward", shots, threads, parameters)
     for c, shot, out in zip(run.contexts, shots, outs, strict=True):
         _attach_forward(run, c, shot, out)
     if keep:
@@ -73,7 +88,7 @@ def _run_forward(e: Experiment, shots: list[int], threads: int, parameters: Aren
     return run
 
 
-def _run_keeping_rings(e: Experiment, run: Run, report: Callable[[int], None] | None) -> Run:
+def _run_keeping_rings(e: Experiment, run: AnyRun, report: Callable[[int], None] | None) -> AnyRun:
     """Run a group forward; its `rings` then hold what the way back needs."""
     tables, arrays = RingTables(e.layout), len(e.engine.ringed())
     run.rings = [RingHistory(tables, len(e.engine.histories), arrays, e.steps, e.layout.dtype.itemsize) for _ in run.shots]
@@ -84,10 +99,10 @@ def _run_keeping_rings(e: Experiment, run: Run, report: Callable[[int], None] | 
     return run
 
 
-def _undo(e: Experiment, adjoint_run: Run, parameters: Arena, rings: Sequence[RingHistory]) -> None:
+def _undo(e: Experiment, adjoint_run: AnyRun, parameters: Any, rings: Sequence[RingHistory]) -> None:
     """Run the adjoint of all steps beside the forward run taken back, a stretch of steps at a time."""
     assert e.keeping is not None
-    back = Run(e, "undone", adjoint_run.shots, adjoint_run.threads, parameters)
+    back = _run(e, "undone", adjoint_run.shots, adjoint_run.threads, parameters)
     for c, shot, arena, ring in zip(back.contexts, back.shots, back.arenas, rings, strict=True):
         _attach_forward(back, c, shot, None)
         arena.bytes[:] = ring.last.bytes
@@ -104,16 +119,15 @@ def _undo(e: Experiment, adjoint_run: Run, parameters: Arena, rings: Sequence[Ri
 
 def states(e: Experiment, every: int) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
     """Yield (step, {field: (size)}) of the first shot, from the start and then every `every` steps. The arrays are views: copy them."""
-    run = Run(e, "forward", [0], e.threads, parameter_arena(e))
+    run = _run(e, "forward", [0], e.threads, _parameters(e))
     _attach_forward(run, run.contexts[0], 0, None)
-    arena = run.arenas[0]
     for step in range(0, e.steps, every):
         if step:
             run.advance(step - every, step)
-        yield step, {f: run.array(0, f, step) for f in arena.full}
+        yield step, {f: devices.to_numpy(run.array(0, f, step)) for f in run.program.arrays() if f not in run.program.memory}
 
 
-def _attach_forward(run: Run, c: Context, shot: int, out: np.ndarray | None) -> None:
+def _attach_forward(run: AnyRun, c: Any, shot: int, out: np.ndarray | None) -> None:
     """Attach sources (and the histories they belong to) and receivers to a forward context, or to one that takes the run back."""
     e, items, seen = run.e, list[Points](), set[tuple[str, int]]()
     for source, assign, term in run.program.injections():
@@ -155,20 +169,20 @@ def backward(e: Experiment, gathers: np.ndarray, ends: Sequence[np.ndarray], tap
     are asked for.
     """
     lay, engine = e.layout, e.engine
-    parameters, replayed = parameter_arena(e), images or bool(engine.recorded)
+    parameters, replayed = _parameters(e), images or bool(engine.recorded)
     samples = {s: e.xp.zeros((e.shots, e.points("sources"), e.steps), lay.dtype) for s in e.samples}
     starts = {x: e.xp.zeros(lay.size, lay.dtype) for x in e.starts}
     sums: list[dict[tuple[str, str], np.ndarray]] = []   # per place in a group: sums in a fixed order are the same on every run
     for shots, threads in e.groups():
-        run = Run(e, "adjoint", shots, threads, parameters)
+        run = _run(e, "adjoint", shots, threads, parameters)
         results: list[list[tuple[str, np.ndarray]]] = []
         for i, (c, shot) in enumerate(zip(run.contexts, shots, strict=True)):
             results.append(_attach_adjoint(run, c, shot, gathers[shot], threads))
             _start_adjoint(run, i, ends)
             if images:
-                if i == len(sums):
+                if i == len(sums) and (i == 0 or e.device == "cpu"):     # on a GPU a kernel adds up the shots of a group
                     sums.append({(k, target): e.xp.zeros(lay.history_shape, lay.dtype) for k, target, _ in engine.images})
-                _attach_images(run, c, sums[i])
+                _attach_images(run, c, sums[i % len(sums)])
         if replayed and e.keeping is not None and isinstance(e.keeping.storage, Checkpoints):
             _Checkpointed(e, run, shots, threads, parameters, e.keeping.storage).reverse_all()
         elif replayed and e.keeping is not None and isinstance(e.keeping.storage, BoundaryRing):
@@ -190,7 +204,7 @@ def backward(e: Experiment, gathers: np.ndarray, ends: Sequence[np.ndarray], tap
     return Cotangents(_collect(e, sums) if images else {}, samples, starts)
 
 
-def _start_adjoint(run: Run, i: int, ends: Sequence[np.ndarray]) -> None:
+def _start_adjoint(run: AnyRun, i: int, ends: Sequence[np.ndarray]) -> None:
     """Let the i-th shot start from the cotangents of what the forward run ends with."""
     transposed = run.e.engine.transposed
     for x, g in zip(run.e.ends, ends, strict=True):
@@ -203,7 +217,7 @@ def _start_adjoint(run: Run, i: int, ends: Sequence[np.ndarray]) -> None:
         run.array(i, written, 0)[...] = stored
 
 
-def _start_cotangent(run: Run, i: int, x: str, gathers: np.ndarray) -> np.ndarray:
+def _start_cotangent(run: AnyRun, i: int, x: str, gathers: np.ndarray) -> np.ndarray:
     """Return the cotangent of an array at time zero, (size): what the i-th shot ends with, and the first sample of its gathers."""
     e, transposed = run.e, run.e.engine.transposed
     weight, coefficients = transposed.pending[e.engine.program.swapped(x)]
@@ -226,7 +240,7 @@ def _divided(g: np.ndarray, k: np.ndarray) -> np.ndarray:
     return xp.where(there, g / xp.where(there, k, g.dtype.type(1)), g)
 
 
-def _attach_adjoint(run: Run, c: Context, shot: int, cotangent: np.ndarray, threads: int) -> list[tuple[str, np.ndarray]]:
+def _attach_adjoint(run: AnyRun, c: Any, shot: int, cotangent: np.ndarray, threads: int) -> list[tuple[str, np.ndarray]]:
     """Attach residuals as injections, and what sources read; returns [(source, (threads, steps, sources))] to be summed up."""
     e, transposed = run.e, run.e.engine.transposed
     # A gather's sample n + 1 is read after step n: the row of step n is the next one, and nothing follows the last step.
@@ -254,7 +268,7 @@ def _attach_adjoint(run: Run, c: Context, shot: int, cotangent: np.ndarray, thre
     return results
 
 
-def _attach_images(run: Run, c: Context, sums: dict[tuple[str, str], np.ndarray]) -> None:
+def _attach_images(run: AnyRun, c: Any, sums: dict[tuple[str, str], np.ndarray]) -> None:
     engine, items = run.e.engine, list[Image]()
     for parameter, target, history in engine.images:
         array = engine.program.owner(target)
@@ -282,10 +296,10 @@ def _collect(e: Experiment, sums: list[dict[tuple[str, str], np.ndarray]]) -> di
 class _Checkpointed:
     """Adjoint of a group of shots with states kept at a few steps: stretches are run forward again with their history, then backwards."""
 
-    def __init__(self, e: Experiment, adjoint_run: Run, shots: list[int], threads: int, parameters: Arena, storage: Checkpoints):
+    def __init__(self, e: Experiment, adjoint_run: AnyRun, shots: list[int], threads: int, parameters: Any, storage: Checkpoints):
         assert e.keeping is not None
         self.e, self.adjoint = e, adjoint_run
-        self.forward = Run(e, "forward", shots, threads, parameters)
+        self.forward = _run(e, "forward", shots, threads, parameters)
         for c, shot in zip(self.forward.contexts, shots, strict=True):
             _attach_forward(self.forward, c, shot, None)
         needs = e.needs(0.0, 0)

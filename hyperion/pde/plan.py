@@ -54,8 +54,8 @@ class Plan:
 
     @functools.cached_property
     def seconds(self) -> tuple[float, float] | None:
-        """Estimated time of the forward run and of a gradient [s], from a timed run of a few steps; None without native kernels."""
-        if not self._call.compiled():
+        """Estimated time of the forward run and of a gradient [s], from a timed run of a few steps; None without a C compiler, on a GPU."""
+        if not self._call.compiled() or self._call.solver.grid.device != "cpu":
             return None
         e = self._call.example()
         forward = run.seconds_per_step(e) * self.steps * len(e.groups())

@@ -3,6 +3,7 @@ import ctypes
 import math
 import time
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 import numpy as np
 
@@ -168,16 +169,17 @@ class Run:
                 history.passed(c0.from_, c0.to, chunk, c0.direction)
             for shot, arena in zip(self.shots, self.arenas, strict=True):
                 if not self.loop.finite(arena.whole[self.watched]):
-                    self._explode(shot, start, stop)
+                    exploded(e, self.kind, shot, start, stop)
             if report:
                 report((stop - start) * len(self.shots))
 
-    def _explode(self, shot: int, start: int, stop: int) -> None:
-        e = self.e
-        start, stop = (start, stop) if self.kind == "forward" else (e.steps - stop, e.steps - start)
-        raise NonFiniteError(f"the {self.kind} wavefield of shot {shot} became NaN or infinite between steps {start} and {stop} "
-                             f"({start * e.step:.4g} to {stop * e.step:.4g} s); check the model and the wavelet for NaN, "
-                             "and the step for stability")
+
+def exploded(e: Experiment, kind: str, shot: int, start: int, stop: int) -> NoReturn:
+    """Raise NonFiniteError: the wavefield of a shot is not finite after loop counts [start, stop)."""
+    start, stop = (start, stop) if kind == "forward" else (e.steps - stop, e.steps - start)
+    raise NonFiniteError(f"the {kind} wavefield of shot {shot} became NaN or infinite between steps {start} and {stop} "
+                         f"({start * e.step:.4g} to {stop * e.step:.4g} s); check the model and the wavelet for NaN, "
+                         "and the step for stability")
 
 
 def _tiling(lay: Layout, threads: int, count: int) -> tuple[int, int, int]:

@@ -19,7 +19,7 @@ from hyperion.gpu import device as devices
 
 from . import dispersion, interpreter, native, state
 from .experiment import Experiment
-from .layout import Layout, Taps
+from .layout import Arena, Layout, Taps
 from .placing import Placed
 from .plan import Plan
 from .positions import Moving, moving
@@ -45,6 +45,7 @@ class Call:
                  initial: dict[str, Tensor] | None = None):
         self.solver, self.tensors, self.plan, self.progress, self.initial = solver, tensors, plan, progress, initial
         self._keeping: dict[int, Keeping] = {}
+        self._together: dict[int, int] = {}
         self.dtype = np.dtype(next(iter(tensors.values())).dtype)
         # Kernels have two axes at least: a grid of one is one row of them.
         self.extra = (1,) * (solver.grid.ndim == 1)
@@ -224,7 +225,7 @@ class Call:
     def compiled(self) -> bool:
         """Tell whether native kernels can run; warns if only a compiler is missing."""
         if self.solver.grid.device != "cpu":
-            return False
+            return True
         if find_compiler() is None:
             warnings.warn("no C compiler found (gcc, clang, cc, or the ziglang wheel): the interpreter runs, hundreds of times slower; "
                           "pip install ziglang, or set HYPERION_CC", SpeedWarning, stacklevel=5)
@@ -258,7 +259,17 @@ class Call:
             {f: factor / math.prod(solver.grid.spacing) for f, factor in factors.items()}, self.sources, self.receivers,
             {prefix + f: weight for f, weight in self.heard.items()}, profiles, plan.steps, plan.step,
             (False,) * len(self.extra) + solver.wraps, solver.threads, dict(zip(starts, arrays[sent:], strict=True)),
-            tuple(prefix + x for x in self.ends), self.progress)
+            tuple(prefix + x for x in self.ends), self.progress, device=solver.grid.device, together=self.together(level))
+
+    def together(self, level: int) -> int:
+        """Return how many shots run side by side on a GPU: decided once, by the memory that is free then."""
+        if level not in self._together:
+            shots = len(next(iter(self.sources.values()), [0]))
+            engine, lay = self.solver.engine(level, self.dtype, self.source), self.layout
+            histories = len(engine.histories) * math.prod(lay.history_shape) * self.dtype.itemsize
+            each = histories + sum(Arena.size(lay, p.arrays(), p.memory) for p in (engine.program, engine.transposed.program))
+            self._together[level] = max(1, min(shots, int(0.4 * _free_memory(self.solver.grid.device) / each)))
+        return self._together[level]
 
     def keeping(self, level: int) -> Keeping:
         """Return what a gradient of the program linearised `level` times keeps; decided once."""
@@ -270,7 +281,7 @@ class Call:
         """Return what such a gradient asks of its storage now."""
         # What a run starts from may hold any frequency.
         highest = 0.5 / self.plan.step if self.survey is None or self.starts else self.survey.wavelet.highest_frequency(1e-3)
-        return self.example(level).needs(highest, free_memory(), isinstance(self.solver.storage, BoundaryRing))
+        return self.example(level).needs(highest, _free_memory(self.solver.grid.device), isinstance(self.solver.storage, BoundaryRing))
 
     def example(self, level: int = 0) -> Experiment:
         """Return an experiment without values, for questions of size."""
@@ -279,10 +290,10 @@ class Call:
     def states(self, every: int) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
         """Yield (step, fields on the padded grid) of the first shot."""
         inputs = self.inputs()
-        e = self.experiment(0, [devices.to_numpy(x.data) for x in inputs])
         if self.compiled():
-            yield from native.states(e, every)
+            yield from native.states(self.experiment(0, [x.data for x in inputs]), every)
         else:
+            e = self.experiment(0, [devices.to_numpy(x.data) for x in inputs])
             yield from interpreter.states([x.detach() for x in inputs], e, every)
 
 
@@ -294,6 +305,10 @@ def _integrated(wanted: Any, early: dict[str, bool]) -> bool | None:
         raise InputError(f"Survey(receiver_field={wanted!r}): of {', '.join(early)} some are half a step earlier than others; integrate "
                          "them one by one")
     return next(iter(early.values()))
+
+
+def _free_memory(device: str) -> int:
+    return free_memory() if device == "cpu" else devices.free_memory(device)
 
 
 def shifted(values: np.ndarray, by: int) -> np.ndarray:
@@ -375,7 +390,7 @@ def _pull_forward(xp: Any, *arrays: np.ndarray, call: Call, level: int, tape: na
     if images or e.engine.recorded:
         e.keeping = call.keeping(level)
     found = native.backward(e, arrays[n], arrays[n + 1:], tape, images)
-    none = np.broadcast_to(np.zeros((), call.dtype), call.size)
+    none: np.ndarray = e.xp.broadcast_to(e.xp.zeros((), call.dtype), call.size)
     return (*(found.parameters.get(k, none) for k in e.parameters), *found.samples.values(), *found.starts.values())
 
 

@@ -29,7 +29,7 @@ def library(text: str, options: tuple[str, ...]) -> ctypes.CDLL:
     source = (Path(__file__).parent / "emulator.h").read_text() + text.replace('extern "C" __global__', "__global__") + "\n" + ends
     stem = FOLDER / hashlib.sha256((source + repr(options)).encode()).hexdigest()[:20]
     stem.with_suffix(".cpp").write_text(source)
-    macros = [option for option in options if option.startswith("-D")]
+    macros = [option for option in options if option.startswith("-D")] + ["-DALONE"] * ("__syncthreads" not in text)
     subprocess.run([COMPILER, "-std=c++17", "-O0", "-w", "-shared", "-fPIC", *macros, "-o", f"{stem}.so", f"{stem}.cpp"], check=True)
     return ctypes.CDLL(f"{stem}.so")
 

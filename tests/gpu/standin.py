@@ -8,10 +8,11 @@ import sys
 import time
 import types
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.linalg as scipy_linalg
+import scipy.signal as scipy_signal
 import scipy.special as scipy_special
 
 from hyperion.autograd.dtypes import BFLOAT16
@@ -61,6 +62,8 @@ class ndarray(np.ndarray):
         return out[0] if out is not None else tuple(map(asarray, result)) if isinstance(result, tuple) else asarray(result)
 
     def __array_function__(self, function: Any, kinds: Any, arguments: Any, options: Any) -> Any:
+        if function.__name__ in ("any", "argwhere", "broadcast_to", "max", "min"):          # what equations ask of their parameters
+            return _wrapped(function.__name__)(*arguments, **options)
         raise TypeError(f"numpy.{function.__name__} got an array on the GPU")
 
     def __getitem__(self, key: Any) -> Any:
@@ -102,8 +105,46 @@ class RawModule:
         self.code, self.options = code, options
 
     def get_function(self, name: str) -> Callable[..., None]:
-        return lambda grid, block, arguments: emulator.run(
-            self.code, self.options, name, grid, block[0], tuple(_plain(x) for x in arguments))
+        def function(grid: Any, block: Any, arguments: Any, stream: Any = None) -> None:
+            def run() -> None:
+                emulator.run(self.code, self.options, name, grid, block[0], tuple(map(_argument, arguments)))
+            run() if Stream.recorded is None else Stream.recorded.append(run)
+
+        return function
+
+
+class Stream:
+    """One of streams that do at once what they are told, or note it for a graph."""
+
+    recorded: ClassVar[list[Callable[[], None]] | None] = None
+
+    def __enter__(self) -> "Stream":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def record(self) -> "_Event":
+        return _Event()
+
+    def wait_event(self, event: "_Event") -> None:
+        pass
+
+    def begin_capture(self) -> None:
+        Stream.recorded = []
+
+    def end_capture(self) -> Any:
+        noted, Stream.recorded = Stream.recorded or [], None
+        return types.SimpleNamespace(launch=lambda stream: [run() for run in noted])
+
+
+def _argument(x: Any) -> Any:
+    """Return what the emulator takes for an argument of a kernel: structures are NumPy's arrays of one element, passed by value."""
+    if type(x) is np.ndarray and x.size == 1:
+        return x.reshape(())[()]
+    if isinstance(x, np.void) or type(x) is np.ndarray:
+        raise TypeError(f"Unsupported type {type(x)}")                          # CuPy's words
+    return _plain(x)
 
 
 def _at(address: int, count: int, dtype: Any) -> np.ndarray:
@@ -197,8 +238,9 @@ def put_in_place(monkeypatch: Any) -> types.ModuleType:
     pool = types.SimpleNamespace(used_bytes=lambda: 3 << 20, free_bytes=lambda: 1 << 20)
     linalg = types.ModuleType("cupy.linalg")
     vars(linalg).update(__getattr__=lambda name: _wrapped(name, np.linalg))
-    vars(cuda).update(cublas=cublas, device=handles, Device=_Device, runtime=runtime, get_current_stream=lambda: stream, Event=_Event,
-                      nvtx=nvtx, get_elapsed_time=lambda first, last: 1e3 * (last.time - first.time))
+    vars(cuda).update(cublas=cublas, device=handles, Device=_Device, Stream=Stream, runtime=runtime)
+    vars(cuda).update(get_current_stream=lambda: stream, Event=_Event, nvtx=nvtx,
+                      get_elapsed_time=lambda first, last: 1e3 * (last.time - first.time))
     vars(cupy).update(
         ndarray=ndarray, asarray=asarray, array=lambda x, dtype=None: asarray(np.array(_plain(x), dtype)), empty=empty,
         asnumpy=lambda x: np.array(_plain(x)), RawModule=RawModule, cuda=cuda, linalg=linalg,
@@ -208,8 +250,8 @@ def put_in_place(monkeypatch: Any) -> types.ModuleType:
     vars(cupyx).update(errstate=lambda **options: contextlib.nullcontext(), __path__=[])
     scipy = types.ModuleType("cupyx.scipy")
     vars(scipy).update(__path__=[])
-    parts = [types.ModuleType(f"cupyx.scipy.{name}") for name in ("linalg", "special")]
-    for part, of in zip(parts, (scipy_linalg, scipy_special), strict=True):
+    parts = [types.ModuleType(f"cupyx.scipy.{name}") for name in ("linalg", "signal", "special")]
+    for part, of in zip(parts, (scipy_linalg, scipy_signal, scipy_special), strict=True):
         vars(part).update(__getattr__=lambda name, of=of: _wrapped(name, of))
     for module in (cupy, cuda, handles, linalg, cupyx, scipy, *parts):
         monkeypatch.setitem(sys.modules, module.__name__, module)

@@ -18,7 +18,7 @@ except ImportError as missing:
 
 TARGETS = ("sm_80", "sm_90a")
 MACROS = {
-    "maps": [{}], "modes": [{"RANK": 1}, {"RANK": 2}, {"RANK": 3}],
+    "maps": [{}], "stencils": [{"AXES": 2}, {"AXES": 3}], "modes": [{"RANK": 1}, {"RANK": 2}, {"RANK": 3}],
     "layers": [{"ACT": act, "GATE": more, "ADDED": more} for act in layers.ACTIVATIONS.values() for more in (0, 1)],
 }
 RULES = [optim.SGD.rule(momentum=0.9), optim.Adam.rule(), optim.AdamW.rule(), optim.RMSProp.rule()]

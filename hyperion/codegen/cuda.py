@@ -1,0 +1,255 @@
+"""CUDA C++ text of a program's sweeps: the same assignments as the C kernels, one thread for a few neighbours along the last axis.
+
+The text is a fragment: `gpu/kernels/stencils.cu` defines its types before it. Each sweep has a kernel for the interior, one for all slabs,
+and one per stretched axis for memory variables that are read shifted. Sizes are arguments; rank, stencils and the equation are constants.
+"""
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import product
+
+from .kernel import AXES
+from .program import Assign, Program, Stencil, Term, sweeps
+from .render import History
+from .sums import Body, Kept, Statements, simplified
+
+WINDOW = 40                                            # numbers that planes of axis 0 may hold in registers as a thread marches
+
+
+@dataclass(frozen=True)
+class CudaKernel:
+    """A kernel: its name, the arrays its table of pointers holds (two entries each: low and high slab), and the sets of stretched axes of
+    the boxes that it runs in. keeps: whether it writes histories; recorded: whether it reads them."""
+
+    name: str
+    arrays: tuple[str, ...]
+    masks: tuple[frozenset[int], ...]
+    keeps: bool = False
+    recorded: bool = False
+
+
+@dataclass(frozen=True)
+class CudaSweep:
+    """The kernels of one sweep, in order: levels of memory variables, then those that may run beside each other; `keeping` instead of
+    `main` where histories are to be kept. written: the arrays that are not memory variables."""
+
+    before: tuple[tuple[CudaKernel, ...], ...]
+    main: tuple[CudaKernel, ...]
+    keeping: tuple[CudaKernel, ...]
+    written: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CudaProgram:
+    """The text of all kernels, and what they are."""
+
+    text: str
+    sweeps: tuple[CudaSweep, ...]
+
+
+def cuda_text(program: Program, histories: Iterable[History], vector: int, recorded: Mapping[str, int] | None = None) -> CudaProgram:
+    """Return the CUDA text of all sweeps of a program.
+
+    histories: what to write to history arrays, in order. vector: numbers in 16 bytes. recorded: {coefficient read from a history: its
+    number}.
+    """
+    histories, lines, out = list(histories), list[str](), list[CudaSweep]()
+    masks = [frozenset(i for i in range(program.ndim) if bits[i]) for bits in product((0, 1), repeat=program.ndim)]
+    slabs = [m for m in masks if m]
+
+    def kernel(name: str, assigns: list[Assign], boxes: list[frozenset[int]], alike: frozenset[int] | None = None,
+               kept: Iterable[tuple[int, str, tuple[Term, ...]]] = ()) -> list[CudaKernel]:
+        """Write a kernel for boxes, all as if `alike` were stretched; return it, or nothing where there is nothing to do."""
+        kept = list(kept)
+        bodies = {m: simplified(program, assigns, m if alike is None else alike, kept) for m in boxes}
+        bodies = {m: both for m, both in bodies.items() if both[0]}
+        if not bodies:
+            return []
+        made = _Kernel(program, name, bodies, vector, recorded or {}, alike)
+        lines.append(made.text())
+        return [CudaKernel(name, tuple(made.index), tuple(bodies), bool(kept), made.reads_recorded)]
+
+    def beside(s: int, assigns: list[Assign], kept: Iterable[tuple[int, str, tuple[Term, ...]]]) -> tuple[CudaKernel, ...]:
+        return tuple(made for name, boxes in (("interior", masks[:1]), ("slabs", slabs))
+                     for made in kernel(f"{name}{s}{'k' if kept else ''}", assigns, boxes, kept=kept))
+    for s, (before, main) in enumerate(sweeps(program)):
+        levels: list[tuple[CudaKernel, ...]] = []
+        for k, group in enumerate(before):
+            axes = sorted({a.axis for a in group if a.axis is not None})
+            levels.append(tuple(made for axis in axes
+                                for made in kernel(f"before{s}_{k}_{axis}", group, [m for m in slabs if axis in m], frozenset((axis,)))))
+        mine = [(i, target, terms) for i, (stage, target, terms) in enumerate(histories) if stage == s]
+        plain, keeping = beside(s, main, ()), beside(s, main, mine) if mine else ()
+        out.append(CudaSweep(tuple(levels), plain, keeping or plain, tuple(a.target for a in main if a.target not in program.memory)))
+    return CudaProgram("\n".join(lines), tuple(out))
+
+
+class _Kernel:
+    """A kernel over tiles of several boxes: which body it runs, a tile says."""
+
+    def __init__(self, program: Program, name: str, bodies: dict[frozenset[int], tuple[Body, Kept]], vector: int,
+                 recorded: Mapping[str, int], alike: frozenset[int] | None):
+        self.program, self.name, self.bodies, self.vector, self.recorded, self.alike = program, name, bodies, vector, recorded, alike
+        self.index: dict[str, int] = {}                # place of each array's pointers
+        self.reads_recorded = False
+
+    def text(self) -> str:
+        """Return the kernel, after a function for each kind of box."""
+        unlike = {} if self.alike is None else dict.fromkeys(self.bodies, next(iter(self.bodies.values())))
+        functions: list[str] = []
+        calls: list[str] = []
+        arguments = "s, p, t, shot, history"
+        for mask, (body, kept) in self.bodies.items():
+            bits = sum(1 << axis for axis in mask)
+            name = f"{self.name}_{'any' if unlike else bits}"
+            if not (unlike and functions):
+                functions.append(_Box(self, name, body, kept).text())
+            test = f"if (t.mask == {bits}) " if len(self.bodies) > 1 and not unlike else ""
+            calls.append(f"  {test}{name}({arguments});")
+        if unlike:
+            calls = calls[:1]
+        history = "kept_at(kept, step_at(clock, k, turn), shot)" if self.reads_recorded or any(k for _, k in self.bodies.values()) else "0"
+        count = 2 * len(self.index)
+        return "\n".join([
+            f"struct Places_{self.name} {{ real *at[{count}]; }};", *functions,
+            f'extern "C" __global__ void __launch_bounds__(THREADS) {self.name}(',
+            f"    const Sizes s, const Places_{self.name} p, const Tile *tiles, const Kept kept, const Clock *clock,",
+            "    long long turn, long long k) {", "  const Tile t = tiles[blockIdx.x];", "  const long long shot = blockIdx.y;",
+            f"  real *const history = {history};", *calls, "}"])
+
+
+class _Box(Statements):
+    """The function of one kind of box: a thread marches along axis 0, planes that it reads again in registers."""
+
+    zero_text = "zeros()"
+
+    def __init__(self, kernel: _Kernel, name: str, body: Body, kept: Kept):
+        super().__init__(kernel.program.ndim)
+        self.kernel, self.program, self.name, self.body, self.kept = kernel, kernel.program, name, body, kept
+        self.ndim, self.vector = self.program.ndim, kernel.vector
+        self.axes = AXES[3 - self.ndim:]
+        self.used: dict[str, None] = {}                # arrays with walking pointers
+        self.profiles: dict[str, None] = {}
+        self.history = bool(kept)
+        self.loaded: dict[tuple[str, tuple[int, ...]], str] = {}
+        self.windows = self._windows()
+
+    def _windows(self) -> dict[str, tuple[int, int]]:
+        """Return {array: (first, last) shift along axis 0} of what is read at three planes or more; those with the most reads first."""
+        reads: dict[str, set[int]] = {}
+        terms = [t for ts in (*(ts for _, ts in self.body), *(ts for _, _, ts in self.kept)) for t in ts]
+        for x, stencil in (read for t in terms for read in t.reads):
+            reads.setdefault(x, set()).update(shift[0] for shift, _ in stencil.taps if not any(shift[1:]))
+        out: dict[str, tuple[int, int]] = {}
+        room = WINDOW
+        for x, shifts in sorted(reads.items(), key=lambda item: -len(item[1])):
+            size = (max(shifts) - min(shifts) + 1) * self.vector if shifts else 0
+            if len(shifts) > 2 and size <= room:
+                out[x] = (min(shifts), max(shifts))
+                room -= size
+        return out
+
+    def _number(self, x: str) -> int:
+        self.used[x] = None
+        return self.kernel.index.setdefault(x, len(self.kernel.index))
+
+    def _at(self, x: str, shift: tuple[int, ...]) -> str:
+        """Text of an address."""
+        i, memory = self._number(x), self.program.memory.get(x, -1)
+        out = f"c{i}"
+        for k, n in enumerate(shift[:-1]):
+            out += f" + {n} * S{k}{f'_{memory}' if memory > k else ''}" if n else ""
+        return out + (f" + {shift[-1]}" if shift[-1] else "")
+
+    def load(self, x: str, shift: tuple[int, ...], row: int) -> str:
+        """Return the name of a vector, cut from two where it is not aligned."""
+        if (x, shift) not in self.loaded:
+            first, rest = divmod(shift[-1], self.vector)
+            if rest:
+                low, high = (self.load(x, (*shift[:-1], (first + k) * self.vector), row) for k in (0, 1))
+                text = f"CUT<{rest}>({low}, {high})"
+            elif x in self.windows and not any(shift[1:]) and self.windows[x][0] <= shift[0] <= self.windows[x][1]:
+                self.loaded[x, shift] = f"w{self._number(x)}_{shift[0] - self.windows[x][0]}"
+                return self.loaded[x, shift]
+            else:
+                text = f"LD({self._at(x, shift)})"
+            self.loaded[x, shift] = name = f"l{len(self.loaded)}"
+            self.lines.append(f"const V {name} = {text};")
+        return self.loaded[x, shift]
+
+    def coefficient(self, c: str, row: int) -> str:
+        """Text of a coefficient: a parameter, a profile, or what the forward run recorded."""
+        if c in self.kernel.recorded:
+            self.history = self.kernel.reads_recorded = True
+            return f"LD(h + {self.kernel.recorded[c]} * s.history_size)"
+        if c not in self.program.profiles:
+            return self.load(c, self.zero, row)
+        axis, i = self.program.profiles[c], self.kernel.index.setdefault(c, len(self.kernel.index))
+        self.profiles[c] = None
+        return f"p.at[{2 * i}][{self.axes[0]}]" if axis == 0 else f"q{i}"
+
+    def _computed(self) -> None:
+        """Write the statements of one vector."""
+        fresh: dict[str, str] = {}
+        atoms: dict[tuple[str, Stencil], str] = {}
+        for k, (target, terms) in enumerate(self.body):
+            for i, of, kept in self.kept:              # before the assignment: a target advanced in place is still the old one
+                if of == target:
+                    self.stores.append(f"ST(h + {i} * s.history_size, {self.value(kept, 0, fresh, atoms)});")
+            text = self.value(terms, 0, fresh, atoms)
+            self.lines.append(f"const V o{k} = {text};")
+            fresh[target] = f"o{k}"
+            self.stores.append(f"ST({self._at(target, self.zero)}, o{k});")
+
+    def _pointers(self) -> list[str]:
+        """Text of the walking pointers, and of the strides."""
+        out: list[str] = []
+        strides: dict[str, str] = {}
+        for x in self.used:
+            i, memory = self.kernel.index[x], self.program.memory.get(x, -1)
+            at = f"p.at[{2 * i}]" if memory < 0 else f"(t.sides >> {memory} & 1 ? p.at[{2 * i + 1}] : p.at[{2 * i}])"
+            text = at if x in self.program.parameters else f"{at} + shot * s.shot"
+            for k in range(self.ndim - 1):
+                slab = memory > k
+                name = f"S{k}{f'_{memory}' if slab else ''}"
+                two = f"s.slab[{memory}][1][{k}] : s.slab[{memory}][0][{k}]"
+                strides[name] = f"(t.sides >> {memory} & 1 ? {two})" if slab else f"s.stride[{k}]"
+                text += f" + {self.axes[k]} * {name}"
+            out.append(f"  {'const ' if x in self.program.parameters else ''}real *c{i} = {text} + x;")
+        for c in self.profiles:
+            axis, i = self.program.profiles[c], self.kernel.index[c]
+            if axis == self.ndim - 1:
+                out.append(f"  const V q{i} = LD(p.at[{2 * i}] + x);")
+            elif axis > 0:
+                out.append(f"  const real q{i} = p.at[{2 * i}][{self.axes[axis]}];")
+        if self.history:
+            place = "".join(f" + {self.axes[k]} * s.history_stride[{k}]" for k in range(self.ndim - 1))
+            out.append(f"  real *h = history{place} + x;")
+        return [f"  const long long {name} = {text};" for name, text in strides.items()] + out
+
+    def text(self) -> str:
+        """Return the function."""
+        self._computed()
+        first, last = self.axes[0], self.ndim - 1
+        start = [f"  const int x = t.begin[{last}] + (threadIdx.x & ((1 << t.lanes) - 1)) * VL, group = threadIdx.x >> t.lanes;"]
+        if self.ndim == 3:
+            start += ["  const int y = t.begin[1] + group;", f"  if (x >= t.end[{last}] || y >= t.end[1]) return;",
+                      "  int z = t.begin[0];", "  const int last = t.end[0];"]
+        else:
+            start += [f"  int {first} = t.begin[0] + group * t.planes;",
+                      f"  const int last = {first} + t.planes < t.end[0] ? {first} + t.planes : t.end[0];",
+                      f"  if (x >= t.end[{last}] || {first} >= last) return;"]
+        ahead: list[str] = []
+        newest: list[str] = []
+        move: list[str] = []
+        for x, (low, high) in self.windows.items():
+            i = self._number(x)
+            at = [self._at(x, (k, *self.zero[1:])) for k in range(low, high + 1)]
+            ahead += [f"  V w{i}_{k} = LD({at[k]});" for k in range(high - low)]
+            newest.append(f"const V w{i}_{high - low} = LD({at[-1]});")
+            move += [f"w{i}_{k} = w{i}_{k + 1};" for k in range(high - low)]
+        walk = [f"c{self.kernel.index[x]} += S0{f'_{m}' if (m := self.program.memory.get(x, -1)) > 0 else ''};" for x in self.used]
+        walk += ["h += s.history_stride[0];"] if self.history else []
+        return "\n".join([
+            f"INLINE void {self.name}(const Sizes &s, const Places_{self.kernel.name} &p, const Tile &t, long long shot, real *history) {{",
+            *start, *self._pointers(), *ahead, f"  for (; {first} < last; {first}++) {{",
+            *(f"    {line}" for line in [*newest, *self.lines, *self.stores, *move, " ".join(walk)]), "  }", "}"])

@@ -1,0 +1,472 @@
+"""One direction of a group of shots on a GPU: the same calls as `Run`, the work in generated CUDA kernels, all shots in each launch."""
+import contextlib
+import enum
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from hyperion.codegen import CudaKernel
+from hyperion.gpu.launching import THREADS
+from hyperion.gpu.stencils import KEPT, ROWS, SIZES, TILE, WRAP, structure
+
+from .experiment import Experiment, stages
+from .layout import Arena, Layout, Taps
+from .run import exploded
+from .storage import BLOCK, Keeping, slots
+
+CHUNK_CELLS = 2e10                                     # cell updates between looks for NaN and Ctrl-C: about a tenth of a second
+GROUPS = {2: 8, 3: 8}                                  # rows (in two dimensions: strips of planes) of a tile, of 32 threads at most each
+PLANES = {2: 8, 3: 32}                                 # planes that a thread marches along, in two dimensions per strip
+
+GRAPH = 32                                             # steps, at least, of a graph that is recorded once and replayed
+
+
+class Lane(enum.Enum):
+    """Where a launch stands: after all before it; on a stream of its own; or beside what is on that."""
+
+    AFTER, APART, BESIDE = range(3)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A launch of a kernel; its last argument, loop counts since the clock was set, comes with the call."""
+
+    kernel: Any                                        # its name, or its function
+    grid: tuple[int, int]
+    arguments: tuple[Any, ...]
+    lane: Lane = Lane.AFTER
+
+
+class DeviceArena:
+    """All arrays of one kind of some shots, one shot after the other."""
+
+    def __init__(self, e: Experiment, names: Sequence[str], memory: dict[str, int], shots: int):
+        places, size = Arena.places(e.layout, names, memory)
+        self.layout, self.stride = e.layout, -(-size // 512) * 512
+        self.memory = e.xp.zeros((shots, self.stride), np.uint8)
+        self.address: int = self.memory.data.ptr
+        self.cell: dict[tuple[str, int], int] = {}     # byte of cell (0, ..., 0), which may lie outside an array of a slab
+        self._place: dict[str, tuple[int, tuple[int, ...], tuple[int, ...]]] = {}
+        for name, side, start, shape, origin in places:
+            strides = [math.prod(shape[k + 1:]) for k in range(len(shape))]
+            self.cell[name, side] = start + sum(o * s for o, s in zip(origin, strides, strict=True)) * e.layout.dtype.itemsize
+            if name not in memory:
+                self._place[name] = (start, shape, origin)
+
+    def whole(self, name: str, shot: int) -> Any:
+        """Return a view of a full array with its halos."""
+        start, shape, _ = self._place[name]
+        end = start + math.prod(shape) * self.layout.dtype.itemsize
+        return self.memory[shot, start:end].view(self.layout.dtype).reshape(shape)
+
+    def full(self, name: str, shot: int) -> Any:
+        """Return a view of its cells, (size)."""
+        _, _, origin = self._place[name]
+        return self.whole(name, shot)[tuple(slice(o, o + n) for o, n in zip(origin, self.layout.size, strict=True))]
+
+    def start(self, name: str) -> int:
+        """Return the address of the first number of the first shot's array."""
+        return self.address + self._place[name][0]
+
+
+def parameter_arena(e: Experiment) -> DeviceArena:
+    """Return the kernel parameters in the layout of the arrays, zeros around them."""
+    arena = DeviceArena(e, list(e.parameters), {}, 1)
+    for name, values in e.parameters.items():
+        arena.full(name, 0)[...] = values
+    return arena
+
+
+@dataclass(frozen=True)
+class Points:
+    """Weighted cells of one shot, and where their samples lie."""
+
+    taps: Taps
+    weights: np.ndarray
+    array: str
+    offset: int
+    data: Any                                          # on the device; `first` is the address of what step 0 meets
+    first: int
+    history: int
+    history_weights: np.ndarray
+
+
+@dataclass(frozen=True)
+class Image:
+    """sums += cotangent in an array * history, at kept steps."""
+
+    array: str
+    offset: int
+    history: int
+    sums: Any
+
+
+@dataclass
+class Shot:
+    """What is sent, heard and imaged in a shot; `Run` has native contexts in its place."""
+
+    injection: list[Points] = field(default_factory=list)
+    receiver: list[Points] = field(default_factory=list)
+    image: list[Image] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class DeviceHistory:
+    """A shot's part of the histories of a group: (shots, slots, bytes of a slot)."""
+
+    memory: Any
+    shot: int
+    every: int
+    bits: int
+
+
+class DeviceRun:
+    """One direction of a group of shots: arenas, tables, and launches."""
+
+    def __init__(self, e: Experiment, kind: str, shots: list[int], threads: int, parameters: DeviceArena):
+        self.e, self.kind, self.shots, self.threads, self._parameters = e, kind, shots, threads, parameters
+        self.program = e.engine.of(kind)
+        self.sweeps, self._stencils = e.engine.stencils(kind, e.device)
+        self.stage = stages(self.program)
+        self.watched = next(a.target for a in reversed(self.program.assigns) if a.target not in self.program.memory)
+        self.contexts = [Shot() for _ in shots]
+        self.arena = DeviceArena(e, self.program.arrays(), self.program.memory, len(shots))
+        self.histories: list[DeviceHistory] = []
+        self.rings: list[Any] = []
+        lay = e.layout
+        full, _ = lay.extent(None, 0)
+        self._stride = [math.prod(full[k + 1:]) for k in range(lay.ndim)]
+        self._sizes = self._measured(lay)
+        self._profiles = {name: e.xp.asarray(e.profiles[name]) for name in self.program.profiles}
+        self._tiles: dict[tuple[frozenset[int], ...], Any] = {}
+        self._plans: dict[int, list[Launch]] = {}
+        self._graphs: dict[tuple[int, int], Any] = {}
+        stream = getattr(e.xp.cuda, "Stream", None)
+        self._streams: list[Any] = [contextlib.nullcontext()] if stream is None else [stream(), stream()]
+        self._tables: dict[tuple[str, int, int], list[tuple[Any, ...]]] = {}
+        self._turn = -1 if kind == "forward" else e.steps - 1
+        self._clock = e.xp.asarray(np.zeros(5, np.int64))
+        self._found = e.xp.zeros(len(shots), np.int32)
+        self._storing, self._first, self._slot0 = 0, 0, 0
+        self._scratch: Any = None
+        if kind == "forward":
+            for (name, values), i in itertools.product(e.starts.items(), range(len(shots))):
+                self.arena.full(name, i)[...] = values
+
+    def _measured(self, lay: Layout) -> Any:
+        slab = np.zeros((3, 2, 2), np.int64)
+        for axis, side, k in itertools.product(range(lay.ndim), (0, 1), range(lay.ndim - 1)):
+            slab[axis, side, k] = math.prod(lay.extent(axis, side)[0][k + 1:])
+        kept = lay.history_shape
+        stride = (self._stride[0], self._stride[1] if lay.ndim == 3 else 0)
+        history = (math.prod(kept[1:]), kept[-1] if lay.ndim == 3 else 0)
+        return structure(SIZES, shot=self.arena.stride // lay.dtype.itemsize, stride=stride, slab=slab, history_size=math.prod(kept),
+                         history_stride=history)
+
+    # What stands for the native tables of `Run`.
+
+    def points(self, taps: Taps, weights: np.ndarray, array: str, offset: int, data: Any, first_row: int = 0, history: int = -1,
+               history_weights: np.ndarray | None = None) -> Points:
+        """Return weighted cells of an array. data: (steps..., points) on the device; `first_row` is what step 0 meets."""
+        first = data.data.ptr + first_row * taps.points * self.e.layout.dtype.itemsize
+        return Points(taps, weights, array, offset, data, first, history, taps.weights if history_weights is None else history_weights)
+
+    def image(self, array: str, offset: int, history: int, sums: Any) -> Image:
+        """Return a sum over kept steps: sums += cotangent in `array` * history."""
+        return Image(array, offset, history, sums)
+
+    def attach(self, c: Shot, name: str, items: Sequence[Any]) -> None:
+        """Hand a shot its injections, receivers or images."""
+        setattr(c, name, list(items))
+        self._tables.clear()
+        self._plans.clear()
+        self._graphs.clear()
+
+    def array(self, i: int, name: str, loop: int) -> Any:
+        """Return an array of the i-th shot, (size), by the name it has in a loop count."""
+        return self.arena.full(self.program.swapped(name) if loop % 2 else name, i)
+
+    def state(self) -> Any:
+        """Return a copy of all arrays of all shots."""
+        return self.arena.memory.copy()
+
+    def restore(self, state: Any) -> None:
+        """Set all arrays to what `state` returned."""
+        self.arena.memory[...] = state
+
+    # Histories.
+
+    def new_histories(self, keeping: Keeping, steps: int) -> list[DeviceHistory]:
+        """Return room for the histories of so many steps of each shot."""
+        slot = self.e.needs(0.0, 0).slot_bytes(keeping.bits)
+        memory = self.e.xp.empty((len(self.shots), slots(0, steps, keeping.every), slot), np.uint8)
+        return [DeviceHistory(memory, i, keeping.every, keeping.bits) for i in range(len(self.shots))]
+
+    def use_nothing(self) -> None:
+        """Let the shots keep nothing."""
+        self._storing = 0
+        self._plans.clear()
+        self._graphs.clear()
+
+    def use(self, histories: Sequence[DeviceHistory], storing: int, first: int = 0) -> None:
+        """Let the shots write (storing 1) or read (2) their histories, the first slot being that of a step."""
+        self.histories, self._storing, self._slot0 = list(histories), storing, first // histories[0].every
+        self._tables.clear()
+        self._plans.clear()
+        self._graphs.clear()
+        if storing == 1 and histories[0].bits:
+            count = len(self.e.engine.histories) * math.prod(self.e.layout.history_shape)
+            self._scratch = self.e.xp.zeros((len(self.shots), count), self.e.layout.dtype)
+
+    def _kept(self) -> Any:
+        """Return where kernels write or read histories as computed."""
+        count, item = len(self.e.engine.histories) * math.prod(self.e.layout.history_shape), self.e.layout.dtype.itemsize
+        if not self.histories or (self.histories[0].bits and self._scratch is None):
+            return structure(KEPT, every=1)
+        h = self.histories[0]
+        if h.bits:
+            return structure(KEPT, base=self._scratch.data.ptr, slot=0, shot=count, every=1)
+        return structure(KEPT, base=h.memory.data.ptr, slot=count, shot=math.prod(h.memory.shape[1:]) // item, every=h.every,
+                         first=self._slot0)
+
+    def _rows(self) -> Any:
+        """Return how histories lie in their slots."""
+        lay, h = self.e.layout, self.histories[0]
+        length, needs = lay.history_shape[-1], self.e.needs(0.0, 0)
+        scales = -(-length // BLOCK) * 4 if h.bits else 0
+        return structure(ROWS, rows=math.prod(lay.history_shape[:-1]), length=length, cells=lay.size[-1], bits=h.bits, scale_bytes=scales,
+                         row_bytes=scales + length * (h.bits // 8 or lay.dtype.itemsize), history_bytes=needs.kept_bytes(h.bits),
+                         slot_bytes=needs.slot_bytes(h.bits), shot_bytes=math.prod(h.memory.shape[1:]), every=h.every, first=self._slot0,
+                         base=h.memory.data.ptr)
+
+    def _is_kept(self, n: int) -> bool:
+        every = self.histories[0].every
+        return n % every == every // 2
+
+    # Launches.
+
+    def _tiles_of(self, kernel: CudaKernel) -> Any:
+        """Return the tiles of the boxes that a kernel runs in."""
+        if kernel.masks not in self._tiles:
+            made = np.array(list(tiles(self.e.layout, set(kernel.masks))), TILE)
+            self._tiles[kernel.masks] = (len(made), self.e.xp.asarray(made.view(np.uint8)))
+        return self._tiles[kernel.masks]
+
+    def _address(self, name: str, side: int, odd: int) -> int:
+        """Return the address of cell 0 of an array of the first shot, or of a profile."""
+        if name in self._profiles:
+            return int(self._profiles[name].data.ptr)
+        name = self.program.swapped(name) if odd else name
+        arena = self.arena if (name, 0) in self.arena.cell else self._parameters
+        return arena.address + arena.cell.get((name, side), arena.cell[name, 0])
+
+    def _planned(self, m: int) -> list[Launch]:
+        """Return the launches of a loop count, which repeat after `_period` counts."""
+        key = m % self._period
+        if key not in self._plans:
+            self._plans[key] = [replace(x, kernel=self._stencils.function(x.kernel)) for x in self._step(m) if x.grid[0]]
+        return self._plans[key]
+
+    @property
+    def _period(self) -> int:
+        """After how many loop counts launches repeat: arrays swap, and every so many steps are kept."""
+        return math.lcm(2, self.histories[0].every) if self._storing else 2
+
+    def _at(self, m: int) -> int:
+        """Return the step of the run that a loop count stands for."""
+        return m if self._turn < 0 else self._turn - m
+
+    def _step(self, m: int) -> Iterator[Launch]:
+        """Yield the launches of a loop count."""
+        keeps = self._storing == 1 and self._is_kept(self._at(m))
+        kept = self._kept() if keeps or self.program.recorded else structure(KEPT, every=1)
+        for stage, sweep in enumerate(self.sweeps):
+            main = sweep.keeping if keeps else sweep.main
+            apart = [*itertools.chain(*sweep.before), *(kernel for kernel in main if frozenset() not in kernel.masks)]
+            for kernel in (*apart, *(kernel for kernel in main if frozenset() in kernel.masks)):
+                addresses = [self._address(x, side, m & 1) for x in kernel.arrays for side in (0, 1)]
+                places = structure(np.dtype([("at", np.uint64, len(addresses))]), at=addresses)
+                count, table = self._tiles_of(kernel)
+                lane = Lane.APART if kernel in apart else Lane.BESIDE
+                yield Launch(kernel.name, (count, len(self.shots)), (self._sizes, places, table, kept, self._clock, self._turn), lane)
+            yield from self._after(stage, m, keeps)
+            if keeps and self.histories[0].bits:
+                yield from self._pack(stage)
+            yield from self._wrap(sweep.written, m)
+
+    def _after(self, stage: int, m: int, keeps: bool) -> Iterator[Launch]:
+        """Yield what follows once a sweep's arrays are final: inject sources, sample receivers, add to images."""
+        for at, start, weight, data, count, traces, offset in self._table("injection", stage, m & 1):
+            arguments = (at, start, weight, data, count, traces, offset, structure(KEPT, every=1), self._clock, self._turn)
+            yield Launch("inject", (blocks(count), 1), arguments)
+        for at, start, weight, data, count, traces, offset in self._table("history", stage, 0) if keeps else ():
+            arguments = (at, start, weight, data, count, traces, offset, self._kept(), self._clock, self._turn)
+            yield Launch("inject", (blocks(count), 1), arguments)
+        for at, start, weight, data, count, traces, offset in self._table("receiver", stage, m & 1):
+            yield Launch("receive", (blocks(count), 1), (at, start, weight, data, count, traces, offset, self._clock, self._turn))
+        lay = self.e.layout
+        for im in self.contexts[0].image if self._storing == 2 else ():
+            if self.stage[im.array] == stage and self._is_kept(self._at(m) + im.offset):
+                lines = lay.history_shape[1] if lay.ndim == 3 else 1
+                yield Launch("image", (blocks(math.prod(lay.size)), 1), (
+                    im.sums, np.uint64(self._address(im.array, 0, m & 1)), self._sizes, len(self.shots), lines, im.history, self._rows(),
+                    im.offset, self._clock, self._turn))
+
+    def _pack(self, stage: int) -> Iterator[Launch]:
+        """Yield what rounds the histories that a sweep has made into their slots."""
+        rows, size = self._rows(), math.prod(self.e.layout.history_shape)
+        count = -(-int(rows["cells"]) // BLOCK) * int(rows["rows"])
+        for i, (s, _, _) in enumerate(self.e.engine.histories):
+            if s == stage:
+                yield Launch("pack", (blocks(count), len(self.shots)), (
+                    self._scratch, self._scratch.shape[1], i, size, rows, self._clock, self._turn))
+
+    def _wrap(self, written: Iterable[str], m: int) -> Iterator[Launch]:
+        """Yield what fills the halos of arrays from the other side of every periodic axis."""
+        lay, none = self.e.layout, 3 - self.e.layout.ndim
+        for axis in (axis for axis, wraps in enumerate(self.e.wraps) if wraps):
+            count = [2 * lay.reach if k == axis else n for k, n in enumerate(lay.size)]
+            values = structure(WRAP, count=[*(1,) * none, *count], stride=[*(0,) * none, *self._stride], axis=axis + none,
+                               along=self._stride[axis], cells=lay.size[axis], reach=lay.reach)
+            for x in written:
+                yield Launch("wrap", (blocks(math.prod(count)), len(self.shots)), (
+                    np.uint64(self._address(x, 0, m & 1)), int(self._sizes["shot"]), values))
+
+    def _table(self, kind: str, stage: int, odd: int) -> list[tuple[Any, ...]]:
+        """Return the tables of injections, receivers or injections into histories after a sweep: made once."""
+        key = (kind, stage, odd)
+        if key not in self._tables:
+            groups: dict[tuple[int, int], list[tuple[int, Points]]] = {}
+            for i, shot in enumerate(self.contexts):
+                for p in shot.receiver if kind == "receiver" else shot.injection:
+                    if self.stage[p.array] == stage and (kind != "history" or p.history >= 0):
+                        groups.setdefault((p.taps.points, p.offset), []).append((i, p))
+            self._tables[key] = [self._joined(kind, odd, items, traces, offset) for (traces, offset), items in groups.items()]
+        return self._tables[key]
+
+    def _joined(self, kind: str, odd: int, items: list[tuple[int, Points]], traces: int, offset: int) -> tuple[Any, ...]:
+        """Return the tables of one launch; taps of one target are added up in a fixed order."""
+        item = self.e.layout.dtype.itemsize
+        compact = [math.prod(self.e.layout.history_shape[k + 1:]) for k in range(self.e.layout.ndim)]
+        size, kept = math.prod(self.e.layout.history_shape), self._kept()
+        cells, samples, weights = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
+        for i, p in items:
+            if kind == "history":
+                base = int(kept["base"]) + (i * int(kept["shot"]) + p.history * size) * item
+                cells.append(base + p.taps.cells @ np.array(compact) * item)
+            else:
+                base = self._address(p.array, 0, odd) + i * self.arena.stride
+                cells.append(base + p.taps.cells @ np.array(self._stride) * item)
+            samples.append(p.first + p.taps.owner.astype(np.int64) * item)
+            weights.append(p.history_weights if kind == "history" else p.weights)
+        cell, sample, weight = (np.concatenate(x) for x in (cells, samples, weights))
+        target = sample if kind == "receiver" else cell
+        order = np.argsort(target, kind="stable")
+        targets, first = np.unique(target[order], return_index=True)
+        start = np.append(first, len(order)).astype(np.int32)
+        cell, sample, weight = cell[order], sample[order], np.ascontiguousarray(weight[order], self.e.layout.dtype)
+        at, data = (cell, targets) if kind == "receiver" else (targets, sample)
+        moved = (self.e.xp.asarray(x) for x in (at.astype(np.int64), start, weight, data.astype(np.int64)))
+        return (*moved, len(targets), traces, offset)
+
+    def advance(self, first: int, last: int, report: Callable[[int], None] | None = None) -> None:
+        """Run loop counts [first, last) in chunks; NaN and Ctrl-C are noticed between them."""
+        e = self.e
+        chunk = max(1, int(CHUNK_CELLS / (e.layout.cells_count * len(self.shots))))
+        for start in range(first, last, chunk):
+            stop = min(start + chunk, last)
+            steps = (start, stop) if self.kind == "forward" else (e.steps - stop, e.steps - start)
+            heard = (0, e.steps) if self.kind == "forward" else steps
+            with self._streams[0]:
+                self._clock[...] = e.xp.asarray(np.array([start, *steps, *heard], np.int64))
+                if self.kind != "forward" or start == 0:             # what meets the state this call starts from
+                    for stage, sweep in enumerate(self.sweeps):
+                        for x in (*self._after(stage, start - 1, False), *self._wrap(sweep.written, start - 1)):
+                            self._stencils.function(x.kernel)(x.grid, (THREADS,), (*x.arguments, -1))
+                self._march(start, stop)
+                self._look_for_infinite(start, stop)
+            if report:
+                report((stop - start) * len(self.shots))
+
+    def _march(self, start: int, stop: int) -> None:
+        """Run loop counts: one by one, or many as a graph once their launches have been seen."""
+        count = -(-GRAPH // self._period) * self._period
+        m = zero = start                               # what the clock shows
+        while m < stop:
+            if len(self._plans) < self._period or stop - m < count or len(self._streams) == 1:
+                for x in self._planned(m):
+                    x.kernel(x.grid, (THREADS,), (*x.arguments, m - zero))
+                m += 1
+                continue
+            if zero < m:
+                self._tick(m - zero)
+            self._graph(m, count).launch(self._streams[0])
+            m = zero = m + count
+
+    def _tick(self, counts: int) -> None:
+        self._stencils.function("tick")((1,), (1,), (self._clock, counts))
+
+    def _graph(self, m: int, count: int) -> Any:
+        """Return the graph of `count` loop counts from m on, and of the clock's moving on; recorded once."""
+        key = (m % self._period, count)
+        if key not in self._graphs:
+            main, apart = self._streams
+            main.begin_capture()
+            for k in range(count):
+                forked = False
+                for x in self._planned(m + k):
+                    if x.lane == Lane.APART and not forked:
+                        apart.wait_event(main.record())
+                    elif x.lane == Lane.AFTER and forked:
+                        main.wait_event(apart.record())
+                    forked = x.lane == Lane.APART or (forked and x.lane == Lane.BESIDE)
+                    x.kernel(x.grid, (THREADS,), (*x.arguments, k), stream=apart if x.lane == Lane.APART else main)
+                if forked:
+                    main.wait_event(apart.record())
+            self._tick(count)
+            self._graphs[key] = main.end_capture()
+        return self._graphs[key]
+
+    def _look_for_infinite(self, start: int, stop: int) -> None:
+        count = self.arena.whole(self.watched, 0).size
+        self._found[...] = 0
+        self._stencils.function("find_infinite")((min(1024, blocks(count)), len(self.shots)), (THREADS,), (
+            np.uint64(self.arena.start(self.watched)), count, int(self._sizes["shot"]), self._found))
+        found = np.flatnonzero(self._found.get())
+        if found.size:
+            exploded(self.e, self.kind, self.shots[int(found[0])], start, stop)
+
+
+def blocks(count: int) -> int:
+    """Return how many blocks have a thread for each of `count` things."""
+    return -(-count // THREADS)
+
+
+def tiles(lay: Layout, masks: set[frozenset[int]]) -> Iterable[tuple[Any, ...]]:
+    """Yield the tiles of all boxes whose set of stretched axes is among `masks`, as rows of TILE."""
+    edges = [(0, lay.low[a], lay.high[a], lay.cells[a]) for a in range(lay.ndim)]
+    for place in itertools.product(range(3), repeat=lay.ndim):
+        mask = frozenset(a for a, where in enumerate(place) if where != 1)
+        box = [edges[a][where:where + 2] for a, where in enumerate(place)]
+        if mask not in masks or any(begin >= end for begin, end in box):
+            continue
+        lanes = _lanes(box[-1][1] - box[-1][0], lay.vector * lay.dtype.itemsize // 16 and 16 // lay.dtype.itemsize)
+        groups, width = 256 >> lanes, (16 // lay.dtype.itemsize) << lanes
+        planes = max(1, PLANES[2] * GROUPS[2] // groups) if lay.ndim == 2 else 0
+        lengths = (planes * groups, width) if lay.ndim == 2 else (PLANES[3], groups, width)
+        bits, sides = sum(1 << a for a in mask), sum(1 << a for a, where in enumerate(place) if where == 2)
+        for begin in itertools.product(*(range(b, e, n) for (b, e), n in zip(box, lengths, strict=True))):
+            end = [min(b + n, e) for b, n, (_, e) in zip(begin, lengths, box, strict=True)]
+            spare = (0,) * (3 - lay.ndim)
+            yield ((*begin, *spare), (*end, *spare), bits, sides, lanes, planes, (0, 0))
+
+
+def _lanes(cells: int, vector: int) -> int:
+    """Return the threads along a row of a tile, as a power of two: 32, or fewer where that leaves fewer idle."""
+    def idle(lanes: int) -> int:
+        return -(-cells // (vector << lanes)) * (vector << lanes) - cells
+    return min((5, 4, 3), key=lambda lanes: (idle(lanes) > 0.05 * cells, idle(lanes) if idle(lanes) > 0.05 * cells else -lanes))

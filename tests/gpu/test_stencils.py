@@ -1,0 +1,101 @@
+"""Simulations on a GPU against the C kernels on the CPU: gathers and gradients of the registry's equations, storages and boundaries.
+
+Without a GPU the same kernels run in the emulator, for a few of them.
+"""
+
+import importlib
+from typing import Any
+
+import numpy as np
+import pytest
+
+import hyperion as hp
+from hyperion.autograd import jvp, vjp
+from hyperion.cpu import compiler
+from hyperion.gpu import device
+from hyperion.pde import device_run
+from tests.gpu import emulator, standin
+from tests.pde.cases import Case, difference
+from tests.pde.registry import ENTRIES, Combination, _pairs, sampled
+
+pytestmark = pytest.mark.filterwarnings("ignore::hyperion.errors.SamplingWarning")
+EPS = {np.float64: np.finfo(np.float64).eps, np.float32: float(np.finfo(np.float32).eps)}
+PLACES = ["emulated", pytest.param("gpu", marks=pytest.mark.gpu)]
+
+
+@pytest.fixture
+def cupy(request, monkeypatch):
+    """CuPy, or what passes for it in the emulator."""
+    monkeypatch.setattr(compiler, "FLAGS", tuple("-O1" if flag == "-O3" else flag for flag in compiler.FLAGS))
+    monkeypatch.setattr(device_run, "GRAPH", 6)            # of fewer steps than these experiments have
+    if request.param == "gpu":
+        return importlib.import_module("cupy")
+    if emulator.COMPILER is None:
+        pytest.skip("no C++ compiler on PATH: the emulator needs one")
+    return standin.put_in_place(monkeypatch)
+
+
+on_both = pytest.mark.parametrize("cupy", PLACES, indirect=True)
+on_gpu = pytest.mark.parametrize("cupy", PLACES[1:], indirect=True)
+
+
+def there(case: Case) -> Case:
+    """Return an experiment with its grid and its arrays on the GPU."""
+    case.solver.grid.device = "cuda:0"
+    case.args = tuple(hp.asarray(x, device="cuda:0") for x in case.args)
+    return case
+
+
+def with_gradients(case: Case, weights: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Return gathers and the cotangents of `args` of an experiment on the GPU."""
+    out, pull = vjp(case.gathers, *case.args)
+    assert out.device == "cuda:0"
+    return device.to_numpy(out.data), [device.to_numpy(g.data) for g in pull(hp.asarray(weights, device="cuda:0"))]
+
+
+def agree(combination: Combination, dtype: Any) -> None:
+    """Gathers and gradients equal those of the CPU: 1e3 eps bounds rounding, as between kernels and interpreter."""
+    expected, expected_gradients, weights = combination.case(dtype).with_gradients()
+    out, gradients = with_gradients(there(combination.case(dtype)), weights)
+    if not expected.any():
+        assert not out.any()
+        return
+    assert difference(out, expected) < 1e3 * EPS[dtype]
+    for got, want in zip(gradients, expected_gradients, strict=True):
+        assert difference(got, want) < 1e3 * EPS[dtype] if want.any() else not got.any()
+
+
+def named(name: str, boundary: str, order: int, storage: str) -> Combination:
+    entry = next(e for e in ENTRIES if e.name == name)
+    return Combination(entry, boundary, order, storage, 1, *_pairs(entry)[0])
+
+
+FEW = [("acoustic", "layer", 8, "every"), ("pair", "strip", 4, "thinned"), ("acoustic-3d", "free", 2, "checkpoints"),
+       ("burgers", "periodic", 2, "every")]
+
+
+@on_both
+@pytest.mark.parametrize("which", FEW, ids=lambda which: "-".join(map(str, which)))
+def test_a_few_experiments_give_what_the_cpu_gives(cupy, which):
+    agree(named(*which), np.float64)
+
+
+@on_gpu
+@pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])
+@pytest.mark.parametrize("combination", sampled(), ids=str)
+def test_every_equation_gives_what_the_cpu_gives(cupy, combination, dtype):
+    agree(combination, dtype)
+
+
+@on_gpu
+@pytest.mark.parametrize("combination", sampled(1, seed=7), ids=str)
+def test_the_adjoint_is_exact_and_tangents_are_slopes(cupy, combination):
+    case = combination.case()
+    directions = case.directions()
+    weights = case.random.standard_normal(case.gathers(*case.args).shape)
+    case = there(case)
+    _, gradients = with_gradients(case, weights)
+    moved = tuple(hp.asarray(d, device="cuda:0") for d in directions)
+    born = device.to_numpy(jvp(case.gathers, case.args, moved)[1].data)
+    forward, reverse = np.vdot(born, weights), sum(np.vdot(g, u) for g, u in zip(gradients, directions, strict=True))
+    assert abs(forward - reverse) <= 1e-12 * np.linalg.norm(born) * np.linalg.norm(weights)
