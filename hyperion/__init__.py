@@ -20,6 +20,7 @@ from hyperion.autograd import (
     checkpoint,
     custom,
     derivatives,
+    deterministic,
     fixed_point,
     functions,
     grad,
@@ -48,9 +49,9 @@ from hyperion.autograd.profiling import profile
 __version__ = "0.1.0"
 
 __all__ = [
-    "CG", "GMRES", "Newton", "Picard", "Tensor", "__version__", "checkpoint", "custom", "debug", "derivatives", "device_memory",
-    "fixed_point", "grad", "graph", "hessian", "hvp", "jacobian", "jet", "jets", "jvp", "linear_solve", "linearize", "no_grad", "profile",
-    "root_solve", "stop_gradient", "tree_map", "value_and_grad", "vjp", "vmap",
+    "CG", "GMRES", "Newton", "Picard", "Tensor", "__version__", "checkpoint", "custom", "debug", "derivatives", "deterministic",
+    "device_memory", "fixed_point", "grad", "graph", "hessian", "hvp", "jacobian", "jet", "jets", "jvp", "linear_solve", "linearize",
+    "no_grad", "profile", "root_solve", "stop_gradient", "tree_map", "value_and_grad", "vjp", "vmap",
 ]
 __all__ += functions.__all__
 

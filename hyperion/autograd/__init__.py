@@ -7,7 +7,7 @@ import hyperion.autograd.functions as functions
 from hyperion.autograd.checkpointing import checkpoint
 from hyperion.autograd.custom import custom
 from hyperion.autograd.functions import *
-from hyperion.autograd.graph import no_grad
+from hyperion.autograd.graph import deterministic, no_grad
 from hyperion.autograd.implicit import fixed_point, linear_solve, root_solve
 from hyperion.autograd.jet import derivatives, jet, jets
 from hyperion.autograd.methods import CG, GMRES, Newton, Picard
@@ -29,6 +29,7 @@ __all__ = [
     "checkpoint",
     "custom",
     "derivatives",
+    "deterministic",
     "elementwise",
     "fixed_point",
     "flatten",

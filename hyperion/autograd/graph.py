@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from hyperion.autograd.tensor import Tensor
 
 __all__ = [
-    "SHARED", "Anchor", "Hook", "Leaf", "Node", "changes", "fingerprint", "no_grad", "recording", "share", "state", "tick", "watch",
+    "SHARED", "Anchor", "Hook", "Leaf", "Node", "changes", "deterministic", "fingerprint", "no_grad", "recording", "share", "state", "tick",
+    "watch",
 ]
 
 tick = itertools.count().__next__
@@ -130,12 +131,15 @@ class _State(threading.local):
     """Of each thread: whether it records, and what to go back to when the contexts it is in end.
 
     whole: operations without a derivative (comparisons) are recorded, too: the graph is then the whole formula (see formulas).
+    deterministic: operations take the way that gives the same bits at every run, where a faster one does not.
     """
 
     def __init__(self) -> None:
+        self.deterministic = False
         self.recording = True
         self.whole = False
         self.before: list[bool] = []
+        self.before_deterministic: list[bool] = []
 
 
 state = _State()
@@ -166,3 +170,24 @@ def no_grad() -> recording:
     False
     """
     return recording(False)
+
+
+class deterministic(ContextDecorator):
+    """A context (or decorator) in which every operation gives the same bits at every run, where a faster way would not.
+
+    The fast way of the gradient of attention on a GPU adds up floats in the order in which blocks of threads finish.
+
+    >>> from hyperion.autograd import deterministic
+    >>> with deterministic():
+    ...     pass            # loss.backward()
+    """
+
+    def __init__(self, on: bool = True) -> None:
+        self.on = on
+
+    def __enter__(self) -> None:
+        state.before_deterministic.append(state.deterministic)
+        state.deterministic = self.on
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        state.deterministic = state.before_deterministic.pop()

@@ -15,10 +15,12 @@ from hyperion.autograd.dtypes import is_integer
 from hyperion.autograd.ops.shaping import reshape
 from hyperion.autograd.tensor import Tensor, as_tensor, is_operand
 from hyperion.errors import DtypeError, InputError, ShapeError
+from hyperion.gpu.device import to_numpy
 
 __all__ = ["ALiBi", "BlockSparse", "Causal", "Document", "Mask", "PrefixLM", "SlidingWindow", "Tile", "as_mask"]
 
 Arrays = Iterator[Any]
+FAR = 1 << 29           # further than any key is from any query: a side of a band without a limit
 
 
 class Tile:
@@ -78,6 +80,22 @@ class Mask:
     def bounds(self, rows: tuple[int, int], whole_rows: int, whole_keys: int) -> tuple[int, int]:
         """Return the range of keys outside of which the queries of a range see nothing."""
         return 0, whole_keys
+
+    def band(self, queries: int, keys: int) -> tuple[int, int] | None:
+        """Return (low, high) if query i sees the keys i + low <= j < i + high, of those there are; None if it is not so."""
+        return None
+
+    def intervals(self, xp: Any, arrays: Arrays, queries: int, keys: int) -> tuple[Any, Any] | None:
+        """Return where the keys begin and end that each query sees, integers that broadcast to (batch, heads, queries); None if they are
+        not side by side, or that is not known.
+
+        arrays: an iterator of the raw arrays, of which it takes its own.
+        """
+        band = self.band(queries, keys)
+        if band is None:
+            return None
+        places = xp.arange(queries)[None, None]
+        return places + band[0], places + band[1]
 
     def visible(self, xp: Any, arrays: Arrays, tile: Tile) -> Any:
         """Return which scores of a tile count: bools that broadcast to (batch, heads, rows, keys); None if all do.
@@ -139,6 +157,17 @@ class _Both(_Pair):
         low = max(a, c)
         return low, max(low, min(b, d))
 
+    def band(self, queries: int, keys: int) -> tuple[int, int] | None:
+        first, second = self.left.band(queries, keys), self.right.band(queries, keys)
+        return None if first is None or second is None else (max(first[0], second[0]), min(first[1], second[1]))
+
+    def intervals(self, xp: Any, arrays: Arrays, queries: int, keys: int) -> tuple[Any, Any] | None:
+        first = self.left.intervals(xp, arrays, queries, keys)
+        second = None if first is None else self.right.intervals(xp, arrays, queries, keys)
+        if first is None or second is None:
+            return None
+        return xp.maximum(first[0], second[0]), xp.minimum(first[1], second[1])
+
     def visible(self, xp: Any, arrays: Arrays, tile: Tile) -> Any:
         first, second = self.left.visible(xp, arrays, tile), self.right.visible(xp, arrays, tile)
         return second if first is None else first if second is None else first & second
@@ -196,6 +225,10 @@ class Causal(Mask):
         shift = whole_keys - whole_rows if self.offset is None else self.offset
         return 0, min(max(rows[1] + shift, 0), whole_keys)
 
+    def band(self, queries: int, keys: int) -> tuple[int, int] | None:
+        """Return no limit before, and the own place."""
+        return -FAR, (keys - queries if self.offset is None else self.offset) + 1
+
     def visible(self, xp: Any, arrays: Arrays, tile: Tile) -> Any:
         """Return keys <= places."""
         shift = tile.whole_keys - tile.whole_rows if self.offset is None else self.offset
@@ -233,6 +266,11 @@ class SlidingWindow(Mask):
         low = 0 if self.left is None else min(max(rows[0] + shift - self.left, 0), whole_keys)
         high = whole_keys if self.right is None else min(max(rows[1] + shift + self.right, 0), whole_keys)
         return low, max(low, high)
+
+    def band(self, queries: int, keys: int) -> tuple[int, int] | None:
+        """Return the limits on both sides."""
+        shift = keys - queries if self.offset is None else self.offset
+        return -FAR if self.left is None else shift - self.left, FAR if self.right is None else shift + self.right + 1
 
     def visible(self, xp: Any, arrays: Arrays, tile: Tile) -> Any:
         """Return places - left <= keys <= places + right."""
@@ -276,10 +314,11 @@ class Document(Mask):
                 raise ShapeError(f"Document(ids): ids of shape {x.shape}; they must be (tokens,) or (batch, tokens)")
         self.own = queries is not None
         self.arrays = tuple([x if x.ndim == 2 else reshape(x, (1, *x.shape)) for x in given])
+        self.runs = not self.own and type(self.arrays[0]) is Tensor and _in_runs(to_numpy(self.arrays[0].data))
 
     def settings(self) -> tuple[Any, ...]:
-        """Return whether queries have ids of their own."""
-        return (self.own,)
+        """Return whether queries have ids of their own, and whether the tokens of each document lie side by side."""
+        return self.own, self.runs
 
     def bare(self) -> Mask:
         """Return it without ids."""
@@ -290,6 +329,19 @@ class Document(Mask):
         for x, count, name in zip(self.arrays, (keys, queries), ("keys", "queries"), strict=False):
             if x.shape[1] != count or x.shape[0] not in (1, batch):
                 raise ShapeError(f"Document(ids): ids of shape {x.shape} for {batch} rows of {count} {name}; give one for each")
+
+    def intervals(self, xp: Any, arrays: Arrays, queries: int, keys: int) -> tuple[Any, Any] | None:
+        """Return the beginning and end of each query's document, if its tokens lie side by side."""
+        if not self.runs or not keys or queries > keys:
+            return None
+        ids = next(arrays)
+        begins = xp.ones(ids.shape, dtype=np.int64)
+        begins[:, 1:] = ids[:, 1:] != ids[:, :-1]
+        number = xp.cumsum(begins.reshape(-1))                      # of the run, rising over all rows: so they can be looked up
+        rows = keys * xp.arange(len(ids))[:, None]
+        first, last = (xp.searchsorted(number, number, side=side).reshape(ids.shape) - rows for side in ("left", "right"))
+        last = xp.where(ids < 0, 0, last)
+        return first[:, None, keys - queries:], last[:, None, keys - queries:]
 
     def visible(self, xp: Any, arrays: Arrays, tile: Tile) -> Any:
         """Return where ids are equal."""
@@ -303,6 +355,16 @@ class Document(Mask):
         rows = own[:, None, tile.rows[0] + first:tile.rows[1] + first, None]
         keys = ids[:, None, None, slice(*tile.keys)]
         return (rows == keys) & (keys >= 0)
+
+
+def _in_runs(ids: Any) -> bool:
+    """Tell whether equal ids that are not padding lie side by side in each row."""
+    for row in ids:
+        begins = row[np.flatnonzero(np.diff(row, prepend=row[:1] - 1))] if len(row) else row
+        begins = begins[begins >= 0]
+        if len(np.unique(begins)) < len(begins):
+            return False
+    return True
 
 
 class PrefixLM(Mask):
@@ -348,6 +410,13 @@ class PrefixLM(Mask):
             return 0, whole_keys
         shift = whole_keys - whole_rows if self.offset is None else self.offset
         return 0, min(max(rows[1] + shift, self.length), whole_keys)
+
+    def intervals(self, xp: Any, arrays: Arrays, queries: int, keys: int) -> tuple[Any, Any] | None:
+        """Return 0 and the own place, or the end of the prefix."""
+        length = self.length if self.length is not None else next(arrays)[:, :, 0]
+        shift = keys - queries if self.offset is None else self.offset
+        last = xp.maximum(xp.arange(queries)[None, None] + (shift + 1), length)
+        return xp.zeros_like(last), last
 
     def visible(self, xp: Any, arrays: Arrays, tile: Tile) -> Any:
         """Return keys < length, or keys <= places."""

@@ -9,7 +9,7 @@ import pytest
 import hyperion
 from hyperion import optim
 from hyperion.codegen import elementwise_lines
-from hyperion.gpu import launching, layers, multitensor
+from hyperion.gpu import attention, launching, layers, multitensor
 
 try:
     from cupy.cuda import nvrtc
@@ -37,17 +37,14 @@ def texts() -> list[tuple[str, str, dict[str, int]]]:
     return found
 
 
-def test_every_file_of_kernels_is_compiled_here():
-    files = {path.stem for path in (Path(hyperion.__file__).parent / "gpu" / "kernels").glob("*.cu")}
-    assert files == {*MACROS, "multitensor"}
+def text_id(tiling) -> str:
+    return f"{type(tiling).__name__}-" + "-".join(map(str, tiling.macros().values()))
 
 
-@pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(("name", "text", "macros"), [pytest.param(*one, id=f"{one[0]}-{i}") for i, one in enumerate(texts())])
-def test_kernels_compile_and_spill_nothing(name, text, macros, dtype, target):
+def compiled(text: str, name: str, options: tuple[str, ...], target: str) -> str:
+    """Compile a text, and return the compiler's log; fail if it refuses, warns, or keeps values in memory."""
     program = nvrtc.createProgram(text, f"{name}.cu", [], [])
-    options = (*launching.options(np.dtype(dtype), **macros), f"--gpu-architecture={target}", "--ptxas-options=-v",
+    options = (*options, f"--gpu-architecture={target}", "--ptxas-options=-v",
                "--diag-suppress=177")       # a variable that is not used: no formula needs all that it is given
     try:
         nvrtc.compileProgram(program, options)
@@ -59,3 +56,29 @@ def test_kernels_compile_and_spill_nothing(name, text, macros, dtype, target):
     kernels = len(re.findall(r'extern "C" __global__', text.replace("\\\n", "")))
     assert len(stacks) >= 3 * kernels > 0 and not any(stacks), log
     assert len(nvrtc.getCUBIN(program)) > 1000
+    return log
+
+
+def test_every_file_of_kernels_is_compiled_here():
+    files = {path.stem for path in (Path(hyperion.__file__).parent / "gpu" / "kernels").glob("*.cu")}
+    assert files == {*MACROS, "multitensor", "attention_forward", "attention_backward", "attention_slopes"}
+
+
+TILINGS = {*attention.TILINGS, *attention.SLOPE_TILINGS}
+KINDS = [(tiling, kind) for tiling in TILINGS for kind in (0, 1, 2)]
+KINDS += [(tiling, kind) for several, kinds in ((attention.BACK_TILINGS, (0,)), (attention.LISTED, (1, 2)))
+          for tilings in several.values() for tiling in tilings for kind in kinds]
+
+
+@pytest.mark.parametrize(("tiling", "kind"), [pytest.param(*one, id=f"{text_id(one[0])}-{one[1]}") for one in KINDS])
+def test_kernels_of_attention_compile_and_spill_nothing(tiling, kind):
+    for brain in (True, False) if kind == 0 else (True,):
+        log = compiled(attention.text(tiling), "attention", (*attention.options(tiling, brain, kind), "-std=c++17"), "sm_90a")
+        assert "C75" not in log, log            # products made to wait for each other, or shares of registers ignored
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("name", "text", "macros"), [pytest.param(*one, id=f"{one[0]}-{i}") for i, one in enumerate(texts())])
+def test_kernels_compile_and_spill_nothing(name, text, macros, dtype, target):
+    compiled(text, name, launching.options(np.dtype(dtype), **macros), target)

@@ -31,7 +31,9 @@ from hyperion.autograd.random import Generator
 from hyperion.autograd.random.bits import words, words_at
 from hyperion.autograd.table import Primitive, general
 from hyperion.autograd.tensor import Tensor, as_tensor
+from hyperion.autograd.visibility import visibility
 from hyperion.errors import DtypeError, InputError, ShapeError
+from hyperion.gpu import attention as flash
 from hyperion.gpu import device
 
 __all__ = ["attention"]
@@ -139,8 +141,17 @@ def _kept(xp: Any, dropout: Dropout, heads: int, tile: Tile, dtype: Any) -> Any:
     return out
 
 
+def _fused(
+    xp: Any, q: Any, k: Any, v: Any, mask: Mask | None, scale: float, biased: bool, slopes: ALiBi | None, dropout: Dropout | None,
+) -> bool:
+    """Tell whether the kernels of the GPU take a call."""
+    return xp is not np and not biased and slopes is None and dropout is None and flash.serves(q, k, v)
+
+
 def _forward(xp: Any, q: Any, k: Any, v: Any, *rest: Any, **params: Any) -> tuple[Any, Any]:
     """Return the output, in the dtype of q, and the log-sum-exp, in float32 or float64."""
+    if _fused(xp, q, k, v, **params):
+        return flash.forward(q, k, v, visibility(xp, params["mask"], rest, *q.shape[:3], k.shape[2]), params["scale"])
     plan = _Plan(xp, q, k, v, rest, **params)
     out = xp.zeros((*q.shape[:-1], plan.depth), dtype=q.dtype)
     lse = xp.full(q.shape[:-1], -xp.inf, dtype=plan.dtype)
@@ -169,6 +180,9 @@ def _backward_forward(
     xp: Any, q: Any, k: Any, v: Any, out: Any, lse: Any, g: Any, of_lse: Any, *rest: Any, pull_bias: bool, **params: Any,
 ) -> tuple[Any, ...]:
     """Return the cotangents of q, k and v, and that of the bias if it is wanted, given those of the output and the log-sum-exp."""
+    if _fused(xp, q, k, v, **params) and flash.serves_back(q, v):
+        seen = visibility(xp, params["mask"], rest, *q.shape[:3], k.shape[2])
+        return flash.backward(q, k, v, out, lse, g, of_lse, seen, params["scale"], adds=not state.deterministic)
     plan = _Plan(xp, q, k, v, rest, **params)
     g = g.astype(plan.dtype, copy=False)
     shift = (g * out.astype(plan.dtype, copy=False)).sum(axis=-1) - of_lse
