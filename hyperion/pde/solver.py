@@ -145,7 +145,7 @@ class Solver:
         for name, value in (("duration", duration), ("step", step)):
             if not is_positive(value) and not (value is None and name == "step"):
                 raise InputError(f"evolve({name}={value!r}): give a positive number of seconds")
-        values = {k: devices.to_numpy(t.data) for k, t in tensors.items()}
+        values = {k: t.data for k, t in tensors.items()}
         speed = self._speeds(values)[0]
         limit = self._limit(values, speed)
         if math.isinf(limit) and step is None:
@@ -219,8 +219,8 @@ class Solver:
         tensors: dict[str, Tensor] = {}
         for key, value in given.items():
             t = self._array(f"solve({key})", value, declared[key])
-            values = devices.to_numpy(t.data)
-            if key in self.equation.positive and not (values > 0).all():
+            if key in self.equation.positive and not (t.data > 0).all():
+                values = devices.to_numpy(t.data)
                 at = tuple(int(i) for i in np.argwhere(values <= 0)[0])
                 raise InputError(f"solve({key}): {values[at]:g} {declared[key]} at node {at}; every value must be positive")
             tensors[key] = t
@@ -237,8 +237,8 @@ class Solver:
             raise DtypeError(f"{inside} of dtype {t.dtype}): use float32 or float64, such as {inside.partition('(')[2]}.astype(np.float32)")
         if t.device != self.grid.device:
             raise InputError(f"{inside} on {t.device}): the grid is on {self.grid.device}; move one to the other's device")
-        values = devices.to_numpy(t.data)
-        if not np.isfinite(values).all():
+        if not devices.namespace(t.data).isfinite(t.data).all():
+            values = devices.to_numpy(t.data)
             at = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
             raise InputError(f"{argument}: {values[at]} at node {at}; every value must be finite [{unit}]")
         return t
@@ -247,7 +247,7 @@ class Solver:
         if not isinstance(survey, Survey):
             raise InputError(f"solve(survey={type(survey).__name__}): give a pde.Survey(sources, receivers, wavelet)")
         survey.check_inside(self.grid)
-        values = {k: devices.to_numpy(t.data) for k, t in tensors.items()}
+        values = {k: t.data for k, t in tensors.items()}
         fastest, slowest = self._speeds(values)
         limit, step = self._limit(values, fastest), survey.wavelet.step
         medium = f"max speed={fastest:g} m/s and spacing={self.grid.spacing} m" if fastest else f"spacing={self.grid.spacing} m"
@@ -280,23 +280,25 @@ class Solver:
         >>> f"{Solver(Acoustic(), Grid((40, 40), 10.0), order=2).stable_step(speed=np.full((40, 40), 2000.0)):.6f}"  # 0.98 h / (c sqrt 2)
         '0.003465'
         """
-        values = {k: devices.to_numpy(t.data) for k, t in self._parameters(parameters).items()}
+        values = {k: t.data for k, t in self._parameters(parameters).items()}
         return self._limit(values, self._speeds(values)[0])
 
-    def _speeds(self, values: dict[str, np.ndarray]) -> tuple[float | None, float]:
+    def _speeds(self, values: dict[str, Any]) -> tuple[float | None, float]:
         """Return the speed the step is to be stable for, None where it is not known, and the slowest of a model's fastest waves [m/s]."""
         if type(self.equation).fastest is Equation.fastest:
             if self.discrete.program.profiles.keys() - self.discrete.rows.keys() and not self.stepping.max_speed:
                 self.equation.fastest(**values)        # says what is missing
             return self.stepping.max_speed, math.inf
         speed = self.equation.fastest(**values)
-        fastest, limit = float(np.max(speed)), self.stepping.max_speed or rounded_up(float(np.max(speed)))
+        xp = devices.namespace(speed)
+        fastest = float(xp.max(speed))
+        limit = self.stepping.max_speed or rounded_up(fastest)
         if fastest > limit * (1 + 1e-6):
             raise StabilityError(f"the model reaches {fastest:g} m/s, above {type(self.stepping).__name__}(max_speed={limit:g}); raise "
                                  "max_speed or bound the model")
-        return limit, float(np.min(speed, where=speed > 0, initial=fastest))
+        return limit, float(xp.min(xp.where(speed > 0, speed, fastest)))
 
-    def _limit(self, values: dict[str, np.ndarray], fastest: float | None) -> float:
+    def _limit(self, values: dict[str, Any], fastest: float | None) -> float:
         """Return the largest stable step [s] in the extreme media of a model, scaled to the fastest speed."""
         extremes = media({k: (float(x.min()), float(x.max())) for k, x in values.items()})
         key = tuple(tuple(x) for x in extremes.values())

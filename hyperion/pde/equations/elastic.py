@@ -31,7 +31,7 @@ def checked(p_speed: Any, s_speed: Any, density: Any, ndim: int) -> Any:
         most = np.sqrt(ndim / (2.0 * (ndim - 1)))
         raise InputError(f"solve(p_speed, s_speed): {p_speed[at]:g} and {s_speed[at]:g} m/s at node {at}; s_speed must be at least 0 and "
                          f"below {most:.4g} p_speed, or the medium does not resist compression")
-    return np.broadcast_to(p_speed, np.shape(density))
+    return np.broadcast_to(p_speed, density.shape)
 
 
 class Elastic(Equation):

@@ -48,4 +48,4 @@ class ElasticSH(Equation):
 
     def fastest(self, s_speed: Any, density: Any) -> Any:
         """Return the S speed."""
-        return np.broadcast_to(s_speed, np.shape(density))
+        return np.broadcast_to(s_speed, density.shape)

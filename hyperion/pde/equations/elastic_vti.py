@@ -117,8 +117,8 @@ class ElasticVTI(Equation):
             around = c["c11"] - c["c66"] if len(self.axes) == 3 else c["c11"]
             bad = (around <= 0.0) | (c["c66"] < 0.0) | (c["c13"] ** 2 > around * c["c33"] * (1.0 + 1e-6))
         if np.any(bad):
-            at = tuple(int(i) for i in np.argwhere(np.broadcast_to(bad, np.shape(density)))[0])
-            given = ", ".join(f"{name} {np.broadcast_to(value, np.shape(density))[at]:g}" for name, value in (
+            at = tuple(int(i) for i in np.argwhere(np.broadcast_to(bad, density.shape))[0])
+            given = ", ".join(f"{name} {np.broadcast_to(value, density.shape)[at]:g}" for name, value in (
                 ("p_speed", p_speed), ("s_speed", s_speed), ("epsilon", epsilon), ("delta", delta), ("gamma", gamma)))
             raise InputError(f"solve({given}) at node {at}: these stiffnesses are not positive definite, so the medium is unstable; use "
                              "0 <= s_speed < p_speed, and smaller epsilon, delta or gamma (in a fluid delta at most epsilon)")

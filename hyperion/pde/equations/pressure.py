@@ -48,4 +48,4 @@ class AcousticPressure(Equation):
 
     def fastest(self, speed: Any, density: Any) -> Any:
         """Return the speed itself."""
-        return np.broadcast_to(speed, np.shape(density))
+        return np.broadcast_to(speed, density.shape)

@@ -47,4 +47,4 @@ class AcousticVariableDensity(Equation):
 
     def fastest(self, speed: Any, density: Any) -> Any:
         """Return the speed itself."""
-        return np.broadcast_to(speed, np.shape(density))
+        return np.broadcast_to(speed, density.shape)
