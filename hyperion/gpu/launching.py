@@ -15,7 +15,7 @@ __all__ = ["cupy", "kernel", "launch", "on_gpu", "options", "packs", "source"]
 THREADS = 256               # of a block, in every kernel
 MOST = 65535                # blocks along the second axis of a grid
 _FOLDER = Path(__file__).parent / "kernels"
-_REAL = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
+_REAL = {"f": "float", "d": "double", "E": "bfloat"}        # by the dtype's character; bfloat16 is a struct of the kernels that take it
 
 
 @functools.cache
@@ -44,7 +44,7 @@ def options(dtype: np.dtype[Any], **macros: int) -> tuple[str, ...]:
     >>> options(np.dtype(np.float32), RANK=2)
     ('-std=c++17', '-DREAL=float', '-DRANK=2')
     """
-    return ("-std=c++17", f"-DREAL={_REAL[dtype]}", *(f"-D{key}={value}" for key, value in macros.items()))
+    return ("-std=c++17", f"-DREAL={_REAL[dtype.char]}", *(f"-D{key}={value}" for key, value in macros.items()))
 
 
 def kernel(text: str, name: str, dtype: np.dtype[Any], device: int, **macros: int) -> Any:

@@ -14,7 +14,7 @@ struct Dim {
 static Dim threadIdx, blockIdx, blockDim, gridDim;
 
 #define __global__ static
-#define __device__ static inline
+#define __device__ inline
 #define __shared__ static  // blocks run one after the other
 #define __restrict__ __restrict
 #define __launch_bounds__(...)
@@ -31,6 +31,17 @@ static void (*entry)(void **);
 static void **given;
 
 static void __syncthreads() { swapcontext(&threads[current], &scheduler); }
+
+// What the thread whose number differs in the bits of `lanes` holds; all threads of a warp give way equally often.
+template <class T>
+static T __shfl_xor_sync(unsigned, T value, int lanes) {
+  static T held[1024];
+  held[current] = value;
+  __syncthreads();
+  const T found = held[current ^ lanes];
+  __syncthreads();
+  return found;
+}
 
 static void start() {
   entry(given);

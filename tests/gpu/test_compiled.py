@@ -20,6 +20,7 @@ TARGETS = ("sm_80", "sm_90a")
 MACROS = {
     "maps": [{}], "stencils": [{"AXES": 2}, {"AXES": 3}], "modes": [{"RANK": 1}, {"RANK": 2}, {"RANK": 3}],
     "layers": [{"ACT": act, "GATE": more, "ADDED": more} for act in layers.ACTIVATIONS.values() for more in (0, 1)],
+    "rows": [{"LINE": line, "LANES": lanes, "HELD": held} for line, lanes, held in ((32, 1, 1), (64, 2, 4), (256, 2, 8))],
 }
 RULES = [optim.SGD.rule(momentum=0.9), optim.Adam.rule(), optim.AdamW.rule(), optim.RMSProp.rule()]
 

@@ -9,7 +9,8 @@ import pytest
 import hyperion as hp
 from hyperion import nn, operators, optim
 from hyperion.autograd.dtypes import as_dtype
-from hyperion.gpu import device, layers, maps, modes, multitensor, products
+from hyperion.cpu import rows as cpu_rows
+from hyperion.gpu import device, layers, maps, modes, multitensor, products, rows
 from hyperion.random import Generator
 from tests.gpu import emulator, standin
 
@@ -50,6 +51,54 @@ def test_kernels_compute_what_their_references_say(cupy, table, name, dtype):
         assert out.shape == expected.shape and out.dtype.itemsize in (np.dtype(dtype).itemsize, 2 * np.dtype(dtype).itemsize)
         # rounding of the functions, and of sums of up to 9,000 numbers; the slope of gelu_tanh cancels
         assert away(cupy.asnumpy(out), expected) < (3e-6 if dtype == "float32" else 1e-14)
+
+
+def parts(x: Any) -> list[Any]:
+    return [part for part in (x if isinstance(x, tuple) else (x,)) if part is not None]
+
+
+def moved(cupy: Any, value: Any, dtype: str) -> Any:
+    """Return an argument of a kernel of rows as CuPy's arrays, floating ones in a dtype."""
+    if isinstance(value, list):
+        return [moved(cupy, x, dtype) for x in value]
+    if not isinstance(value, np.ndarray):
+        return value
+    return cupy.asarray(value.astype(as_dtype(dtype)) if value.dtype.kind == "f" else value.copy())
+
+
+def seen(cupy: Any, value: Any) -> Any:
+    """Return an argument as the reference takes it: as it was rounded, in float64."""
+    if isinstance(value, list):
+        return [seen(cupy, x) for x in value]
+    return value if value is None or isinstance(value, int | float | tuple | bool) else cupy.asnumpy(value).astype(
+        np.int64 if value.dtype.kind == "i" else np.float64)
+
+
+@on_both
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("name", rows.variants)
+def test_rows_agree_with_the_references_of_the_cpu(cupy, name, dtype, monkeypatch):
+    if cupy.ndarray is standin.ndarray:     # a row of one chunk and of several; single numbers and groups
+        monkeypatch.setattr(cpu_rows, "SHAPES", ((1, 1), (5, 1), (2, 3, 16), (9, 33), (1, 2101), (1, 1032)))
+    for arguments in cpu_rows.cases(name, "float64"):
+        there_ = [moved(cupy, x, dtype) for x in arguments]
+        found, expected = rows.variants[name](*there_), cpu_rows.reference[name](*(seen(cupy, x) for x in there_))
+        for one, other in zip(parts(found), parts(expected), strict=True):
+            # as on the CPU: sums of up to 70,001 terms, and exp(x - top) with |x - top| up to 30
+            tolerance = 40 * float(np.finfo(cupy.asnumpy(one).dtype).eps) if dtype != "bfloat16" else 8e-3
+            assert np.max(np.abs(cupy.asnumpy(one).astype(np.float64) - other)) < tolerance * max(1, np.max(np.abs(other)))
+
+
+@on_both
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+def test_rows_with_infinities_and_nan_are_those_of_numpy(cupy, name):
+    inf, nan = np.inf, np.nan
+    x = np.tile([[1.0, 2.0, nan], [inf, 1.0, 2.0], [-inf, 1.0, 2.0], [-inf] * 3, [inf, inf, 0.0], [inf, -inf, 0.0], [1e30, -1e30, 0.0]], 7)
+    for columns in (3, 20, 21):             # one number at a time, and groups
+        with np.errstate(all="ignore"):
+            expected = cpu_rows.reference[name](x[:, :columns])
+        found = cupy.asnumpy(rows.variants[name](cupy.asarray(np.ascontiguousarray(x[:, :columns]))))
+        np.testing.assert_allclose(found, expected, rtol=1e-14)
 
 
 @on_both

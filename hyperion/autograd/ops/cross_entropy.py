@@ -13,10 +13,10 @@ from hyperion.autograd.ops.arithmetic import exp
 from hyperion.autograd.ops.comparison import equal, where
 from hyperion.autograd.ops.gathering import take_along_axis
 from hyperion.autograd.ops.reductions import ordered, sum
+from hyperion.autograd.ops.rowwise import rows_of
 from hyperion.autograd.ops.shaping import astype, reshape
 from hyperion.autograd.table import general
 from hyperion.autograd.tensor import Tensor, as_tensor
-from hyperion.cpu import rows
 from hyperion.errors import DtypeError, IndexingError, InputError, ShapeError
 
 __all__ = ["softmax_cross_entropy"]
@@ -39,7 +39,7 @@ def _chosen(xp: Any, classes: Any, count: int, ignore: int) -> tuple[Any, Any]:
 
 def _forward(xp: Any, x: Any, classes: Any, ignore: int) -> Any:
     kept, chosen = _chosen(xp, classes, x.shape[-1], ignore)
-    if (found := rows.cross_entropy(x, classes, ignore)) is not None:
+    if (found := rows_of(x).cross_entropy(x, classes, ignore)) is not None:
         return found
     wide = _wide(x)
     top = wide.max(axis=-1, keepdims=True)
@@ -91,7 +91,7 @@ def _vjp(g: Any, out: tuple[Tensor, Tensor], x: Tensor, classes: Tensor, ignore:
 
 def _pull(g: list[Any], out: tuple[Any, Any], inputs: tuple[Tensor, Tensor], params: dict[str, Any]) -> tuple[Any, None] | None:
     x, classes = inputs
-    found = rows.cross_entropy_back(g[0], g[1], x.data, out[1], classes.data, params["ignore"])
+    found = rows_of(x.data).cross_entropy_back(g[0], g[1], x.data, out[1], classes.data, params["ignore"])
     return None if found is None else (found, None)
 
 

@@ -13,11 +13,11 @@ from hyperion.autograd.ops.comparison import equal, where
 from hyperion.autograd.ops.elementary import rsqrt
 from hyperion.autograd.ops.pooling import PLAIN
 from hyperion.autograd.ops.reductions import as_floating, max, mean, refuse_empty, sum
+from hyperion.autograd.ops.rowwise import rows_of
 from hyperion.autograd.ops.shaping import astype, broadcast_to, normalize_axes, reshape, sum_to
 from hyperion.autograd.ops.stencils import resample
 from hyperion.autograd.table import Primitive, general
 from hyperion.autograd.tensor import Tensor, as_tensor
-from hyperion.cpu import rows
 from hyperion.errors import DtypeError, InputError, ShapeError
 
 __all__ = [
@@ -71,9 +71,9 @@ def _scaled(out: Any, x: Any, scale: tuple[Any, ...]) -> Any:
 
 def _native_norm(x: Any, scale: tuple[Any, ...], axis: Axes, eps: float, centred: bool) -> Any:
     """Return what the native kernel of rows makes of x, or None; it has no weight and bias that broadcast: those are applied here."""
-    if (found := rows.norm(x, scale, axis, eps, centred)) is not None or not scale:
+    if (found := rows_of(x).norm(x, scale, axis, eps, centred)) is not None or not scale:
         return found
-    found = rows.norm(x, (), axis, eps, centred)
+    found = rows_of(x).norm(x, (), axis, eps, centred)
     return None if found is None else (_scaled(found[0], x, scale), *found[1:])
 
 
@@ -126,7 +126,7 @@ def _norm_pull(g: list[Any], out: tuple[Any, ...], inputs: tuple[Tensor, ...], p
         return None
     x, *scale = [t.data for t in inputs]
     of_scale = any([t.node is not None for t in inputs[1:]])
-    return rows.norm_back(g[0], x, scale, out[1] if len(out) == 3 else None, out[-1], params["axis"], of_scale)
+    return rows_of(x).norm_back(g[0], x, scale, out[1] if len(out) == 3 else None, out[-1], params["axis"], of_scale)
 
 
 def _norm_jvp(tangents: list[Tensor | None], out: tuple[Tensor, ...], x: Tensor, *scale: Tensor, axis: Axes, eps: float) -> Parts:

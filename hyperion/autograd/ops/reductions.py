@@ -22,6 +22,7 @@ from hyperion.autograd.ops.arithmetic import divide, exp, reciprocal, sqrt, squa
 from hyperion.autograd.ops.comparison import equal, logical_and, logical_or, not_equal
 from hyperion.autograd.ops.comparison import where as choose
 from hyperion.autograd.ops.complexes import imag, real
+from hyperion.autograd.ops.rowwise import rows_of
 from hyperion.autograd.ops.shaping import (
     astype,
     broadcast_to,
@@ -34,7 +35,6 @@ from hyperion.autograd.ops.shaping import (
 )
 from hyperion.autograd.table import PRIMITIVES, general, linear
 from hyperion.autograd.tensor import Tensor, as_tensor
-from hyperion.cpu import rows
 from hyperion.errors import DtypeError, ShapeError
 from hyperion.gpu import device
 
@@ -104,14 +104,14 @@ def _is_last(x: Any, axis: Axes) -> bool:
 
 
 def _softmax_forward(xp: Any, x: Any, axis: Axes) -> Any:
-    if _is_last(x, axis) and (found := rows.softmax(x)) is not None:
+    if _is_last(x, axis) and (found := rows_of(x).softmax(x)) is not None:
         return found
     powers, total, _ = _exponentials(xp, x, axis)
     return (powers / xp.where(total == 0, xp.asarray(xp.nan, dtype=total.dtype), total)).astype(x.dtype)
 
 
 def _log_softmax_forward(xp: Any, x: Any, axis: Axes) -> Any:
-    if _is_last(x, axis) and (found := rows.log_softmax(x)) is not None:
+    if _is_last(x, axis) and (found := rows_of(x).log_softmax(x)) is not None:
         return found
     wide = x.astype(np.float32) if is_half(x.dtype) else x
     return (wide - _logsumexp_forward(xp, wide, axis, True)).astype(x.dtype)
@@ -257,11 +257,11 @@ def _log_softmax_jvp(tangents: list[Tensor], out: Tensor, x: Tensor, axis: Axes)
     return tangents[0] - _sum(tangents[0] * exp(out), axis=axis, keepdims=True)
 
 
-def _pulled_rows(kernel: Callable[..., Any]) -> Callable[..., Any]:
+def _pulled_rows(kernel: str) -> Callable[..., Any]:
     """Return the vjp of a softmax on arrays, by a native kernel of (g, out)."""
 
     def pull(g: Any, out: Any, inputs: tuple[Tensor], params: dict[str, Any]) -> list[Any] | None:
-        found = kernel(g, out) if _is_last(out, params["axis"]) else None
+        found = getattr(rows_of(out), kernel)(g, out) if _is_last(out, params["axis"]) else None
         return None if found is None else [found]
 
     return pull
@@ -280,12 +280,13 @@ _variance = general("variance", _variance_forward, _variance_vjp, _variance_jvp,
 _deviation = general("deviation", _deviation_forward, _deviation_vjp, _deviation_jvp, batch=by_axes("axis"))
 _logsumexp = general("logsumexp", _logsumexp_forward, _logsumexp_vjp, _logsumexp_jvp, floating=True, batch=by_axes("axis"))
 _softmax = general(
-    "softmax", _softmax_forward, _softmax_vjp, _softmax_jvp, floating=True, batch=by_axes("axis"), pull=_pulled_rows(rows.softmax_back)
+    "softmax", _softmax_forward, _softmax_vjp, _softmax_jvp, floating=True, batch=by_axes("axis"), pull=_pulled_rows("softmax_back")
 )
 _log_softmax = general(
     "log_softmax", _log_softmax_forward, _log_softmax_vjp, _log_softmax_jvp, floating=True, batch=by_axes("axis"),
-    pull=_pulled_rows(rows.log_softmax_back),
+    pull=_pulled_rows("log_softmax_back"),
 )
+_softmax.everywhere = _log_softmax.everywhere = True
 _any = general(
     "any", lambda xp, x, axis, keepdims: xp.any(x, axis=axis, keepdims=keepdims), differentiable=False, batch=by_axes("axis")
 )
