@@ -105,7 +105,7 @@ class Closure:
 
     def _compare(self, outputs: Sequence[Tensor]) -> None:
         for x, first in zip(outputs, self.outputs, strict=True):
-            if not is_inexact(first.dtype) or isinstance(x, Batched):
+            if not is_inexact(first.dtype) or isinstance(x, Batched) or isinstance(first.data, device.Standin):
                 continue
             xp = device.namespace(first.data)
             size = float(xp.max(xp.abs(xp.where(xp.isfinite(first.data), first.data, 0)), initial=0))

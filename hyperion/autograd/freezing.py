@@ -10,7 +10,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["frozen"]
+__all__ = ["frozen", "uses"]
 
 
 def frozen(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -34,7 +34,7 @@ def _frozen(value: Any, done: dict[int, Any]) -> Any:
     if id(value) in done:
         return done[id(value)]
     code = value.__code__
-    written, names = _uses(code)
+    written, names = uses(code)
     around = value.__closure__ or ()
     cells = tuple([cell if name in written else types.CellType() for name, cell in zip(code.co_freevars, around, strict=True)])
     outer: dict[str, Any] = value.__globals__
@@ -60,7 +60,7 @@ def _frozen(value: Any, done: dict[int, Any]) -> Any:
 
 
 @functools.lru_cache(maxsize=1000)
-def _uses(code: types.CodeType) -> tuple[frozenset[str], frozenset[str]]:
+def uses(code: types.CodeType) -> tuple[frozenset[str], frozenset[str]]:
     """Return the outer variables that code rebinds, and the names it looks up in its module, with those of functions inside it."""
     written: set[str] = set()
     names: set[str] = set()
@@ -74,7 +74,7 @@ def _uses(code: types.CodeType) -> tuple[frozenset[str], frozenset[str]]:
             names.add(step.argval)
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            inner_written, inner_names = _uses(constant)
+            inner_written, inner_names = uses(constant)
             written |= inner_written & ({*code.co_freevars} | inner_names)
             names |= inner_names
     return frozenset(written), frozenset(names)

@@ -132,12 +132,14 @@ class _State(threading.local):
 
     whole: operations without a derivative (comparisons) are recorded, too: the graph is then the whole formula (see formulas).
     deterministic: operations take the way that gives the same bits at every run, where a faster one does not.
+    recorder: what notes every operation while a function is recorded for the compiler (see jit); None: nothing does.
     """
 
     def __init__(self) -> None:
         self.deterministic = False
         self.recording = True
         self.whole = False
+        self.recorder: Any = None
         self.before: list[bool] = []
         self.before_deterministic: list[bool] = []
 

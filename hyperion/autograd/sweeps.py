@@ -134,7 +134,7 @@ def sweep_backward(nodes: list[Node], cotangents: dict[Node, Any], leaves: set[N
     """
     _refuse_changed(nodes)
     active = {*nodes, *leaves}
-    if not (state.recording or changes.debugging) and _are_plain(cotangents.values()):
+    if not (state.recording or changes.debugging or state.recorder is not None) and _are_plain(cotangents.values()):
         return _sweep_arrays(nodes, cotangents, active, free)
     while nodes:
         node = nodes.pop()
@@ -144,8 +144,11 @@ def sweep_backward(nodes: list[Node], cotangents: dict[Node, Any], leaves: set[N
                 g = through_hooks(node, g)
             op: Any = node.op
             inputs: Any = node.inputs
-            rule = op.vjp or op.need("vjp")
-            results = checked(op, inputs, rule(g, outputs_at(node), *inputs, **node.params))
+            # A recorder notes the `pull` of an operation as a whole, and the rules of elementwise ones, which it can fuse.
+            results = None if state.recorder is None or state.recording else state.recorder.pull(op, g, node)
+            if results is None:
+                rule = op.vjp or op.need("vjp")
+                results = checked(op, inputs, rule(g, outputs_at(node), *inputs, **node.params))
             for x, cotangent in zip(inputs, results, strict=True):
                 source = x.node
                 if cotangent is None or source is None or source not in active:

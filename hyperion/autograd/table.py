@@ -27,7 +27,7 @@ from hyperion.autograd.tensor import Tensor, as_tensor
 from hyperion.errors import DeviceError, DtypeError, GraphError, HyperionError, IndexingError, InputError, ShapeError
 from hyperion.gpu import device
 
-__all__ = ["PRIMITIVES", "Primitive", "Rule", "as_tensors", "bilinear", "elementwise", "general", "linear"]
+__all__ = ["PRIMITIVES", "Primitive", "Rule", "as_tensors", "bilinear", "elementwise", "explained", "general", "linear"]
 
 PRIMITIVES: "dict[str, Primitive]" = {}
 
@@ -113,7 +113,7 @@ class Primitive:
                     try:
                         data = self.forward(np, a, b, **params) if count == 2 else self.forward(np, a, **params)
                     except (ValueError, TypeError, IndexError, MemoryError) as error:
-                        raise _explained(self, inputs, error) from error
+                        raise explained(self, inputs, error) from error
                     if type(data) is not ndarray and issubclass(type(data), np.generic):
                         data = np.asarray(data)         # NumPy returns scalars for arrays of shape ()
                     if (x.node is not None or y.node is not None) and state.recording and (self.differentiable or state.whole):
@@ -130,7 +130,7 @@ class Primitive:
             raise InputError(f"{self.name}{self.__signature__}: got no input; give at least one")
         arrays: list[Any] = []
         dtype = None
-        tracked = mixed = foreign = brief = False
+        tracked = mixed = foreign = brief = noted = False
         for x in inputs:
             if type(x) is not Tensor:
                 tensors = as_tensors(self, inputs)
@@ -141,6 +141,7 @@ class Primitive:
                 tracked = True
             if type(array) is not ndarray:
                 foreign = True
+                noted = noted or issubclass(type(array), device.Standin)
             if array.dtype is not dtype:
                 mixed = dtype is not None
                 dtype = array.dtype
@@ -148,11 +149,13 @@ class Primitive:
         if self.promotes and (mixed or (self.floating and not is_inexact(dtype))):       # pyright: ignore[reportArgumentType]
             inputs = _promote(self, inputs)
             arrays = [x.data for x in inputs]
+        if noted:
+            return _noted(self, inputs, params)
         xp = _common_namespace(self, inputs) if foreign else np
         try:
             data = self.forward(xp, *arrays, **params)
         except (ValueError, TypeError, IndexError, MemoryError) as error:
-            raise _explained(self, inputs, error) from error
+            raise explained(self, inputs, error) from error
         if self.outputs != 1:
             data = tuple([np.asarray(value) if issubclass(type(value), np.generic) else value for value in data])
             node = _record(self, inputs, params, data) if tracked and state.recording and (self.differentiable or state.whole) else None
@@ -193,6 +196,19 @@ def _signature(forward: Callable[..., Any]) -> inspect.Signature:
     if code.co_flags & inspect.CO_VARARGS:
         parameters.append(inspect.Parameter(names[end], inspect.Parameter.VAR_POSITIONAL))
     return inspect.Signature([*parameters, *(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in names[count:end])])
+
+
+def _noted(op: Primitive, inputs: Any, params: dict[str, Any]) -> Any:
+    """Do a call while a function is recorded for the compiler: the graph is as ever, its arrays are stand-ins."""
+    if state.recorder is None:
+        raise GraphError(
+            f"{op.name}: an input of shape {inputs[0].shape} belongs to a recording of hp.jit that has ended: it was kept in a list, a "
+            "global or an attribute; return it from the function instead"
+        )
+    data = state.recorder.call(op, inputs, params)
+    tracked = state.recording and (op.differentiable or state.whole) and any(x.node is not None for x in inputs)
+    node = Node(op, inputs, params, data) if tracked else None
+    return Tensor(data, node) if op.outputs == 1 else tuple(Tensor(value, node, i) for i, value in enumerate(data))
 
 
 def _record(op: Primitive, inputs: Any, params: dict[str, Any], data: Any) -> Node:
@@ -282,7 +298,7 @@ def _common_namespace(op: Primitive, inputs: "tuple[Tensor, ...] | list[Tensor]"
     return device.namespace_of(places[0])
 
 
-def _explained(op: Primitive, inputs: tuple[Tensor, ...], error: Exception) -> Exception:
+def explained(op: Primitive, inputs: tuple[Tensor, ...], error: Exception) -> Exception:
     """Return an error of a forward in Hyperion's terms."""
     if isinstance(error, HyperionError):
         return error

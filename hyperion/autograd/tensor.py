@@ -121,13 +121,14 @@ class Tensor:
     requires_grad = tracked
 
     def __repr__(self) -> str:
-        values = ": " + np.array2string(devices.to_numpy(self.data), precision=6, separator=" ") if self.size <= 8 and self.ndim < 2 else ""
+        shown = self.size <= 8 and self.ndim < 2 and not isinstance(self.data, devices.Standin)
+        values = ": " + np.array2string(devices.to_numpy(self.data), precision=6, separator=" ") if shown else ""
         return f"Tensor {self.shape} {self.dtype}, {self.device}{', tracked' if self.tracked else ''}{values}"
 
     def __str__(self) -> str:
         """Return the line of repr, and under it the values of a larger Tensor, shortened."""
         line = repr(self)
-        if self.size <= 8 and self.ndim < 2:
+        if (self.size <= 8 and self.ndim < 2) or isinstance(self.data, devices.Standin):
             return line
         return line + ":\n" + np.array2string(devices.to_numpy(self.data), precision=6, separator=" ", threshold=200, edgeitems=3)
 

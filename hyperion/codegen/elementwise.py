@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-__all__ = ["Symbol", "Writer", "elementwise_lines"]
+__all__ = ["Symbol", "Writer", "elementwise_lines", "value_text"]
 
 
 class Symbol:
@@ -119,26 +119,26 @@ class Writer:
     def __getattr__(self, name: str) -> Callable[["Symbol | float"], Symbol]:
         if name not in FUNCTIONS:
             raise AttributeError(f"no C text for the function {name!r}")
-        return lambda x: self.let(f"{FUNCTIONS[name]}({_text(x)})")
+        return lambda x: self.let(f"{FUNCTIONS[name]}({value_text(x)})")
 
     def line(self, left: "Symbol | float", sign: str, right: "Symbol | float") -> Symbol:
-        return self.let(f"{_text(left)} {sign} {_text(right)}")
+        return self.let(f"{value_text(left)} {sign} {value_text(right)}")
 
     def test(self, left: "Symbol | float", sign: str, right: "Symbol | float") -> Symbol:
         """Write a comparison, as 1 or 0."""
-        return self.let(f"({_text(left)} {sign} {_text(right)}) ? (real)1 : (real)0")
+        return self.let(f"({value_text(left)} {sign} {value_text(right)}) ? (real)1 : (real)0")
 
     def where(self, condition: "Symbol | float", x: "Symbol | float", y: "Symbol | float") -> Symbol:
-        return self.let(f"{_text(condition)} != 0 ? {_text(x)} : {_text(y)}")
+        return self.let(f"{value_text(condition)} != 0 ? {value_text(x)} : {value_text(y)}")
 
     def logical_and(self, x: "Symbol | float", y: "Symbol | float") -> Symbol:
-        return self.let(f"{_text(x)} * {_text(y)}")
+        return self.let(f"{value_text(x)} * {value_text(y)}")
 
     def logical_or(self, x: "Symbol | float", y: "Symbol | float") -> Symbol:
-        return self.let(f"{_text(x)} > {_text(y)} ? {_text(x)} : {_text(y)}")
+        return self.let(f"{value_text(x)} > {value_text(y)} ? {value_text(x)} : {value_text(y)}")
 
     def logical_not(self, x: "Symbol | float") -> Symbol:
-        return self.let(f"1 - {_text(x)}")
+        return self.let(f"1 - {value_text(x)}")
 
     def isnan(self, x: Symbol) -> Symbol:
         return x != x
@@ -178,11 +178,12 @@ class Writer:
 
     def _choose(self, sign: str, x: "Symbol | float", y: "Symbol | float") -> Symbol:
         """Write the choice such that a NaN in either is kept, as NumPy does."""
-        a, b = _text(x), _text(y)
+        a, b = value_text(x), value_text(y)
         return self.let(f"({a} {sign} {b} || {a} != {a}) ? {a} : {b}")
 
 
-def _text(value: "Symbol | float") -> str:
+def value_text(value: "Symbol | float") -> str:
+    """Return the C expression of a symbol or a number."""
     if isinstance(value, Symbol):
         return value.text
     number = float(value)
@@ -205,4 +206,4 @@ def elementwise_lines(formula: Callable[..., Any], inputs: Sequence[str], output
     writer = Writer()
     results = formula(writer, *(Symbol(writer, text) for text in inputs))
     values: tuple[Symbol | float, ...] = tuple(results) if isinstance(results, tuple | list) else (results,)     # pyright: ignore
-    return "\n".join([*writer.lines, *(f"{name} = {_text(value)};" for name, value in zip(outputs, values, strict=True))])
+    return "\n".join([*writer.lines, *(f"{name} = {value_text(value)};" for name, value in zip(outputs, values, strict=True))])

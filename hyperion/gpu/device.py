@@ -14,8 +14,14 @@ import numpy as np
 from hyperion.errors import DeviceError, InputError
 
 __all__ = [
-    "check", "device_of", "free_memory", "is_array", "namespace", "namespace_of", "scipy_module", "to_device", "to_numpy",
+    "Standin", "check", "device_of", "free_memory", "is_array", "namespace", "namespace_of", "scipy_module", "to_device", "to_numpy",
 ]
+
+
+class Standin:
+    """Base of what stands for a NumPy array while a function is recorded (see autograd/jit): its kind is known, its values are not used."""
+
+    __slots__ = ()
 
 
 @functools.cache
@@ -34,7 +40,7 @@ def is_array(value: Any) -> bool:
     >>> is_array(np.zeros(3)), is_array([0.0])
     (True, False)
     """
-    return isinstance(value, np.ndarray | np.generic) or is_cupy(type(value))
+    return isinstance(value, np.ndarray | np.generic | Standin) or is_cupy(type(value))
 
 
 def namespace(array: Any) -> Any:
@@ -45,7 +51,7 @@ def namespace(array: Any) -> Any:
     >>> namespace(np.zeros(3)).__name__
     'numpy'
     """
-    if isinstance(array, np.ndarray | np.generic):
+    if isinstance(array, np.ndarray | np.generic | Standin):
         return np
     if is_cupy(type(array)):
         return sys.modules["cupy"]

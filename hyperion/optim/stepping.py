@@ -1,12 +1,13 @@
 """Optimisers that step by a rule: parameter groups, both habits of use, and states to resume from."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from hyperion.autograd import Tensor, trees
+from hyperion.autograd.graph import state
 from hyperion.errors import InputError, NonFiniteError
 from hyperion.gpu import device
 from hyperion.optim import native
@@ -187,6 +188,9 @@ class RuleOptimizer(Optimizer):
 
     def _update(self, gradients: list[Any]) -> None:
         """Make one update; None for a parameter that stays."""
+        if state.recorder is not None:
+            self._note_update(gradients)
+            return
         rules = [group.rule.at(self.count) for group in self.groups]
         places, jobs = [], []
         for i, gradient in enumerate(gradients):
@@ -211,6 +215,21 @@ class RuleOptimizer(Optimizer):
             else:
                 self._values[i] = new
         self.count += 1
+
+    def _note_update(self, gradients: list[Any]) -> None:
+        """Note an update in the recording of a function that is being compiled (see autograd/jit): every run makes it."""
+        places = [i for i, gradient in enumerate(gradients) if gradient is not None]
+        leaves = [self._leaves[i] for i in places]
+
+        def update(arrays: Sequence[Any], renewed: dict[int, Any]) -> None:
+            for i, array in renewed.items():
+                leaves[i].assign(Tensor(array.copy()))      # out of the program's memory
+            present: list[Any] = [None] * len(gradients)
+            for place, gradient in zip(places, arrays, strict=True):
+                present[place] = gradient
+            self._update(present)
+
+        state.recorder.update(f"{type(self).__name__}.step", leaves, [gradients[i] for i in places], update)
 
     def _writable(self, i: int) -> bool:
         """Tell whether this optimiser made the array of a parameter and nobody else refers to it, or to a view of it.

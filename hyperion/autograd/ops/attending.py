@@ -254,9 +254,18 @@ def _constants(
     """Return what does not depend on floating inputs, for the whole table: bools of what is visible, ALiBi's bias, factors of dropout."""
     xp = device.namespace(q.data)
     tile = Tile((0, q.shape[0]), (0, q.shape[1]), (0, q.shape[2]), (0, k.shape[2]), q.shape[2], k.shape[2])
-    seen = None if mask is None else mask.visible(xp, iter([x.data for x in rest[biased:]]), tile)
+    masks = rest[biased:]
+    if mask is not None and any(isinstance(x.data, device.Standin) for x in masks):
+        def visible(arrays: Sequence[Any]) -> Any:      # of a function that is being compiled: looked at in every run
+            found = mask.visible(np, iter(arrays), tile)
+            return np.ones(tile.shape, bool) if found is None else np.broadcast_to(found, tile.shape).copy()
+
+        shown: Tensor | None = state.recorder.host("visible", masks, visible)
+    else:
+        seen = None if mask is None else mask.visible(xp, iter([x.data for x in masks]), tile)
+        shown = None if seen is None else Tensor(seen)
     return (
-        None if seen is None else Tensor(seen), None if slopes is None else Tensor(slopes.values(xp, tile, dtype)),
+        shown, None if slopes is None else Tensor(slopes.values(xp, tile, dtype)),
         None if dropout is None else Tensor(_kept(xp, dropout, q.shape[1], tile, dtype)),
     )
 

@@ -174,8 +174,9 @@ def scatter(x: Any, index: Any, shape: Any) -> Tensor:
 
 
 def _selected_shape(whole: tuple[int, ...], pattern: Pattern, arrays: list[Tensor]) -> tuple[int, ...]:
-    """Return the shape of zeros(whole)[index]; of Batched arrays only the shapes matter."""
-    stand_ins = [np.zeros(array.shape, np.int64) if isinstance(array, Batched) else device.to_numpy(array.data) for array in arrays]
+    """Return the shape of zeros(whole)[index]; of Batched and recorded arrays only the shapes matter."""
+    hidden = [isinstance(array, Batched) or isinstance(array.data, device.Standin) for array in arrays]
+    stand_ins = [np.zeros(array.shape, np.int64) if one else device.to_numpy(array.data) for array, one in zip(arrays, hidden, strict=True)]
     try:
         return np.broadcast_to(np.zeros(()), whole)[_join(pattern, stand_ins)].shape
     except IndexError as error:

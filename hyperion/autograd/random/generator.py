@@ -1,6 +1,7 @@
 """The random generator: a key, and how many draws were made with it. Nothing here is global."""
 
 import contextlib
+import functools
 import math
 import weakref
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ import numpy as np
 
 from hyperion.autograd.batching import Batched
 from hyperion.autograd.dtypes import FLOAT, INTEGER, as_dtype, is_floating, is_inexact, real_dtype, result_dtype
+from hyperion.autograd.graph import state
 from hyperion.autograd.ops.arithmetic import exp
 from hyperion.autograd.ops.indexing import getitem
 from hyperion.autograd.ops.shaping import as_shape, astype, broadcast_to, normalize_axis, to_device
@@ -18,10 +20,10 @@ from hyperion.autograd.ops.shaping import sum_to as summed
 from hyperion.autograd.random import arithmetic, bits, rejection
 from hyperion.autograd.random.implicit import log_gamma_sample
 from hyperion.autograd.tensor import Tensor, as_tensor
-from hyperion.errors import DtypeError, InputError, ShapeError
+from hyperion.errors import DtypeError, GraphError, InputError, ShapeError
 from hyperion.gpu import device as devices
 
-__all__ = ["Generator", "mark", "replay"]
+__all__ = ["DRAWS", "Generator", "alive", "go_to", "mark", "replay"]
 
 ALGORITHM = "philox4x64-10"
 MANTISSA = {"float16": 11, "bfloat16": 8, "float32": 24, "float64": 53}
@@ -99,6 +101,10 @@ class Generator:
         [93, 72, 27]
         """
         count = _whole(n, "split(n): n")
+        if state.recorder is not None and state.recorder.is_outside(self):
+            raise GraphError(
+                "Generator.split: in a function that hp.jit records every run would get the same generators; split outside and pass them"
+            )
         draw = self._next()
         return [self._child(bits.child_key(self._key, i, draw)) for i in range(count)]
 
@@ -540,6 +546,26 @@ class Generator:
         return whole, place, xp.ascontiguousarray(xp.broadcast_to(xp.asarray(values, dtype=xp.float64), whole)).reshape(-1)
 
 
+def _noted(draw: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method that draws such that a recording (see jit) notes the call: its runs draw anew."""
+
+    @functools.wraps(draw)
+    def either(self: Generator, *args: Any, **kwargs: Any) -> Any:
+        recorder = state.recorder
+        return draw(self, *args, **kwargs) if recorder is None else recorder.draw(self, draw, args, kwargs)
+
+    return either
+
+
+# The methods that draw; the others say or set where a generator stands, or make further ones.
+DRAWS = (
+    "bits", "integers", "bernoulli", "rademacher", "permutation", "choice", "categorical", "poisson", "orthogonal", "uniform", "normal",
+    "truncated_normal", "laplace", "exponential", "gumbel", "gamma", "log_gamma", "beta", "dirichlet",
+)
+for _name in DRAWS:
+    setattr(Generator, _name, _noted(getattr(Generator, _name)))
+
+
 def _concentration(whole: tuple[int, ...], device: str, concentration: Any, name: str) -> Tensor:
     """Return a concentration as float64 of the shape and on the device of a draw, or refuse it."""
     number = isinstance(concentration, int | float)         # not to be rounded to float32
@@ -577,13 +603,14 @@ class replay:
 
     def __enter__(self) -> None:
         self.now = mark()
-        _go_to(self.marked)
+        go_to(self.marked)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        _go_to(self.now)
+        go_to(self.now)
 
 
-def _go_to(marked: "Sequence[tuple[Generator, int]]") -> None:
+def go_to(marked: "Sequence[tuple[Generator, int]]") -> None:
+    """Bring generators to where `mark` found them."""
     for generator, count in marked:
         generator._count = count      # pyright: ignore[reportPrivateUsage]
 

@@ -1,0 +1,65 @@
+/* Runs a list of kernels over one table of addresses. Compiled after workers.h; the kernels come from libraries of their own (loops.h).
+
+   Chunks of units depend on sizes only, so no result depends on the number of threads. */
+typedef void (*Kernel)(char *const *at, const long *a, long first, long last, long chunk);
+typedef void (*End)(char *const *at, const long *a, long chunks);
+
+typedef struct {
+  Kernel kernel;
+  End end;                                               /* or 0 */
+  const long *a;
+  long units, step;                                      /* of a chunk */
+} Call;
+
+struct Job { const Call *call; char *const *at; };
+
+static void run_chunk(const Job *job, long chunk) {
+  const Call *call = job->call;
+  const long first = chunk * call->step, last = first + call->step;
+  call->kernel(job->at, call->a, first, last < call->units ? last : call->units, chunk);
+}
+
+void run_calls(const Call *calls, long count, char *const *at, long threads) {
+#if defined(__x86_64__)
+  const unsigned before = _mm_getcsr();
+  _mm_setcsr(before | 0x8040);                           /* flush denormals to zero, as all native code does */
+#endif
+  for (long i = 0; i < count; i++) {
+    const Call *call = calls + i;
+    const long chunks = (call->units + call->step - 1) / call->step;
+    const Job job = {call, at};
+    if (chunks == 1) call->kernel(at, call->a, 0, call->units, 0);
+    else spread(&job, chunks, threads);
+    if (call->end) call->end(at, call->a, chunks);
+  }
+#if defined(__x86_64__)
+  _mm_setcsr(before);
+#endif
+}
+
+/* Matrix products by a BLAS of Fortran's custom, whose matrices are stored by columns: C = A B is computed as its transpose.
+
+   Numbers: place and offset of A, B, C; rows, columns, inner length; whether A, B are read transposed; lengths of a row of A, B, C as they
+   are stored; elements from one product of a batch to the next in A, B, C. */
+typedef void (*Sgemm)(char *, char *, int *, int *, int *, float *, float *, int *, float *, int *, float *, float *, int *);
+typedef void (*Dgemm)(char *, char *, int *, int *, int *, double *, double *, int *, double *, int *, double *, double *, int *);
+static Sgemm sgemm;
+static Dgemm dgemm;
+
+void use_blas(void *single, void *twice) {
+  sgemm = (Sgemm)single;
+  dgemm = (Dgemm)twice;
+}
+
+#define PRODUCT(name, type, gemm)                                                                                                      \
+  void name(char *const *at, const long *a, long first, long last, long chunk) {                                                      \
+    (void)chunk;                                                                                                                       \
+    type *x = (type *)(at[a[0]] + a[1]), *y = (type *)(at[a[2]] + a[3]), *z = (type *)(at[a[4]] + a[5]), one = 1, zero = 0;            \
+    int rows = (int)a[6], columns = (int)a[7], inner = (int)a[8], of_x = (int)a[11], of_y = (int)a[12], of_z = (int)a[13];             \
+    char turn_x = a[9] ? 'T' : 'N', turn_y = a[10] ? 'T' : 'N';                                                                        \
+    for (long i = first; i < last; i++)                                                                                                \
+      gemm(&turn_y, &turn_x, &columns, &rows, &inner, &one, y + i * a[15], &of_y, x + i * a[14], &of_x, &zero, z + i * a[16], &of_z);  \
+  }
+
+PRODUCT(product_float32, float, sgemm)
+PRODUCT(product_float64, double, dgemm)

@@ -1,0 +1,227 @@
+"""Each pass by example: the program before and after. And the parts below: views, fusion, places in memory, texts of loops."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import hyperion as hp
+from hyperion import nn
+from hyperion.autograd.jit import jit, reference
+from hyperion.autograd.jit.expand import expand
+from hyperion.autograd.jit.groups import Reading
+from hyperion.autograd.jit.ir import Code, Step, Value, verify
+from hyperion.autograd.jit.native import Runner
+from hyperion.autograd.jit.passes import PASSES, SIMPLER, dead_code, fold, optimised, same_steps, simplify
+from hyperion.autograd.jit.plan import plan
+from hyperion.autograd.jit.products import Product
+from hyperion.autograd.jit.recording import record
+from hyperion.autograd.jit.surroundings import Surroundings
+from hyperion.autograd.jit.views import View, contiguous, merged
+from hyperion.autograd.table import PRIMITIVES
+from hyperion.errors import GraphError, InputError
+
+x, y = hp.asarray(np.linspace(-1.0, 1.0, 6).reshape(2, 3)), hp.asarray(np.linspace(0.5, 1.0, 3))
+
+
+def recorded(f: Callable[..., Any], *args: Any) -> Code:
+    """Return the program of a function as it is recorded."""
+    found = Surroundings(f)
+    return record(f, [found.argument(a) for a in args], {}, found).code
+
+
+def names(code: Code) -> list[str]:
+    return [step.name for step in code.steps]
+
+
+def same(before: Code, after: Code, *args: Any) -> None:
+    arrays = [np.asarray(a.data) for a in args]
+    for one, other in zip(reference.run(before, arrays), reference.run(after, arrays), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-13)
+
+
+def test_simplify() -> None:
+    before = recorded(lambda x: hp.permute_dims(hp.permute_dims(hp.negative(hp.negative(x * 1.0)) / 1.0, (1, 0)), (1, 0)) + 0.0, x)
+    after = dead_code(simplify(before))
+    assert names(before) == ["multiply", "negative", "negative", "divide", "permute_dims", "permute_dims", "add"]
+    assert names(after) == ["add"]          # x + 0 stays: it makes 0 of -0
+    same(before, after, x)
+
+
+@pytest.mark.parametrize("row", SIMPLER, ids=lambda row: f"{row[0]}: {row[1]}")
+def test_each_row_of_simplify_keeps_the_value(row: Any) -> None:
+    examples: dict[str, Callable[[Any], Any]] = {
+        "x * 1 = x": lambda x: x * 1.0, "1 * x = x": lambda x: 1.0 * x, "x / 1 = x": lambda x: x / 1.0,
+        "-(-x) = x": lambda x: hp.negative(hp.negative(x)),
+        "conj(conj(x)) = x": lambda x: hp.conj(hp.conj(hp.astype(x, "complex128"))), "+x = x": lambda x: hp.positive(x),
+        "identity(x) = x": lambda x: PRIMITIVES["identity"](x), "in its own dtype": lambda x: PRIMITIVES["astype"](x, dtype=x.dtype),
+        "to its own shape": lambda x: PRIMITIVES[row[0]](x, shape=x.shape),
+        "and back": lambda x: hp.permute_dims(hp.permute_dims(x, (1, 0)), (1, 0)),
+    }
+    before = recorded(examples[row[1]], x)
+    after = dead_code(simplify(before))
+    assert names(before).count(row[0]) > names(after).count(row[0])
+    same(before, after, x)
+
+
+def test_what_simplify_must_leave() -> None:
+    before = recorded(lambda x: hp.broadcast_to(hp.asarray(1.0), (4, 2, 3)) * x, x)         # here 1 changes the shape
+    same(before, dead_code(simplify(before)), x)
+    assert "multiply" in names(simplify(before))
+
+
+def test_fold_and_same_steps() -> None:
+    before = recorded(lambda x: hp.exp(x) * y + hp.exp(x) * y, x)
+    assert names(dead_code(same_steps(before))) == ["exp", "multiply", "add"]
+    same(before, same_steps(before), y, x)        # y is around the function, and found first
+    # 1 and 1.0 and True are equal to Python, but other parameters are other steps.
+    apart = recorded(lambda x: hp.sum(x, axis=0) + hp.sum(x, axis=1, keepdims=True), x)
+    assert names(same_steps(apart)) == names(apart)
+    a = Value(0, (), np.dtype(float), np.asarray(2.0))
+    b, c = Value(1, (), np.dtype(float)), Value(2, (), np.dtype(float))
+    code = Code((), [Step(PRIMITIVES["multiply"], [a, a], {}, [b]), Step(PRIMITIVES["exp"], [b], {}, [c])], [c], {})
+    folded = fold(code)
+    assert names(folded) == [] and folded.results[0].constant == np.exp(4.0)
+
+
+def test_dead_code_keeps_effects() -> None:
+    generator = hp.random.Generator(0)
+
+    def f(x: Any) -> Any:
+        generator.normal((3,))              # nobody uses it, but the next draw is another one
+        hp.exp(x)
+        return x + generator.normal((3,))
+
+    assert names(dead_code(recorded(f, hp.ones(3)))) == ["normal", "normal", "add"]
+
+
+def test_expand_writes_linear_layers_out() -> None:
+    layer = nn.Linear(3, 4)
+
+    def f(x: Any) -> Any:
+        return hp.grad(lambda w: hp.sum(PRIMITIVES["affine"](x, w, layer.bias.detach()) ** 2))(layer.weight.detach())
+
+    z = hp.asarray(np.linspace(-1.0, 1.0, 6, dtype=np.float32).reshape(2, 3))
+    before = recorded(f, z)
+    after = expand(before)
+    assert "pull_affine" in names(before)
+    assert not {"affine", "pull_affine"} & set(names(after))
+    assert "matmul" in names(after)
+
+
+def test_every_pass_is_checked_after_it() -> None:
+    code = recorded(lambda x: hp.tanh(x) * 2.0, x)
+    seen: list[str] = []
+    optimised(code, lambda name, code: seen.append(name))
+    assert seen == [name for name, _ in PASSES]
+    with pytest.raises(GraphError, match=r"after the pass 'mine' the step .* uses .* before it is made"):
+        verify(Code(code.inputs, code.steps[::-1], code.results, {}), "mine")
+    with pytest.raises(GraphError, match=r"makes .* a second time"):
+        verify(Code(code.inputs, [*code.steps, code.steps[0]], code.results, {}), "mine")
+    with pytest.raises(GraphError, match="is never made"):
+        verify(Code(code.inputs, [], code.results, {}), "mine")
+
+
+@pytest.mark.parametrize(("shape", "strides", "wanted"), [
+    ((2, 3), (3, 1), (6,)), ((2, 3), (3, 1), (3, 2)), ((2, 3), (6, 2), (3, 2)), ((4, 3), (0, 1), (2, 2, 3)), ((4, 3), (0, 0), (12,)),
+    ((2, 3), (1, 2), (6,)), ((2, 3, 4), (24, 4, 1), (2, 12)), ((2, 3, 4), (24, 4, 1), (24,)), ((1, 6), (6, 1), (2, 1, 3)), ((), (), (1, 1)),
+])
+def test_strides_after_a_reshape_are_numpys(shape: Any, strides: Any, wanted: Any) -> None:
+    memory = np.arange(100)
+    array = np.lib.stride_tricks.as_strided(memory, shape, [8 * s for s in strides])
+    found = merged(shape, strides, wanted)
+    copied = not np.shares_memory(array.reshape(wanted), memory)
+    assert (found is None) == copied
+    if found is not None:
+        np.testing.assert_array_equal(np.lib.stride_tricks.as_strided(memory, wanted, [8 * s for s in found]), array.reshape(wanted))
+
+
+def test_a_view_is_that_of_numpy() -> None:
+    root = Value(0, (4, 6), np.dtype(np.float64))
+    array = np.arange(24.0).reshape(4, 6)
+    assert View(root, (4, 6), contiguous((4, 6))).whole
+    np.testing.assert_array_equal(View(root, (3, 2), (2, 6), 7).array(array), array.reshape(-1)[7:][np.array([[0, 6], [2, 8], [4, 10]])])
+
+
+def test_chains_and_sums_become_one_loop() -> None:
+    def items(f: Callable[..., Any], *args: Any) -> list[Any]:
+        return plan(optimised(recorded(f, *args))).items
+
+    (whole,) = items(lambda x, z: hp.tanh(x * z + z) * x - z / (1.0 + z * z) + y, x, x)
+    assert isinstance(whole, Reading) and whole.loop.kind == "map"
+    both = items(lambda x: (hp.mean(hp.exp(x) * 2.0, axis=1), hp.sum(x * x, axis=1)), x)
+    assert [item.loop.kind for item in both] == ["rows", "rows"]
+    (columns,) = items(lambda x: hp.sum(hp.exp(x) * y, axis=0), x)
+    assert columns.loop.kind == "columns" and columns.names == ["exp", "multiply", "sum"]
+    (loss,) = items(lambda x: hp.mean((x - y) ** 2), x)
+    assert loss.loop.kind == "all"
+    product, act = items(lambda x: hp.tanh(x @ hp.permute_dims(x, (1, 0))), x)
+    assert isinstance(product, Product) and isinstance(act, Reading)
+
+
+def test_the_arena_uses_memory_again_and_never_twice_at_once() -> None:
+    def f(x: Any) -> Any:
+        for _ in range(12):
+            x = hp.tanh(x @ x) + hp.sum(x, axis=0)
+        return x
+
+    square = hp.asarray(np.eye(64))
+    made = plan(optimised(recorded(f, square)))
+    first = {x: i for i, item in reversed(list(enumerate(made.items))) for x in item.outputs}
+    places = [(made.offsets[x], made.offsets[x] + 8 * x.size, first[x], made.last[x]) for x in made.offsets]
+    for i, (low, high, begin, end) in enumerate(places):
+        for other_low, other_high, other_begin, other_end in places[:i]:
+            assert high <= other_low or other_high <= low or end < other_begin or other_end < begin
+    assert made.arena < sum(high - low for low, high, _, _ in places) / 4
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_large_arrays_in_chunks(threads: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYPERION_THREADS", threads)
+    a = np.random.default_rng(0).normal(size=(301, 1003)).astype(np.float32)
+
+    def f(x: Any) -> Any:
+        z = hp.tanh(x) * 2.0
+        return z, hp.sum(z), hp.mean(z, axis=0), hp.sum(z, axis=1), hp.sum(hp.permute_dims(z, (1, 0)) + 1.0)
+
+    code = optimised(recorded(f, hp.asarray(a)))
+    wide = a.astype(np.float64)
+    z = 2.0 * np.tanh(wide)
+    results = (z, z.sum(), z.mean(axis=0), z.sum(axis=1), (z + 1).sum())
+    for got, wanted in zip(Runner(plan(code)).run([hp.asarray(a)]), results, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=2e-6, atol=2e-4)
+
+
+def test_a_new_size_compiles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hyperion.cpu import program
+
+    f = jit(lambda x, y: (hp.tanh(x) * y, hp.mean(x * y, axis=0)))
+    for rows, columns in ((4, 5), (7, 5), (300, 500)):
+        a, b = hp.ones((rows, columns)), hp.ones(columns)
+        np.testing.assert_allclose(f(a, b)[0].data, np.tanh(1.0) * np.ones((rows, columns)), rtol=1e-6)
+        monkeypatch.setattr(program, "_compile", lambda unit: pytest.fail("compiled again"))
+
+
+def test_stages_as_text(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    made = jit(lambda x: hp.mean(hp.tanh(x) ** 2)).lower(x)
+    assert "tanh(v0)" in made.ir and "loop(v0)" in made.plan and "tanh_of" in made.code and "arena" in made.memory
+    assert list(made.passes) == [name for name, _ in PASSES]
+    monkeypatch.setenv("HYPERION_DEBUG", "ir,memory")
+    jit(lambda x: x * 2.0)(x)
+    assert "jit, ir:\n" in (text := capsys.readouterr().err) and "jit, memory:\n" in text
+    monkeypatch.setenv("HYPERION_DEBUG", "assembly")
+    with pytest.raises(InputError, match="'assembly' is no stage; use some of ir, passes, code, memory"):
+        jit(lambda x: x * 3.0)(x)
+
+
+def test_a_compiler_that_refuses_leaves_numpy_and_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hyperion.cpu import program
+    from hyperion.errors import CompilerError, SpeedWarning
+
+    def refuse(loops: Any) -> Any:
+        raise CompilerError("no space left")
+
+    monkeypatch.setattr(program, "compiled", refuse)
+    with pytest.warns(SpeedWarning, match="runs by NumPy, several times slower: no space left"):
+        np.testing.assert_allclose(jit(lambda x: hp.tanh(x) * 3.5)(x).data, 3.5 * np.tanh(x.data))
