@@ -200,7 +200,7 @@ class Jitted:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if state.recorder is not None:
             return self.function(*args, **kwargs)
-        parts: list[Any] = [state.recording]
+        parts: list[Any] = [state.recording, state.deterministic]
         flat: list[Any] = []
         plain = not kwargs
         for value in args:
@@ -246,7 +246,7 @@ class Jitted:
         args = tuple([found.argument(x) for x in args])
         found.parts.append(tuple(kwargs))
         kwargs = {name: found.argument(x) for name, x in kwargs.items()}
-        found.parts.append(state.recording)
+        found.parts += [state.recording, state.deterministic]
         return found, args, kwargs
 
     def _recorded(self, found: Surroundings, args: Any, kwargs: Any) -> tuple[Program | None, Surroundings]:
