@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import hyperion as hp
-from hyperion import io, nn, operators, optim
+from hyperion import io, nn, operators, optim, plot
 from hyperion.errors import InputError
 
 
@@ -65,13 +65,7 @@ def main(run, config):
         evaluate=lambda model: {"test error": nn.mean_loss(model, loss_of, test.once())}, evaluate_every=max(1, config.steps // 20),
         folder=run.path("training"), checkpoint_every=None)
     run.log(f"{model!r}, {config.steps} steps")
-    if state := run.restore():
-        trainer.load_state_dict(state)
-    with run.progress(config.steps, "training", trainer.steps) as progress:
-        for row in trainer.run(config.steps):
-            progress.step(loss=row["loss"], **({"test": row["test error"]} if "test error" in row else {}))
-            run.checkpoint(trainer.state_dict)
-    run.checkpoint(trainer.state_dict, every=0.0)
+    run.train(trainer, config.steps)
 
     answers = operators.predict(model, unseen[:, 0], config.batch)
     errors = nn.relative_l2(answers, unseen, reduction="none").numpy()
@@ -98,30 +92,28 @@ def show(truth, answers, errors):
         away = answers[i] - truth[i]
         size = max(float(np.abs(away).max()), 1e-6)
         fields = ((truth[i], "viridis", 0.0, 2.0, "exact"), (answers[i], "viridis", 0.0, 2.0, "network"),
-                  (away, "RdBu_r", -size, size, f"network - exact: {errors[i]:.4f}"))
+                  (away, "RdBu_r", -size, size, f"network - exact, error {errors[i]:.4f}"))
         for panel, (values, colours, low, high, title) in zip(panels[row], fields, strict=False):
             image = panel.imshow(values, origin="lower", cmap=colours, vmin=low, vmax=high, extent=(0, 1, 0, 1))
             panel.set_title(title, fontsize=9)
             panel.set(xlabel="x", xticks=[0, 1], yticks=[0, 1])
-            if colours == "RdBu_r":
+            if title != "exact":
                 figure.colorbar(image, ax=panel, shrink=0.8)
         panels[row, 0].set_ylabel(f"{name}\ntime")
         grid = np.linspace(0.0, 1.0, truth.shape[2])
         for k, colour in zip((0, truth.shape[1] // 3, 2 * truth.shape[1] // 3), ("#30638e", "#d1495b", "#3d7c47"), strict=True):
             panels[row, 3].plot(grid, truth[i, k], color=colour, linewidth=2.5, alpha=0.35)
             panels[row, 3].plot(grid, answers[i, k], color=colour, linewidth=1.0, label=f"time {grid[k]:.2f}")
-        panels[row, 3].set_xlabel("x")
+        panels[row, 3].set(xlabel="x", ylabel="u (broad and pale: exact)")
     panels[0, 3].legend(frameon=False, fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0), columnspacing=1.0)
     return figure
 
 
 def course(rows):
     """Return a figure of the errors over the steps."""
-    figure = Figure(figsize=(6.0, 3.6), layout="constrained")
-    panel = figure.subplots()
-    panel.semilogy([row["step"] for row in rows], [row["loss"] for row in rows], color="#9a9a9a", linewidth=0.6, label="batch")
     tested = [row for row in rows if "test error" in row]
-    panel.semilogy([row["step"] for row in tested], [row["test error"] for row in tested], "o-", color="#d1495b", label="unseen waves")
-    panel.set(xlabel="step", ylabel="relative L2 error")
-    panel.legend(frameon=False)
-    return figure
+    return plot.curves(
+        plot.Panel({"batch": ([row["step"] for row in rows], [row["loss"] for row in rows]),
+                    "unseen waves": ([row["step"] for row in tested], [row["test error"] for row in tested])},
+                   ("step", "relative L2 error"), log_y=True, dotted=("unseen waves",)),
+        colours={"batch": "#b8b8b8", "unseen waves": "#d1495b"})

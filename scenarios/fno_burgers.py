@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import hyperion as hp
-from hyperion import io, nn, operators, optim, pde
+from hyperion import io, nn, operators, optim, pde, plot
 from hyperion.errors import InputError
 
 FINEST = 4      # times as many points as are trained on
@@ -58,13 +58,7 @@ def main(run, config):
         model, optimiser, loss_of, batches, evaluate=lambda model: {"test loss": nn.mean_loss(model, loss_of, test.once())},
         evaluate_every=max(1, steps // 10), folder=run.path("training"), checkpoint_every=None)
     run.log(f"{model!r}, {steps} steps")
-    if state := run.restore():
-        trainer.load_state_dict(state)
-    with run.progress(steps, "training", trainer.steps) as progress:
-        for row in trainer.run(steps):
-            progress.step(loss=row["loss"])
-            run.checkpoint(trainer.state_dict)
-    run.checkpoint(trainer.state_dict, every=0.0)
+    run.train(trainer, steps)
 
     shown, errors = None, {}
     for times in (1, 2, 4):
@@ -98,7 +92,7 @@ def show(states, truth, predictions, errors):
         upper.plot(places, states[i, 0], color="#b8b8b8", linewidth=1.0, label="time 0")
         upper.plot(places, truth[i, 0], color="#1b1b1b", linewidth=1.6, label="time 1, solver")
         upper.plot(places, predictions[i, 0], color="#d1495b", linewidth=1.2, linestyle="--", label="time 1, network")
-        upper.set_title(f"{name}: {errors[i]:.4f}", fontsize=10)
+        upper.set_title(f"{name} answer, error {errors[i]:.4f}", fontsize=10)
         lower.plot(places, predictions[i, 0] - truth[i, 0], color="#d1495b", linewidth=0.9)
         lower.axhline(0.0, color="#b8b8b8", linewidth=0.6)
         lower.set_xlabel("x")
@@ -110,13 +104,11 @@ def show(states, truth, predictions, errors):
 
 def course(rows, errors):
     """Return a figure of the losses over the steps, and of the errors over the grids."""
-    figure = Figure(figsize=(8.0, 3.4), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=[2, 1])
-    left.semilogy([row["step"] for row in rows], [row["loss"] for row in rows], color="#9a9a9a", linewidth=0.7, label="batch")
-    tested = [row for row in rows if "test loss" in row]
-    left.semilogy([row["step"] for row in tested], [row["test loss"] for row in tested], "o-", color="#d1495b", label="unseen states")
-    left.set(xlabel="step", ylabel="relative L2 error")
-    left.legend(frameon=False)
-    right.bar([str(n) for n in errors], [each.mean() for each in errors.values()], color="#30638e", width=0.6)
-    right.set(xlabel="points (trained on the fewest)", ylabel="relative L2 error, unseen states")
-    return figure
+    tested, found = [row for row in rows if "test loss" in row], [each.mean() for each in errors.values()]
+    return plot.curves(
+        plot.Panel({"batch": ([row["step"] for row in rows], [row["loss"] for row in rows]),
+                    "unseen states": ([row["step"] for row in tested], [row["test loss"] for row in tested])},
+                   ("step", "relative L2 error"), log_y=True, dotted=("unseen states",)),
+        plot.Panel({"unseen states": (list(errors), found)}, ("points (trained on the fewest)", "relative L2 error"),
+                   limits=(0.0, 1.3 * max(found)), points=("unseen states",)),
+        colours={"batch": "#b8b8b8", "unseen states": "#d1495b"}, widths=(2.0, 1.0))

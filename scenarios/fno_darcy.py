@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import hyperion as hp
-from hyperion import io, nn, operators, optim, pde
+from hyperion import io, nn, operators, optim, pde, plot
 from hyperion.errors import InputError
 
 
@@ -116,13 +116,7 @@ def main(run, config):
         evaluate=lambda model: {"test error": nn.mean_loss(model, lambda model, x, y: nn.relative_l2(model(x), y), test.once())},
         evaluate_every=max(1, steps // 10), folder=run.path("training"), checkpoint_every=None)
     run.log(f"{model!r}, {steps} steps")
-    if state := run.restore():
-        trainer.load_state_dict(state)
-    with run.progress(steps, "training", trainer.steps) as progress:
-        for row in trainer.run(steps):
-            progress.step(loss=row["loss"], **({"test": row["test error"]} if "test error" in row else {}))
-            run.checkpoint(trainer.state_dict)
-    run.checkpoint(trainer.state_dict, every=0.0)
+    run.train(trainer, steps)
 
     grids, found = {}, []
     for every in sorted({refine, 1}, reverse=True):
@@ -138,10 +132,10 @@ def main(run, config):
     run.facts["parameters"] = sum(p.size for p in model.parameters())
     run.facts["seconds a step"] = float(np.median([row["seconds"] for row in rows]))
     run.results.write("training/loss", [row["loss"] for row in rows], "", (io.Axis("step"),))
-    shown = found[0]
+    shown, step = found[0], 1.0 / (y.shape[2] - 1)
     run.results.write("test/error", shown[3], "", (io.Axis("example"),))
     for name, values in (("permeability", shown[0]), ("pressure", shown[1]), ("prediction", shown[2])):
-        run.results.write(f"test/{name}", values, "", (io.Axis("example"), io.Axis("y", "", 1.0), io.Axis("x", "", 1.0)))
+        run.results.write(f"test/{name}", values, "", (io.Axis("example"), io.Axis("y", "", step), io.Axis("x", "", step)))
     run.figure(show(*shown), "answers")
     run.figure(course(rows, grids), "training")
 
@@ -149,34 +143,31 @@ def main(run, config):
 def show(permeability, truth, answers, errors):
     """Return a figure of the median and the worst answer: permeability, pressure of solver and network, their difference."""
     order = np.argsort(errors)
-    figure = Figure(figsize=(10.0, 5.2), layout="constrained")
-    panels = figure.subplots(2, 4)
+    figure = Figure(figsize=(11.5, 5.6), layout="constrained")
+    panels = figure.subplots(2, 4, sharex=True, sharey=True)
     for row, (name, i) in enumerate((("median", order[len(order) // 2]), ("worst", order[-1]))):
         away, largest = answers[i] - truth[i], np.abs(answers[i] - truth[i]).max()
         fields = ((permeability[i], "Greys", None, None), (truth[i], "viridis", 0.0, truth[i].max()),
                   (answers[i], "viridis", 0.0, truth[i].max()), (away, "RdBu_r", -largest, largest))
-        titles = ("permeability", "pressure, solver", "network", f"network - solver: {errors[i]:.4f}")
+        titles = ("permeability", "pressure, solver", "pressure, network", f"network - solver, error {errors[i]:.4f}")
         for panel, (values, colours, low, high), title in zip(panels[row], fields, titles, strict=True):
             image = panel.imshow(values, origin="lower", cmap=colours, vmin=low, vmax=high, extent=(0, 1, 0, 1))
-            panel.set(xticks=[], yticks=[])
+            panel.set(xticks=[0, 1], yticks=[0, 1], xlabel="x" if row else "")
             panel.set_title(title, fontsize=9)
-            if title != "permeability":
-                bar = figure.colorbar(image, ax=panel, shrink=0.8)
-                bar.ax.ticklabel_format(scilimits=(-2, 2))
-        panels[row, 0].set_ylabel(name)
+            bar = figure.colorbar(image, ax=panel, shrink=0.8)
+            bar.ax.ticklabel_format(scilimits=(-2, 2))
+        panels[row, 0].set_ylabel(f"{name}\ny")
     return figure
 
 
 def course(rows, grids):
     """Return a figure of the errors over the steps, and on the grids."""
-    figure = Figure(figsize=(8.0, 3.4), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=[2, 1])
-    left.semilogy([row["step"] for row in rows], [row["loss"] for row in rows], color="#9a9a9a", linewidth=0.7, label="loss of the batch")
     tested = [row for row in rows if "test error" in row]
-    left.semilogy([row["step"] for row in tested], [row["test error"] for row in tested], "o-", color="#d1495b",
-                  label="relative L2 error, unseen")
-    left.set(xlabel="step")
-    left.legend(frameon=False)
-    right.bar(list(grids), [errors.mean() for errors in grids.values()], color="#30638e", width=0.6)
-    right.set(xlabel="nodes (trained on the first)", ylabel="relative L2 error, unseen")
-    return figure
+    nodes, errors = [int(grid.split()[0]) for grid in grids], [errors.mean() for errors in grids.values()]
+    return plot.curves(
+        plot.Panel({"loss of the batch": ([row["step"] for row in rows], [row["loss"] for row in rows]),
+                    "relative L2 error, unseen": ([row["step"] for row in tested], [row["test error"] for row in tested])},
+                   ("step", "loss and error"), log_y=True, dotted=("relative L2 error, unseen",)),
+        plot.Panel({"relative L2 error, unseen": (nodes, errors)}, ("nodes a side (trained on the fewest)", "relative L2 error, unseen"),
+                   limits=(0.0, 1.3 * max(errors)), points=("relative L2 error, unseen",)),
+        colours={"loss of the batch": "#b8b8b8", "relative L2 error, unseen": "#d1495b"}, widths=(2.0, 1.0))

@@ -7,10 +7,9 @@ of its Fourier layers (the paper's FNO-3D). The paper's setting: `--config scena
 """
 
 import numpy as np
-from matplotlib.figure import Figure
 
 import hyperion as hp
-from hyperion import io, nn, operators, optim, pde
+from hyperion import io, nn, operators, optim, pde, plot
 from hyperion.errors import InputError
 
 
@@ -87,13 +86,7 @@ def main(run, config):
         evaluate=lambda model: {"test loss": nn.mean_loss(model, loss_of, test.once())}, evaluate_every=max(1, steps // 10),
         folder=run.path("training"), checkpoint_every=None)
     run.log(f"{model!r}, {steps} steps")
-    if state := run.restore():
-        trainer.load_state_dict(state)
-    with run.progress(steps, "training", trainer.steps) as progress:
-        for row in trainer.run(steps):
-            progress.step(loss=row["loss"], **({"test": row["test loss"]} if "test loss" in row else {}))
-            run.checkpoint(trainer.state_dict)
-    run.checkpoint(trainer.state_dict, every=0.0)
+    run.train(trainer, steps)
 
     found = []
     for every in sorted({config.refine, 1}, reverse=True):
@@ -124,35 +117,23 @@ def show(flow, answers, errors, config):
     """Return a figure of the median forecast: vorticity by solver and network at five times, and their difference."""
     i = np.argsort(errors)[len(errors) // 2]
     later = np.unique(np.linspace(0, answers.shape[1] - 1, 5).round().astype(int))
-    truth = flow[i, config.given:]
-    largest, away = np.abs(truth[later]).max(), np.abs(answers[i] - truth).max()
-    figure = Figure(figsize=(2.0 * len(later) + 0.8, 6.2), layout="constrained")
-    panels = figure.subplots(3, len(later), squeeze=False)
-    for column, k in enumerate(later):
-        for row, (values, limit, name) in enumerate(((truth[k], largest, "solver"), (answers[i, k], largest, "network"),
-                                                     (answers[i, k] - truth[k], away, "network - solver"))):
-            image = panels[row, column].imshow(values, origin="lower", cmap="RdBu_r", vmin=-limit, vmax=limit, extent=(0, 1, 0, 1))
-            panels[row, column].set(xticks=[], yticks=[])
-            if column == 0:
-                panels[row, column].set_ylabel(name)
-            if column == len(later) - 1:
-                figure.colorbar(image, ax=panels[row, :].tolist(), shrink=0.8)
-        panels[0, column].set_title(f"time {config.given + 1 + k}", fontsize=10)
-    figure.suptitle(f"vorticity, the median of {len(errors)} forecasts: relative L2 error {errors[i]:.4f}", fontsize=10)
-    return figure
+    truth, forecast = flow[i, config.given:][later], answers[i][later]
+    rows = {"solver": list(truth), "network": list(forecast), "network - solver": list(forecast - truth)}
+    largest = float(np.abs(truth).max())
+    limits = {"solver": largest, "network": largest, "network - solver": float(np.abs(forecast - truth).max())}
+    away = [f"error {np.linalg.norm(a - b) / np.linalg.norm(b):.4f}" for a, b in zip(forecast, truth, strict=True)]
+    return plot.fields(rows, [f"time {config.given + 1 + k}" for k in later], limits=limits, notes={"network": away},
+                       spacing=2 * (1.0 / config.resolution,), axes=("y", "x"), upwards=True, label="vorticity")
 
 
 def course(rows, answers, truth, config):
     """Return a figure of the errors over the steps, and over time."""
-    figure = Figure(figsize=(8.0, 3.4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    left.semilogy([row["step"] for row in rows], [row["loss"] for row in rows], color="#9a9a9a", linewidth=0.7, label="batch")
-    tested = [row for row in rows if "test loss" in row]
-    left.semilogy([row["step"] for row in tested], [row["test loss"] for row in tested], "o-", color="#d1495b", label="unseen flows")
-    left.set(xlabel="step", ylabel="relative L2 error")
-    left.legend(frameon=False)
-    size = np.sqrt(np.mean(truth**2, axis=(2, 3)))
-    right.plot(config.given + 1 + np.arange(truth.shape[1]), (np.sqrt(np.mean((answers - truth) ** 2, axis=(2, 3))) / size).mean(0), "o-",
-               color="#30638e", markersize=3)
-    right.set(xlabel="time", ylabel="relative L2 error, unseen flows", ylim=(0.0, None))
-    return figure
+    tested, size = [row for row in rows if "test loss" in row], np.sqrt(np.mean(truth**2, axis=(2, 3)))
+    over_time = (np.sqrt(np.mean((answers - truth) ** 2, axis=(2, 3))) / size).mean(0)
+    return plot.curves(
+        plot.Panel({"batch": ([row["step"] for row in rows], [row["loss"] for row in rows]),
+                    "unseen flows": ([row["step"] for row in tested], [row["test loss"] for row in tested])},
+                   ("step", "relative L2 error"), log_y=True, dotted=("unseen flows",)),
+        plot.Panel({"unseen flows": over_time}, ("time", "relative L2 error"), config.given + 1 + np.arange(len(over_time)),
+                   limits=(0.0, 1.2 * float(over_time.max())), dotted=("unseen flows",)),
+        colours={"batch": "#b8b8b8", "unseen flows": "#d1495b"})

@@ -111,8 +111,7 @@ def starter(earth, config, run):
 
 def main(run, config):
     """Make the surveys, train the starter, invert each survey in every way, compare."""
-    if not config.ways or not set(config.ways) <= set(COLOURS):
-        raise InputError(f"--ways {config.ways}: choose among {', '.join(COLOURS)}")
+    config.among(COLOURS, "ways")
     if len(config.shape) != 2 or any(n % 8 for n in config.shape):
         raise InputError(f"--shape {config.shape}: give two multiples of 8")
     if len(config.smoothing) != 3 or len(config.first) != 2 or not all(BOUNDS[0] <= speed <= BOUNDS[1] for speed in config.first):

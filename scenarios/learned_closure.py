@@ -105,11 +105,10 @@ def train(run, name, closure, seed, data, batches, rate, config):
 
 def main(run, config):
     """Make data, find the constant and the networks through the solver, compare on two grids."""
-    if min(config.examples, config.tested, config.seeds, config.unroll, config.reach) < 1 or config.unroll > config.steps:
-        raise InputError(f"--examples {config.examples}, --tested {config.tested}, --seeds {config.seeds}, --unroll {config.unroll} and "
-                         f"--reach {config.reach} must be at least 1; --unroll at most --steps {config.steps}")
-    if config.reference % (2 * config.cells):
-        raise InputError(f"--reference {config.reference} points must be a multiple of twice --cells {config.cells}")
+    config.at_least(1, "examples", "tested", "seeds", "unroll", "reach", "batches", "constant_batches")
+    if config.unroll > config.steps or config.reference % (2 * config.cells):
+        raise InputError(f"--unroll {config.unroll} must be at most --steps {config.steps}, --reference {config.reference} a multiple of "
+                         f"twice --cells {config.cells}")
     seen, unseen = np.split(reference(config, config.examples + config.tested), [config.examples])
     data, eddies, fluxes = cells(seen, config.cells), Smagorinsky(0.05), []
     for seed in range(config.seeds):

@@ -98,14 +98,14 @@ def show(x, t, found, truth, batch):
         panel.scatter(places[:, 1], places[:, 0], s=size, color="#1b1b1b", alpha=0.6 if size < 1.0 else 1.0, linewidths=0.0)
     panel.set(xlabel="t", ylabel="x", title="u(x, t) of the network, and the points it is trained on", xlim=(t[0], t[-1]),
               ylim=(x[0], x[-1]))
-    figure.colorbar(image, ax=panel)
+    figure.colorbar(image, ax=panel, label="u")
     for k, moment in enumerate((0.25, 0.5, 0.75)):
         i, panel = int(np.abs(t - moment).argmin()), figure.add_subplot(grid[1, k])
         panel.plot(x, truth[:, i], color="#b8b8b8", linewidth=3.0, label="reference")
         panel.plot(x, found[:, i], color="#d1495b", linewidth=1.2, linestyle="--", label="network")
         panel.set(title=f"t = {t[i]:.2f}", xlabel="x", ylim=(-1.1, 1.1), **({"ylabel": "u"} if k == 0 else {}))
         if k == 0:
-            panel.legend(frameon=False, loc="upper right")
+            panel.legend(frameon=False, loc="lower left")
     return figure
 
 
@@ -121,6 +121,6 @@ def course(x, t, difference, history):
     seen = np.isfinite(history[:, 2])
     right.semilogy(history[seen, 0], history[seen, 2], "-", color="#d1495b", label="relative L2 error")
     right.axhline(PUBLISHED, color="#30638e", linewidth=0.8, linestyle=":", label=f"published {PUBLISHED:g}")
-    right.set(xlabel="step")
+    right.set(xlabel="step (where the loss jumps, points are drawn anew)", ylabel="loss and error")
     right.legend(frameon=False)
     return figure

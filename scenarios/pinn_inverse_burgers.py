@@ -113,13 +113,13 @@ def show(x, t, u, places, values):
     image = left.imshow(u, cmap="RdBu_r", vmin=-1.0, vmax=1.0, extent=(t[0], t[-1], x[0], x[-1]), origin="lower", aspect="auto")
     left.scatter(places[:, 1], places[:, 0], s=2.0, color="#1b1b1b", linewidths=0.0)
     left.set(xlabel="t", ylabel="x", title=f"solution, and {len(places)} points of data")
-    figure.colorbar(image, ax=left)
+    figure.colorbar(image, ax=left, label="u")
     i = int(np.abs(t - 0.5).argmin())
     near = np.abs(places[:, 1] - t[i]) < 0.03
     right.plot(x, u[:, i], color="#b8b8b8", linewidth=3.0, label=f"solution at t = {t[i]:.2f}")
     right.plot(places[near, 0], values[near], ".", markersize=3.0, color="#d1495b", label="data within 0.03 of it")
     right.set(xlabel="x", ylabel="u", title="data of the last training")
-    right.legend(frameon=False, fontsize=8, loc="upper right")
+    right.legend(frameon=False, fontsize=8, loc="lower left")
     return figure
 
 

@@ -115,7 +115,7 @@ def show(x, t, found, truth, batch):
     panel.scatter(places[:, 1], places[:, 0], s=0.5, color="white", alpha=0.4, linewidths=0.0)
     panel.set(xlabel="t", ylabel="x", title="|h(x, t)| of the network, and the points where the equation is to hold", xlim=(t[0], t[-1]),
               ylim=(x[0], x[-1]))
-    figure.colorbar(image, ax=panel)
+    figure.colorbar(image, ax=panel, label="|h|")
     for k, moment in enumerate((0.59, 0.79, 0.98)):
         i, panel = int(np.abs(t - moment).argmin()), figure.add_subplot(grid[1, k])
         panel.plot(x, truth[:, i], color="#b8b8b8", linewidth=3.0, label="reference")
@@ -138,6 +138,6 @@ def course(x, t, difference, history):
     seen = np.isfinite(history[:, 2])
     right.semilogy(history[seen, 0], history[seen, 2], "-", color="#d1495b", label="relative L2 error of |h|")
     right.axhline(PUBLISHED, color="#30638e", linewidth=0.8, linestyle=":", label=f"published {PUBLISHED:g}")
-    right.set(xlabel="step")
+    right.set(xlabel="step (where the loss jumps, points are drawn anew)", ylabel="loss and error")
     right.legend(frameon=False)
     return figure

@@ -54,12 +54,11 @@ def substeps(config, wavenumber):
 
 
 class FiniteDifferences:
-    """w_t + div(u w) = viscosity Laplace w + force: centred differences of order 2 in flux form, Runge-Kutta 4. Called: `count` steps."""
+    """w_t + div(u w) = viscosity Laplace w + force, by centred differences of order 2 in flux form. `step`: that of the loop."""
 
     def __init__(self, points, config, device):
         self.h, self.viscosity = SIDE / points, config.viscosity
-        self.count = substeps(config, 2.0 / self.h)                             # along both axes
-        self.step = config.interval / self.count
+        self.step = hybrid.runge_kutta4(self.rate, config.interval, substeps(config, 2.0 / self.h))             # along both axes
         torus = pde.Torus((points, points), SIDE)
         along, across = (2.0 * np.cos(torus.wavenumber(axis) * self.h) - 2.0 for axis in (0, 1))
         laplacian = (along + across) / self.h**2
@@ -78,15 +77,6 @@ class FiniteDifferences:
         u, v = self.velocity(w)
         around = hp.roll(w, 1, -1) + hp.roll(w, -1, -1) + hp.roll(w, 1, -2) + hp.roll(w, -1, -2)
         return self.force + (around - 4.0 * w) * (self.viscosity / self.h**2) - self.slope(u * w, -1) - self.slope(v * w, -2)
-
-    def __call__(self, w):
-        for _ in range(self.count):
-            a = self.rate(w)
-            b = self.rate(w + (0.5 * self.step) * a)
-            c = self.rate(w + (0.5 * self.step) * b)
-            d = self.rate(w + self.step * c)
-            w = w + (self.step / 6.0) * (a + 2.0 * (b + c) + d)
-        return w
 
 
 class Correction(nn.Module):
@@ -110,7 +100,7 @@ def spectral(points, config, device):
     return lambda w: hybrid.rollout(step, w, count, every=count)[:, 0]
 
 
-def trained(run, config, data, coarse):
+def trained(run, config, data, solver):
     """Return the networks and hybrids of every seed by name, trained; a resumed run goes on where it was."""
     first = np.cumsum([0, *config.batches]).tolist()                            # batch with which each length begins
     curriculum = dict(zip(first, config.lengths, strict=False))
@@ -121,8 +111,8 @@ def trained(run, config, data, coarse):
         for name, width, lengths, batches in (
             (HYBRID, config.width, curriculum, first[-1]), (ONE, config.width, 1, work), (PURE, config.wider, curriculum, first[-1]),
         ):
-            network = Correction(coarse.velocity, width, config.layers)
-            model = hybrid.Corrected(lambda w: w, network) if name == PURE else hybrid.Corrected(coarse, network, scale=0.1)
+            network = Correction(solver.velocity, width, config.layers)
+            model = hybrid.Corrected(lambda w: w, network) if name == PURE else hybrid.Corrected(solver.step, network, scale=0.1)
             models.setdefault(name, []).append(model.to(run.device))
             pieces = hybrid.Unrolls(data, config.batch, lengths, seed=seed, device=run.device)
             optimiser = optim.Adam(model.parameters(), lr=optim.Cosine(config.rate, 0.05 * config.rate, batches))
@@ -133,18 +123,18 @@ def trained(run, config, data, coarse):
 
 def main(run, config):
     """Make data, train, roll out from unseen states, compare errors and costs."""
-    counts = [*config.lengths, *config.batches, config.seeds, config.tested, config.layers - 1]
-    if len(config.lengths) != len(config.batches) or min(counts) < 1:
-        raise InputError(f"--lengths {config.lengths} and --batches {config.batches} must be equally many numbers from 1; --seeds "
-                         f"{config.seeds} and --tested {config.tested} from 1, --layers {config.layers} from 2")
+    if not config.lengths or len(config.lengths) != len(config.batches) or min(*config.lengths, *config.batches) < 1:
+        raise InputError(f"--lengths {config.lengths} and --batches {config.batches} must be equally many numbers from 1")
+    config.at_least(1, "examples", "tested", "seeds", "width", "wider")
+    config.at_least(2, "layers")
     truth = reference(config, config.examples + config.tested, run.device)
     seen, unseen = np.split(resampled(truth, config.points), [config.examples])
     seen += config.noise * seen.std() * np.random.default_rng(config.seed).standard_normal(seen.shape, np.float32)
     run.log(f"{config.examples} + {config.tested} reference flows of {config.steps} steps, {truth.shape[-1]} x {truth.shape[-1]} points")
 
     points = {SOLVER: config.points} | {f"{n} x {n}": n for n in config.finer}
-    steps = {name: FiniteDifferences(n, config, run.device) for name, n in points.items()}
-    steps |= trained(run, config, seen, steps[SOLVER])
+    steps = {name: FiniteDifferences(n, config, run.device).step for name, n in points.items()}
+    steps |= trained(run, config, seen, FiniteDifferences(config.points, config, run.device))
     points |= {f"spectral, {n} x {n}": n for n in config.spectral}
     steps |= {f"spectral, {n} x {n}": spectral(n, config, run.device) for n in config.spectral}
     start = {name: hp.asarray(resampled(truth[config.examples:, 0], points.get(name, config.points)), device=run.device) for name in steps}
@@ -160,7 +150,7 @@ def main(run, config):
     for name, states in shown.items():
         run.results.write(f"rollout/{name}", states[0], "1/s", (io.Axis("time", "s", config.interval, config.interval), *nodes))
     run.figure(snapshots(shown, last, config), "vorticity")
-    run.figure(errors_and_costs(found, shown, points, last, config), "errors")
+    run.figure(errors_and_costs(found, shown, last, config), "errors")
 
 
 def snapshots(shown, last, config):
@@ -175,20 +165,15 @@ def snapshots(shown, last, config):
                        notes=notes, spacing=2 * (SIDE / config.points,), axes=("y (m)", "x (m)"), upwards=True, label="vorticity (1/s)")
 
 
-def errors_and_costs(found, shown, points, last, config):
+def errors_and_costs(found, shown, last, config):
     """Return a figure of the errors over the rollout, of the energy spectra in its last quarter, and of the mean error over the cost."""
     torus, late = pde.Torus((config.points, config.points), SIDE), max(1, config.steps // 4)
     spectra = {name: [part[1:config.points // 2] for part in torus.spectrum(states[:, -late:])] for name, states in shown.items()}
-    spectral = [name for name in points if "spectral" in name]
-    grids = {"finite differences": [name for name in points if name not in spectral], "spectral": spectral}
-    cost = {kind: ([1e3 * found[name].seconds for name in names], [found[name].mean for name in names]) for kind, names in grids.items()}
-    cost |= {name: ([1e3 * found[name].seconds] * config.seeds, found[name].errors.mean(axis=1)) for name in (PURE, ONE, HYBRID)}
-    sizes = {kind: [f"{points[name]}²" for name in each] for kind, each in grids.items()}
+    cost = {name: ([1e3 * outcome.seconds] * len(outcome.errors), outcome.errors.mean(axis=1)) for name, outcome in found.items()}
     return plot.curves(
-        plot.Panel({name: outcome.errors for name, outcome in found.items() if name not in spectral},
+        plot.Panel({name: outcome.errors for name, outcome in found.items() if "spectral" not in name},
                    ("step", "relative L2 error, unseen states"), log_y=True, limits=(None, 2.0), marks={"trained up to here": last}),
         plot.Panel({name: (k, 0.5 * squares / k**2) for name, (k, squares) in spectra.items()},        # of velocities, from their curl
                    ("wavenumber (1/m)", "kinetic energy (m²/s²), last quarter"), log_x=True, log_y=True),
-        plot.Panel(cost, ("time of a step, all unseen states (ms)", "mean error of the rollout"), log_x=True, log_y=True,
-                   points=(PURE, ONE, HYBRID), dotted=grids, notes=sizes),
-        colours=COLOURS | {"finite differences": COLOURS[SOLVER], "spectral": "#5d4e8c"}, widths=(1.3, 1.0, 1.3))
+        plot.Panel(cost, ("time of a step, all unseen states (ms)", "mean error of the rollout"), log_x=True, log_y=True, points=cost),
+        colours=COLOURS, widths=(1.3, 1.0, 1.3))

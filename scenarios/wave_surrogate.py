@@ -112,7 +112,7 @@ def trained(variant, waves, seen, more, test, config, run):
         model, optim.Adam(model.parameters(), lr=optim.Cosine(config.rate, 0.01 * config.rate, config.steps)),
         lambda model, *batch: loss_of(variant, trainer.steps, waves, more[0], config, model, *batch),
         nn.Batches(nn.Arrays(*arrays), config.batch, seed=config.seed), evaluate=lambda model: answers_of(model, waves, test, config)[2],
-        evaluate_every=max(1, config.steps // 6), folder=run.path(f"training/{variant}"), checkpoint_every=None)
+        evaluate_every=max(1, config.steps // 5), folder=run.path(f"training/{variant}"), checkpoint_every=None)
     run.train(trainer, config.steps, variant)
     rows = [row for row in trainer.history() if row.get("wavefields") is not None]
     return model, {what: ([row["step"] for row in rows], [row[what] for row in rows]) for what in LABELS}
@@ -120,13 +120,13 @@ def trained(variant, waves, seen, more, test, config, run):
 
 def main(run, config):
     """Make data, train with each loss, compare."""
-    if config.network not in ("fno", "unet") or config.resolution % 8 or config.resolution < 24:
-        raise InputError(f"--network {config.network} must be unet or fno, --resolution {config.resolution} a multiple of 8, 24 or more")
+    if config.resolution % 8 or config.resolution < 24:
+        raise InputError(f"--resolution {config.resolution}: must be a multiple of 8, 24 or more")
     config.at_least(1, "tested", "adjoints", "batch", "window", "steps", "width")
     if config.examples < max(config.batch, config.adjoints + 1):
         raise InputError(f"--examples {config.examples} must be at least --batch {config.batch} and above --adjoints {config.adjoints}")
-    if not config.losses or not set(config.losses) <= set(COLOURS):
-        raise InputError(f"--losses {config.losses}: choose among {', '.join(COLOURS)}")
+    config.among(COLOURS, "losses")
+    config.among(("unet", "fno"), "network")
     waves = Waves(config)
     if waves.times < config.window + 2:
         raise InputError(f"--duration {config.duration:g}: {waves.times} steps of --time_step are fewer than --window {config.window} + 2")

@@ -2,7 +2,9 @@
 
 import doctest
 import re
+import runpy
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -79,3 +81,18 @@ def test_documented_options_exist(page, words):
         parse(text, scenario.defaults[key], f"--{key}")
     if request.config:
         assert checked(flatten_table(read_toml(ROOT / request.config)), scenario.defaults, request.config)
+
+
+@pytest.mark.parametrize("command", ["editable_wheel", "bdist_wheel"])
+def test_an_editable_install_has_the_checkout_on_the_path(command, monkeypatch):
+    """Python started in the folder above a clone called hyperion finds the package: no rename makes setuptools hide it behind a finder."""
+    setuptools = pytest.importorskip("setuptools")
+    given: dict = {}
+    monkeypatch.setattr(setuptools, "setup", lambda **options: given.update(options))
+    monkeypatch.setattr(sys, "argv", ["setup.py", command])
+    monkeypatch.chdir(ROOT)
+    runpy.run_path("setup.py")
+    assert {"hyperion", "hyperion.cpu.kernels", "hyperion.gpu.kernels"} <= set(given["packages"])
+    scenarios = {"hyperion_scenarios": "scenarios"}
+    assert given["package_dir"] == ({"": "."} if command == "editable_wheel" else scenarios)
+    assert ("hyperion_scenarios" in given["packages"]) == (command == "bdist_wheel")

@@ -252,6 +252,9 @@ class Run:
             if self._claimed:
                 with contextlib.suppress(FileError):              # the first error is the one to report
                     self._finish("interrupted" if isinstance(error, KeyboardInterrupt) else f"stopped by an error: {error}")
+            if isinstance(error, KeyboardInterrupt) and (self.directory / "checkpoint.h5").exists():
+                instead = " in place of --overwrite" if self._overwrite else ""
+                self._to_console(f"the same command with --resume{instead} goes on with {self.directory} from its last checkpoint")
             raise
         finally:
             self._active = False

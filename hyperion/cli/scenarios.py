@@ -7,7 +7,7 @@ its default. The type of an option is that of its default. A table `[smoke]` hol
 import ast
 import importlib.util
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,14 @@ class Config(Mapping[str, Any]):
     def above(self, limit: float, *names: str) -> None:
         """Refuse the run unless each of these options is above a number."""
         self._refuse(names, lambda value: value > limit, f"must be above {limit:g}")
+
+    def among(self, choices: Iterable[str], *names: str) -> None:
+        """Refuse the run unless each of these options is one of the choices; a list must have at least one item, and no other ones."""
+        choices = list(choices)
+        listed = {name: self[name] if isinstance(self[name], list) else [self[name]] for name in names}
+        wrong = [f"--{name} {self[name]}" for name, values in listed.items() if not values or not set(values) <= set(choices)]
+        if wrong:
+            raise InputError(f"{', '.join(wrong)}: choose among {', '.join(choices)}")
 
     def _refuse(self, names: tuple[str, ...], fits: Callable[[Any], bool], rule: str) -> None:
         wrong = [f"--{name} {self[name]}" for name in names if not fits(self[name])]

@@ -85,7 +85,8 @@ def curves(*panels: Panel, colours: Mapping[str, str] | None = None, reference: 
     places = figure.subplots(down, across, squeeze=False, width_ratios=list(widths) or None).ravel()
     for place, panel, found in zip(places, panels, read, strict=True):
         _draw(place, panel, found, colours, reference)
-    handles = {text: line for place in places for line, text in zip(*place.get_legend_handles_labels(), strict=True)}
+    handles = {text: line for place in places[::-1] for line, text in zip(*place.get_legend_handles_labels(), strict=True)}
+    handles = {name: handles[name] for name in names if name in handles}
     if handles:
         figure.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=min(len(handles), 2 * across + 1))
     return figure
@@ -100,7 +101,7 @@ def _draw(place: Any, panel: Panel, found: Mapping[str, Any], colours: Mapping[s
                        linestyle="" if name in panel.points else "-", linewidth=2.6 if wide else 1.4 if name in colours else 0.9,
                        label=name if i == 0 and name in colours else None)
         if name not in colours:
-            place.annotate(f" {name}", (x[-1], values[0, -1]), fontsize=7, color="#8a8a8a", va="center")
+            place.annotate(f"{'  ' if name in panel.points else ' '}{name}", (x[-1], values[0, -1]), fontsize=7, color="#8a8a8a", va="center")
         for text, *point in zip(panel.notes.get(name, ()), x, values[0], strict=False):
             place.annotate(f" {text}", tuple(point), xytext=(2, 3), textcoords="offset points", fontsize=7, color=colour)
     for text, at in panel.marks.items():
@@ -112,6 +113,8 @@ def _draw(place: Any, panel: Panel, found: Mapping[str, Any], colours: Mapping[s
     for logarithmic, axis in ((panel.log_x, place.xaxis), (panel.log_y, place.yaxis)):
         if logarithmic:
             _plain_numbers(axis)
+    if not panel.log_x and all(np.array_equal(x, x.round()) for x, _ in found.values()):
+        place.xaxis.get_major_locator().set_params(integer=True)
     place.grid(color="#e3e6ea", linewidth=0.6)
     place.set_axisbelow(True)
 

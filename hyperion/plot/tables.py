@@ -6,6 +6,7 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+from matplotlib import ticker
 from matplotlib.figure import Figure
 
 from hyperion.errors import InputError, ShapeError
@@ -75,8 +76,10 @@ def fields(
     for location, indices in bars:
         chosen = [panels[i, j] for i, j in indices if panels[i, j].images]
         if chosen:
-            figure.colorbar(chosen[0].images[0], ax=[panels[i, j] for i, j in indices], label=label, location=location, extend="both",
-                            shrink=0.8 if len(bars) > 1 else 0.5, aspect=16 if len(bars) > 1 else 30, pad=0.02)
+            bar = figure.colorbar(chosen[0].images[0], ax=[panels[i, j] for i, j in indices], label=label, location=location, extend="both",
+                                  shrink=0.8 if len(bars) > 1 else 0.5, aspect=16 if len(bars) > 1 else 30, pad=0.02)
+            bar.locator = ticker.MaxNLocator(3 if location == "bottom" else 5, symmetric=True)
+            bar.update_ticks()
     return figure
 
 

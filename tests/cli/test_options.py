@@ -212,3 +212,22 @@ def test_ctrl_c_while_the_commands_are_imported(capsys, monkeypatch):
 def test_the_settings_of_papers_are_options_of_their_scenario(path):
     scenario = find_scenario(path.stem.removesuffix("_paper"))
     assert checked(flatten_table(read_toml(path)), scenario.defaults, path.name)
+
+
+@pytest.mark.parametrize("call, message", [
+    (lambda config: config.at_least(1, "shots", "steps"), "--shots 0: must be at least 1"),
+    (lambda config: config.above(0, "rate", "shots"), "--rate -0.5, --shots 0: must be above 0"),
+    (lambda config: config.among(["a", "b"], "kind"), "--kind c: choose among a, b"),
+    (lambda config: config.among(["a", "b"], "kinds", "none"), r"--kinds \['a', 'c'\], --none \[\]: choose among a, b"),
+])
+def test_options_that_a_scenario_refuses(call, message):
+    config = Config({"shots": 0, "steps": 3, "rate": -0.5, "kind": "c", "kinds": ["a", "c"], "none": []})
+    with pytest.raises(InputError, match=message):
+        call(config)
+
+
+def test_options_that_a_scenario_accepts():
+    config = Config({"shots": 1, "rate": 0.5, "kind": "a", "kinds": ["b", "a"]})
+    config.at_least(1, "shots")
+    config.above(0, "shots", "rate")
+    config.among("ab", "kind", "kinds")

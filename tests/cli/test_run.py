@@ -143,6 +143,7 @@ def test_an_interrupted_run_stops_with_130_and_resumes_to_the_same_result(here, 
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in err and "stopping after" in err
+    assert "the same command with --resume goes on with out from its last checkpoint" in err
     assert "interrupted after" in (here / "out/log.txt").read_text() and "interrupted" in (here / "out/report.html").read_text()
     state = load_tree(here / "out/checkpoint.h5")
     assert 3 <= len(state["misfits"]) < 12

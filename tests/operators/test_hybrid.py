@@ -150,6 +150,18 @@ def test_corrected_is_solver_plus_scaled_network():
     assert [p.shape for p in model.parameters()] == [p.shape for p in NETWORK.parameters()]
 
 
+def test_runge_kutta_is_of_order_4_and_differentiable():
+    def away(count):
+        u = hp.asarray([1.0, 0.3], dtype="float64")
+        found = hybrid.runge_kutta4(lambda u: hp.stack([u[1], -hp.sin(u[0])]), 2.0, count)(u)
+        return np.abs(found.numpy() - fine).max()
+
+    fine = hybrid.runge_kutta4(lambda u: hp.stack([u[1], -hp.sin(u[0])]), 2.0, 512)(hp.asarray([1.0, 0.3], dtype="float64")).numpy()
+    assert 14.0 < away(8) / away(16) < 18.0
+    slope = hp.grad(lambda a: hybrid.runge_kutta4(lambda u: -a * u, 1.0, 16)(hp.asarray(1.0, dtype="float64")))(np.float64(0.7))
+    assert float(slope) == pytest.approx(-np.exp(-0.7), rel=1e-6)
+
+
 def test_trajectory_loss_is_the_mean_over_the_rollout():
     model, targets = hybrid.Corrected(vorticity_step(), NETWORK, scale=0.3), normal(2, 4, 1, 16, 16)
     states = hybrid.rollout(model, STATE, 4).detach().numpy()
@@ -307,7 +319,7 @@ def test_finite_differences_in_the_loop_are_of_order_2_and_keep_the_circulation(
     errors = {}
     for points in (32, 64, 128):
         w = hp.asarray(loop.resampled(start, points) + np.float32(0.5))         # a mean moves nothing
-        after = loop.FiniteDifferences(points, config, "cpu")(w).numpy() - 0.5
+        after = loop.FiniteDifferences(points, config, "cpu").step(w).numpy() - 0.5
         assert abs(after.mean()) < 1e-6
         errors[points] = np.linalg.norm(loop.resampled(after, 32) - loop.resampled(truth, 32)) / np.linalg.norm(loop.resampled(truth, 32))
     assert 3.5 < errors[32] / errors[64] < 4.5 and 3.5 < errors[64] / errors[128] < 4.5, errors
@@ -365,6 +377,8 @@ REFUSED = {
     "NaN": (lambda: hybrid.Unrolls(BAD, 2), InputError, r"sample 1"),
     "a curriculum without beginning": (lambda: hybrid.Unrolls(ARRAY, 2, steps={5: 1}), InputError, r"begin with batch 0"),
     "a length of 0": (lambda: hybrid.Unrolls(ARRAY, 2, steps={0: 0}), InputError, r"a length=0"),
+    "an interval of 0": (lambda: hybrid.runge_kutta4(np.sin, 0.0), InputError, r"interval=0.0"),
+    "no rate": (lambda: hybrid.runge_kutta4(1.0, 1.0), InputError, r"rate=1.0"),
     "nothing to compare": (lambda: hybrid.compare({}, ARRAY[:, 0], ARRAY), InputError, r"at least one name"),
     "no seed": (lambda: hybrid.compare({"a": []}, ARRAY[:, 0], ARRAY), InputError, r"at least one step"),
     "a start that is missing": (

@@ -48,8 +48,8 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_result(name, tmp_path, monke
 
 
 @pytest.mark.parametrize("words, message", [
-    (["wave_surrogate", "--network", "cnn"], "--network cnn must be unet or fno"),
-    (["wave_surrogate", "--resolution", "30"], "--resolution 30 a multiple of 8"),
+    (["wave_surrogate", "--network", "cnn"], "--network cnn: choose among unet, fno"),
+    (["wave_surrogate", "--resolution", "30"], "--resolution 30: must be a multiple of 8"),
     (["wave_surrogate", "--examples", "1"], "--examples 1 must be at least --batch 2"),
     (["wave_surrogate", "--losses", "magic"], "choose among data, data-more"),
     (["wave_surrogate", "--window", "200"], "fewer than --window 200"),

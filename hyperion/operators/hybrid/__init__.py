@@ -10,6 +10,6 @@
 Whatever takes a state to the next one can stand where `step` stands: a solver, a Corrected, a network alone.
 """
 from hyperion.operators.hybrid.comparing import Outcome, compare
-from hyperion.operators.hybrid.unrolling import Corrected, TrajectoryLoss, Unrolls, doubling, rollout
+from hyperion.operators.hybrid.unrolling import Corrected, TrajectoryLoss, Unrolls, doubling, rollout, runge_kutta4
 
-__all__ = ["Corrected", "Outcome", "TrajectoryLoss", "Unrolls", "compare", "doubling", "rollout"]
+__all__ = ["Corrected", "Outcome", "TrajectoryLoss", "Unrolls", "compare", "doubling", "rollout", "runge_kutta4"]
