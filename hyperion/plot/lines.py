@@ -101,8 +101,8 @@ def _draw(place: Any, panel: Panel, found: Mapping[str, Any], colours: Mapping[s
                        linestyle="" if name in panel.points else "-", linewidth=2.6 if wide else 1.4 if name in colours else 0.9,
                        label=name if i == 0 and name in colours else None)
         if name not in colours:
-            place.annotate(name, (x[-1], values[0, -1]), xytext=(7 if name in panel.points else 3, 0), textcoords="offset points", fontsize=7,
-                           color="#8a8a8a", va="center")
+            place.annotate(name, (x[-1], values[0, -1]), xytext=(7 if name in panel.points else 3, 0), textcoords="offset points",
+                           fontsize=7, color="#8a8a8a", va="center")
         for text, *point in zip(panel.notes.get(name, ()), x, values[0], strict=False):
             place.annotate(f" {text}", tuple(point), xytext=(2, 3), textcoords="offset points", fontsize=7, color=colour)
     for text, at in panel.marks.items():
