@@ -98,7 +98,7 @@ class LearnedFlux(nn.Module):
 def train(run, name, closure, seed, data, batches, rate, config):
     """Train a closure through 1, 2, 4, ... steps of the loop."""
     model, every = FiniteVolumes(config, config.cells, closure), -(-batches // config.unroll.bit_length())
-    pieces = hybrid.Unrolls(data, config.batch, hybrid.doubling(config.unroll, every), seed=seed)
+    pieces = hybrid.Unrolls(data, config.batch, hybrid.doubling(config.unroll, every), seed=seed, device=run.device)
     optimiser = optim.Adam(model.parameters(), lr=optim.Cosine(rate, 0.02 * rate, batches))
     run.train(nn.Trainer(model, optimiser, hybrid.TrajectoryLoss(nn.relative_l2, stretch=None), pieces, clip=1.0), batches, name)
 
@@ -110,10 +110,10 @@ def main(run, config):
         raise InputError(f"--unroll {config.unroll} must be at most --steps {config.steps}, --reference {config.reference} a multiple of "
                          f"twice --cells {config.cells}")
     seen, unseen = np.split(reference(config, config.examples + config.tested), [config.examples])
-    data, eddies, fluxes = cells(seen, config.cells), Smagorinsky(0.05), []
+    data, eddies, fluxes = cells(seen, config.cells), Smagorinsky(0.05).to(run.device), []
     for seed in range(config.seeds):
         nn.seed(seed)
-        fluxes.append(LearnedFlux(config.reach, config.width))
+        fluxes.append(LearnedFlux(config.reach, config.width).to(run.device))
     train(run, "Smagorinsky's constant", eddies, 0, data, config.constant_batches, config.constant_rate, config)
     for seed, flux in enumerate(fluxes):
         train(run, f"learned flux, seed {seed}", flux, seed, data, config.batches, config.rate, config)
@@ -125,7 +125,7 @@ def main(run, config):
     for count in (config.cells, 2 * config.cells):
         true[count] = cells(unseen, count)
         steps = {name: [FiniteVolumes(config, count, closure) for closure in each] for name, each in closures.items()}
-        found[count] = hybrid.compare(steps, true[count][:, 0], true[count][:, 1:])
+        found[count] = hybrid.compare(steps, hp.asarray(true[count][:, 0], device=run.device), true[count][:, 1:])
         for name, outcome in found[count].items():
             grid = f"{name}, {count} cells" + ("" if count == config.cells else ", never seen")
             run.facts[f"{grid}: relative L2 error, mean over {config.steps} steps"] = str(outcome)

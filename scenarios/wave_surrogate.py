@@ -54,7 +54,8 @@ class Waves:
 
     def gathers(self, model, speed):
         """Return a surrogate's gathers as a function of a change of the speed in units of `scale`."""
-        return lambda change: model(speed + self.scale * change)[:, :, RECEIVERS]
+        scale = hp.asarray(self.scale, device=speed.device)
+        return lambda change: model(speed + scale * change)[:, :, RECEIVERS]
 
 
 def make(waves, config):
@@ -77,7 +78,7 @@ def loss_of(variant, step, waves, speeds, config, model, c, u, pairs=(), gradien
     loss, draw = nn.relative_l2(model(c), u), np.random.default_rng((config.seed, step))
     ramp = 2.0 * step / config.steps - 1.0           # of the residual, in the second half: before, a field of zeros has the least of it
     if variant == "residual" and ramp > 0.0:
-        any_model = speeds[draw.choice(len(speeds), config.batch, replace=False)]            # no solution is needed
+        any_model = hp.asarray(speeds[draw.choice(len(speeds), config.batch, replace=False)], device=u.device)      # no solution is needed
         part = slice(first := int(draw.integers(0, waves.times - config.window - 1)), first + config.window + 2)
         away = operators.step_residual(waves.wave, model(any_model)[:, part], config.time_step, speed=any_model[:, 0])
         change = hp.diff(u[:, part], 2, axis=1)                                              # of the states: what it is relative to
@@ -91,8 +92,9 @@ def loss_of(variant, step, waves, speeds, config, model, c, u, pairs=(), gradien
 def answers_of(model, waves, test, config):
     """Return what a surrogate makes of unseen models: wavefields, and gradients of data misfits; and their errors."""
     speeds, fields, pairs, gradients = test
-    answers = operators.predict(model, speeds, config.batch)
-    slopes = hp.grad(lambda change: hp.sum(waves.gathers(model, speeds)(change) * pairs[:, 0]))(0.0 * speeds).detach().numpy()[:, 0]
+    answers, device = operators.predict(model, speeds, config.batch), model.parameters()[0].device
+    c, r = hp.asarray(speeds, device=device), hp.asarray(pairs[:, 0], device=device)
+    slopes = hp.grad(lambda change: hp.sum(waves.gathers(model, c)(change) * r))(0.0 * c).detach().to("cpu").numpy()[:, 0]
     cosines = [np.sum(a * b) / (np.linalg.norm(a) * np.linalg.norm(b)) for a, b in zip(slopes, gradients[:, 0], strict=True)]
     gathers = nn.relative_l2(np.ascontiguousarray(answers[:, :, RECEIVERS]), np.ascontiguousarray(fields[:, :, RECEIVERS]))
     errors = float(nn.relative_l2(answers, fields)), float(gathers), float(np.mean(cosines))
@@ -106,13 +108,14 @@ def trained(variant, waves, seen, more, test, config, run):
         network = operators.FNO((config.modes, config.modes), config.width, 4, 1, waves.times, padding=0.125)
     else:
         network = operators.ConvNeXtUNet(1, waves.times, width=config.width, levels=3, blocks=1, kernel=5)
-    model = operators.Normalized(network, seen[0], seen[1])
+    model = operators.Normalized(network, seen[0], seen[1]).to(run.device)
     arrays = more if variant == "data-more" else seen if variant == "adjoint" else seen[:2]
+    batches = nn.Batches(nn.Arrays(*arrays), config.batch, seed=config.seed, device=run.device)
     trainer = nn.Trainer(
         model, optim.Adam(model.parameters(), lr=optim.Cosine(config.rate, 0.01 * config.rate, config.steps)),
-        lambda model, *batch: loss_of(variant, trainer.steps, waves, more[0], config, model, *batch),
-        nn.Batches(nn.Arrays(*arrays), config.batch, seed=config.seed), evaluate=lambda model: answers_of(model, waves, test, config)[2],
-        evaluate_every=max(1, config.steps // 5), folder=run.path(f"training/{variant}"), checkpoint_every=None)
+        lambda model, *batch: loss_of(variant, trainer.steps, waves, more[0], config, model, *batch), batches,
+        evaluate=lambda model: answers_of(model, waves, test, config)[2], evaluate_every=max(1, config.steps // 5),
+        folder=run.path(f"training/{variant}"), checkpoint_every=None)
     run.train(trainer, config.steps, variant)
     rows = [row for row in trainer.history() if row.get("wavefields") is not None]
     return model, {what: ([row["step"] for row in rows], [row[what] for row in rows]) for what in LABELS}
