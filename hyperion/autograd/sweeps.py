@@ -7,10 +7,11 @@ from typing import Any, NoReturn
 import numpy as np
 
 from hyperion.autograd.graph import Leaf, Node, changes, fingerprint, recording, state
+from hyperion.autograd.mapping import mapped
 from hyperion.autograd.memory import out_of_memory
 from hyperion.autograd.tensor import Tensor, as_tensor
 from hyperion.errors import GraphError, OutOfMemoryError, ShapeError
-from hyperion.gpu import device, maps
+from hyperion.gpu import device
 
 __all__ = [
     "Trace", "accumulate", "backward", "match", "ones_like", "outputs_at", "sweep_backward", "sweep_forward", "tangent_of", "through_hooks",
@@ -219,9 +220,13 @@ def _tensors(g: Any) -> Any:
     return Tensor(g) if type(g) is not list else [None if part is None else Tensor(part) for part in g]      # pyright: ignore
 
 
+def _plus(xp: Any, x: Any, y: Any) -> Any:
+    return x + y
+
+
 def _sum(x: Any, y: Any) -> Any:
     """Return x + y, arrays; a NumPy scalar as an array of shape ()."""
-    if type(x) is not ndarray and (found := maps.plus(x, y)) is not None:
+    if type(x) is not ndarray and (found := mapped(_plus, [x, y], {})) is not None:
         return found
     total = x + y
     return np.asarray(total) if issubclass(type(total), np.generic) else total

@@ -22,6 +22,7 @@ import numpy as np
 from hyperion.autograd.batching import Batched, BatchRule, call_batched
 from hyperion.autograd.dtypes import BFLOAT16, DOUBLE, FLOAT, SCALARS, is_inexact, result_dtype, weak_dtype
 from hyperion.autograd.graph import SHARED, Node, state, watch
+from hyperion.autograd.mapping import mapped
 from hyperion.autograd.memory import out_of_memory
 from hyperion.autograd.tensor import Tensor, as_tensor
 from hyperion.errors import DeviceError, DtypeError, GraphError, HyperionError, IndexingError, InputError, ShapeError
@@ -44,6 +45,7 @@ Rule = (
 ndarray = np.ndarray
 REALS = (float, int)
 NUMBERS: tuple[dict[float, Tensor], dict[float, Tensor]] = ({}, {})       # constants of float32 and of float64, by value
+FAR_NUMBERS: dict[Any, Tensor] = {}         # those on GPUs, by dtype, device and value: a copy there takes longer than most operations
 
 
 class Primitive:
@@ -153,7 +155,9 @@ class Primitive:
             return _noted(self, inputs, params)
         xp = _common_namespace(self, inputs) if foreign else np
         try:
-            data = self.forward(xp, *arrays, **params)
+            data = mapped(self.forward, arrays, params) if foreign and self.form == "elementwise" else None
+            if data is None:
+                data = self.forward(xp, *arrays, **params)
         except (ValueError, TypeError, IndexError, MemoryError) as error:
             raise explained(self, inputs, error) from error
         if self.outputs != 1:
@@ -260,8 +264,10 @@ def as_tensors(op: Primitive, inputs: tuple[Any, ...]) -> list[Tensor]:
     beside = result_dtype(dtypes) if dtypes else None
     if op.floating and beside is not None and not is_inexact(beside):
         beside = FLOAT
-    xp = _common_namespace(op, strong) if strong else np
-    return [_number(op, xp, x, weak_dtype(x, beside)) if t is None else t for x, t in zip(inputs, tensors, strict=True)]
+    if strong:
+        _common_namespace(op, strong)           # refuses several devices
+    place = strong[0].device if strong else "cpu"
+    return [_number(op, place, x, weak_dtype(x, beside)) if t is None else t for x, t in zip(inputs, tensors, strict=True)]
 
 
 def _input(op: Primitive, i: int, value: Any) -> Tensor:
@@ -271,9 +277,17 @@ def _input(op: Primitive, i: int, value: Any) -> Tensor:
         raise type(error)(f"{op.name}: input {i + 1}: {error}") from error
 
 
-def _number(op: Primitive, xp: Any, value: Any, dtype: np.dtype[Any]) -> Tensor:
+def _number(op: Primitive, place: str, value: Any, dtype: np.dtype[Any]) -> Tensor:
     try:
-        return Tensor(xp.asarray(value, dtype=dtype))
+        if place == "cpu":
+            return Tensor(np.asarray(value, dtype=dtype))
+        key = (place, dtype, repr(value))
+        found = FAR_NUMBERS.get(key)
+        if found is None:
+            if len(FAR_NUMBERS) > 1000:
+                FAR_NUMBERS.clear()
+            found = FAR_NUMBERS[key] = Tensor(device.to_device(np.asarray(value, dtype=dtype), place))
+        return found
     except OverflowError as error:
         raise InputError(f"{op.name}: the number {value} does not fit {dtype}, the dtype beside it; use .astype(...) there") from error
 

@@ -1,4 +1,4 @@
-"""Python side of `kernels/maps.cu`: activations forward and backward, sums of terms, sums over rows and columns, of CuPy arrays.
+"""Python side of `kernels/maps.cu`: derivatives of activations, sums of terms, sums over rows and columns, of CuPy arrays.
 
 Each function returns a new array, or None where CuPy should serve: for another dtype than float32 and float64, and for arrays with gaps.
 CuPy's own elementwise kernels move 4 bytes for each thread at a time and reach two fifths of the memory's speed; these move 16.
@@ -13,7 +13,7 @@ import numpy as np
 
 from .launching import MOST, THREADS, cupy, launch, on_gpu, packs
 
-__all__ = ["add_terms", "apply", "apply_back", "column_sums", "plus", "pointers", "row_norms", "row_sums", "scaled_rows"]
+__all__ = ["add_terms", "apply_back", "column_sums", "pointers", "row_norms", "row_sums", "scaled_rows"]
 
 NAMES = ("gelu", "gelu_tanh", "silu")
 SHARE = 256             # rows that a block of column_sums adds up, if there are more
@@ -41,23 +41,13 @@ def _each(name: str, *arrays: Any) -> Any:
     return out
 
 
-def apply(name: str, x: Any) -> Any:
-    """Return gelu, gelu_tanh or silu of each element; or None.
+def apply_back(name: str, g: Any, x: Any) -> Any:
+    """Return g times the derivative of gelu, gelu_tanh or silu at x; or None.
 
-    >>> apply("gelu", np.zeros(3)) is None
+    >>> apply_back("gelu", np.zeros(3), np.zeros(3)) is None
     True
     """
-    return _each(name, x) if name in NAMES and _fit(x) else None
-
-
-def apply_back(name: str, g: Any, x: Any) -> Any:
-    """Return g times the derivative of gelu, gelu_tanh or silu at x; or None."""
     return _each(f"{name}_back", g, x) if name in NAMES and g.shape == x.shape and _fit(x, g) else None
-
-
-def plus(x: Any, y: Any) -> Any:
-    """Return x + y of one shape; or None."""
-    return _each("plus", x, y) if x.shape == y.shape and _fit(x, y) else None
 
 
 def add_terms(out: Any, bias: Any, added: Any) -> bool:
@@ -128,6 +118,16 @@ def pointers(table: Any, bases: tuple[int, ...], outer: tuple[int, ...], inner: 
 
 # What the kernels are tested against: `variants[name](*arguments)` must agree with `reference[name](*arguments)` for all `cases`.
 
+def gelu(x: Any) -> Any:
+    """Return x times the normal distribution at x, on the CPU: what kernels are tested against."""
+    return x * _phi(x)
+
+
+def silu(x: Any) -> Any:
+    """Return x / (1 + exp(-x)), on the CPU: what kernels are tested against."""
+    return x * _sigmoid(x)
+
+
 def _phi(x: Any) -> Any:
     return np.vectorize(math.erfc, otypes=[np.float64])(-x / math.sqrt(2)) / 2
 
@@ -159,16 +159,15 @@ def _added_to_a_copy(out: Any, bias: Any, added: Any) -> Any:
 
 
 reference: dict[str, Callable[..., Any]] = {
-    "gelu": lambda x: x * _phi(x), "gelu_back": lambda g, x: g * (_phi(x) + x * np.exp(-x * x / 2) / math.sqrt(2 * math.pi)),
-    "gelu_tanh": lambda x: x * _sigmoid(_argument(x)), "gelu_tanh_back": lambda g, x: g * _tanh_slope(x),
-    "silu": lambda x: x * _sigmoid(x), "silu_back": lambda g, x: g * (_sigmoid(x) + x * _sigmoid(x) * (1 - _sigmoid(x))),
-    "plus": np.add, "add_terms": _with_terms, "row_sums": lambda x: x.sum(axis=-1),
+    "gelu_back": lambda g, x: g * (_phi(x) + x * np.exp(-x * x / 2) / math.sqrt(2 * math.pi)),
+    "gelu_tanh_back": lambda g, x: g * _tanh_slope(x),
+    "silu_back": lambda g, x: g * (_sigmoid(x) + x * _sigmoid(x) * (1 - _sigmoid(x))),
+    "add_terms": _with_terms, "row_sums": lambda x: x.sum(axis=-1),
     "row_norms": lambda x: np.sqrt((x * x).sum(axis=-1)), "scaled_rows": _scaled_rows, "column_sums": lambda x: x.sum(axis=0),
 }
 variants: dict[str, Callable[..., Any]] = {
-    **{name: functools.partial(apply, name) for name in NAMES}, **{f"{name}_back": functools.partial(apply_back, name) for name in NAMES},
-    "plus": plus, "add_terms": _added_to_a_copy, "row_sums": row_sums, "row_norms": row_norms, "scaled_rows": scaled_rows,
-    "column_sums": column_sums,
+    **{f"{name}_back": functools.partial(apply_back, name) for name in NAMES}, "add_terms": _added_to_a_copy, "row_sums": row_sums,
+    "row_norms": row_norms, "scaled_rows": scaled_rows, "column_sums": column_sums,
 }
 
 
@@ -177,10 +176,7 @@ def cases(name: str, dtype: Any) -> Iterator[tuple[Any, ...]]:
     random = np.random.default_rng(20260101)
     for shape in ((1, 1, 1), (1, 1, 7), (2, 3, 4), (3, 5, 33), (2, 3, 1024), (7, 2, 1030), (300, 2, 36), (2, 1, 3001)):
         x, y = (3.0 * random.normal(size=shape).astype(dtype) for _ in range(2))
-        if name in NAMES:
-            yield (x,)
-            yield (np.clip(10.0 * x, -80, 80).astype(dtype),)
-        elif name in ("row_sums", "row_norms", "column_sums"):
+        if name in ("row_sums", "row_norms", "column_sums"):
             yield (x,)
         elif name == "scaled_rows":
             rows = x.reshape(shape[0], -1)

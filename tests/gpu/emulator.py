@@ -22,7 +22,7 @@ def library(text: str, options: tuple[str, ...]) -> ctypes.CDLL:
     names = re.findall(r"__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\s*\(", text)
     names = [name for name in names if name != "name"]
     for macro in re.findall(r"^MAP\((\w+)\)", text, re.MULTILINE):
-        names += [macro, f"{macro}_back"]
+        names += [f"{macro}_back"]
     ends = "".join(f'extern "C" void launch_{name}(unsigned x, unsigned y, unsigned z, unsigned block, void **arguments) '
                    f"{{ launched<name_of_{name}>(name_of_{name}, Dim{{x, y, z}}, block, arguments); }}\n".replace(f"name_of_{name}", name)
                    for name in names)

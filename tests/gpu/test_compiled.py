@@ -9,7 +9,8 @@ import pytest
 import hyperion
 from hyperion import optim
 from hyperion.codegen import elementwise_lines
-from hyperion.gpu import attention, launching, layers, multitensor
+from hyperion.codegen.elementwise import FUNCTIONS
+from hyperion.gpu import attention, elementwise, launching, layers, multitensor
 
 try:
     from cupy.cuda import nvrtc
@@ -22,6 +23,7 @@ MACROS = {
     "layers": [{"ACT": act, "GATE": more, "ADDED": more} for act in layers.ACTIVATIONS.values() for more in (0, 1)],
     "rows": [{"LINE": line, "LANES": lanes, "HELD": held} for line, lanes, held in ((32, 1, 1), (64, 2, 4), (256, 2, 8))],
 }
+REDUCED = ("sin", "cos")        # CUDA's own bring large arguments back to a period with a few words of memory
 RULES = [optim.SGD.rule(momentum=0.9), optim.Adam.rule(), optim.AdamW.rule(), optim.RMSProp.rule()]
 
 
@@ -35,7 +37,12 @@ def texts() -> list[tuple[str, str, dict[str, int]]]:
             lambda xp, p, g, *rest, rule=rule, states=states: rule.formula(xp, p, g, rest[:states], rest[states:]), inputs,
             ["out[i]", *(f"state{k}[i]" for k in range(states))])
         found.append((type(rule).__name__, multitensor.text(lines, states, numbers), {"STATES": states, "NUMBERS": numbers}))
-    return found
+    def every(xp, x, y):
+        start = xp.where(xp.isnan(x), xp.maximum(x, y), float("nan"))
+        return sum((getattr(xp, name)(x) for name in FUNCTIONS if name not in REDUCED), start=start)
+
+    lines = elementwise_lines(every, ["a0", "a1"], ["result"])
+    return [*found, *(("elementwise", elementwise.text(lines, single), {}) for single in ((False, False), (False, True)))]
 
 
 def text_id(tiling) -> str:
@@ -62,7 +69,7 @@ def compiled(text: str, name: str, options: tuple[str, ...], target: str) -> str
 
 def test_every_file_of_kernels_is_compiled_here():
     files = {path.stem for path in (Path(hyperion.__file__).parent / "gpu" / "kernels").glob("*.cu")}
-    assert files == {*MACROS, "multitensor", "attention_forward", "attention_backward", "attention_slopes"}
+    assert files == {*MACROS, "multitensor", "elementwise", "attention_forward", "attention_backward", "attention_slopes"}
 
 
 TILINGS = {*attention.TILINGS, *attention.SLOPE_TILINGS}

@@ -32,7 +32,7 @@ def _native(name: str, forward: Rule) -> Callable[..., Any]:
 
     @functools.wraps(operation)
     def either(xp: Any, x: Any) -> Any:
-        found = rows.apply(name, x) if xp is np else maps.apply(name, x)
+        found = rows.apply(name, x) if xp is np else None
         return operation(xp, x) if found is None else found
 
     return either

@@ -13,31 +13,18 @@ __device__ real phi(real x) { return WIDE ? (real)normcdf((double)x) : (real)nor
 __device__ real sigmoid(real x) { return 1 / (1 + exponential(-x)); }
 __device__ real gelu_argument(real x) { return (real)1.5957691216057308 * (x + (real)0.044715 * x * x * x); }     /* sqrt(8 / pi) */
 
-__device__ real gelu_of(real x) { return x * phi(x); }
 __device__ real gelu_slope(real x) { return phi(x) + x * (real)0.3989422804014327 * exponential(x * x / -2); }
-__device__ real gelu_tanh_of(real x) { return x * sigmoid(gelu_argument(x)); }
 __device__ real gelu_tanh_slope(real x) {
     real s = sigmoid(gelu_argument(x));
     return s + x * s * (1 - s) * (real)1.5957691216057308 * (1 + (real)0.134145 * x * x);
 }
-__device__ real silu_of(real x) { return x * sigmoid(x); }
 __device__ real silu_slope(real x) {
     real s = sigmoid(x);
     return s + x * s * (1 - s);
 }
 
-/* out = name(x), and out = g * name'(x) */
+/* out = g * name'(x) */
 #define MAP(name)                                                                                                                         \
-    extern "C" __global__ void name(const real *__restrict__ x, real *__restrict__ out, long long packs, long long size) {                \
-        long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;                                                                   \
-        if (i < packs) {                                                                                                                  \
-            Pack a = ((const Pack *)x)[i], b;                                                                                             \
-            for (int k = 0; k < LANES; k++) b.at[k] = name##_of(a.at[k]);                                                                 \
-            ((Pack *)out)[i] = b;                                                                                                         \
-        } else if ((i = packs * LANES + i - packs) < size) {                                                                              \
-            out[i] = name##_of(x[i]);                                                                                                     \
-        }                                                                                                                                 \
-    }                                                                                                                                     \
     extern "C" __global__ void name##_back(                                                                                               \
         const real *__restrict__ g, const real *__restrict__ x, real *__restrict__ out, long long packs, long long size) {                \
         long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;                                                                   \
@@ -52,19 +39,6 @@ __device__ real silu_slope(real x) {
 MAP(gelu)
 MAP(gelu_tanh)
 MAP(silu)
-
-/* out = x + y */
-extern "C" __global__ void plus(
-    const real *__restrict__ x, const real *__restrict__ y, real *__restrict__ out, long long packs, long long size) {
-    long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
-    if (i < packs) {
-        Pack a = ((const Pack *)x)[i], b = ((const Pack *)y)[i];
-        for (int k = 0; k < LANES; k++) b.at[k] += a.at[k];
-        ((Pack *)out)[i] = b;
-    } else if ((i = packs * LANES + i - packs) < size) {
-        out[i] = x[i] + y[i];
-    }
-}
 
 /* out[row, :] += bias[row % channels] + added[row, :]; either may be 0. Blocks: (columns, rows). */
 extern "C" __global__ void add_terms(
