@@ -58,22 +58,22 @@ def relative_error(model, true):
     return float(np.linalg.norm(model - true) / np.linalg.norm(true))
 
 
-def stages_of(kind, config, start):
-    """Return the stages of a conventional inversion: low to high frequencies, less and less smooth; or all at once, with few edges."""
+def on_nodes(kind, earth, observed, start, config):
+    """Return a conventional inversion and its stages: low to high frequencies, less and less smooth; or all at once, with few edges."""
+    fwi = inversion.FWI(earth.solver, earth.grid, earth.survey, observed, start, BOUNDS, earth.water, group=config.shots)
     if kind == "variation":
-        penalty = inversion.TotalVariation(config.variation, (config.spacing, config.spacing), reference=start)
-        return [inversion.Stage(iterations=config.gradients, penalty=penalty)]
+        penalty = inversion.TotalVariation(config.variation, earth.grid.spacing, reference=start)
+        return fwi, [inversion.Stage(iterations=config.gradients, penalty=penalty)]
     filters = inversion.Gaussian(config.lowest), inversion.Gaussian(1.6 * config.lowest), None
-    counts = config.iterations, config.iterations, config.gradients
-    return [inversion.Stage(lowpass, iterations=count, smoothing=config.spacing * nodes)
-            for lowpass, count, nodes in zip(filters, counts, config.smoothing, strict=True)]
+    counts, lengths = (config.iterations, config.iterations, config.gradients), [config.spacing * nodes for nodes in config.smoothing]
+    return fwi, [inversion.Stage(lowpass, iterations=count, smoothing=length)
+                 for lowpass, count, length in zip(filters, counts, lengths, strict=True)]
 
 
 def inverted(kind, earth, observed, start, config, device):
     """Yield (gradients of all shots so far, model, misfit of all frequencies) of an inversion of one kind from a start."""
     if kind in ("stages", "variation"):                                                # on the nodes, preconditioned by illumination
-        stages, spent = stages_of(kind, config, start), {}
-        fwi = inversion.FWI(earth.solver, earth.grid, earth.survey, observed, start, BOUNDS, earth.water, group=config.shots)
+        (fwi, stages), spent = on_nodes(kind, earth, observed, start, config), {}
         for step in fwi.run(stages):
             spent[step.stage] = step.evaluations // config.shots
             yield sum(spent.values()), fwi.model, step.misfit - step.penalty if step.stage == len(stages) else math.inf
@@ -124,6 +124,9 @@ def main(run, config):
     run.log(f"{earth.survey}; {earth.wave.plan(earth.survey, speed=earth.first)}")
     trues = inversion.random_layers(earth.grid, root.at(3), config.tested, salt=config.salt)
     gathers = [earth.shoot(true, root.at(4).at(i)) for i, true in enumerate(trues)]
+    for kind in {"stages", "variation"} & set(names):                                  # refused before anything is trained
+        fwi, stages = on_nodes(kind, earth, gathers[0], earth.first, config)
+        fwi.check(stages)
     models = {"true": trues, "first": np.broadcast_to(earth.first, trues.shape)}
     if any(name.startswith("started") for name in names):
         changes = operators.predict(starter(earth, config, run), np.stack([earth.image(observed) for observed in gathers]))[:, 0]

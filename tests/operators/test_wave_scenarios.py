@@ -60,6 +60,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_result(name, tmp_path, monke
     (["fwi_neural_prior", "--first", "300,2000"], "1450 to 4450 m/s"),
     (["fwi_neural_prior", "--variation", "-1"], "--variation -1.0: must be at least 0"),
     (["fwi_neural_prior", "--lowest", "0"], "--lowest 0.0: must be above 0"),
+    (["fwi_neural_prior", "--lowest", "200"], "Nyquist"),
     (["fwi_neural_prior", "--noise", "-0.1"], "--noise -0.1: must be at least 0"),
     (["fwi_neural_prior", "--width", "0", "--shots", "0"], "--shots 0, --width 0: must be at least 1"),
     (["wave_surrogate", "--adjoints", "0"], "--adjoints 0: must be at least 1"),
