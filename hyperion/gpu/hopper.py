@@ -70,7 +70,7 @@ def compiled(text: str, options: tuple[str, ...], architecture: str = "sm_90a") 
 
     Raises: cupy.cuda.nvrtc.NVRTCError with the compiler's messages.
     """
-    nvrtc = importlib.import_module("cupy.cuda.nvrtc")
+    nvrtc = importlib.import_module("cupy_backends.cuda.libs.nvrtc")
     key = hashlib.sha256(repr((text, options, architecture, nvrtc.getVersion())).encode()).hexdigest()[:32]
     path = config.cache_folder("gpu") / f"{key}.cubin"
     if path.exists():

@@ -31,7 +31,7 @@ from hyperion.autograd.random import Generator
 from hyperion.autograd.random.bits import words, words_at
 from hyperion.autograd.table import Primitive, general
 from hyperion.autograd.tensor import Tensor, as_tensor
-from hyperion.autograd.visibility import visibility
+from hyperion.autograd.visibility import Visibility, visibility
 from hyperion.errors import DtypeError, InputError, ShapeError
 from hyperion.gpu import attention as flash
 from hyperion.gpu import device
@@ -148,10 +148,15 @@ def _fused(
     return xp is not np and not biased and slopes is None and dropout is None and flash.serves(q, k, v)
 
 
+def _seen(xp: Any, mask: Mask | None, arrays: Sequence[Any], q: Any, k: Any) -> Visibility:
+    batch, heads, queries, _ = q.shape
+    return visibility(xp, mask, arrays, batch, heads, queries, k.shape[2])
+
+
 def _forward(xp: Any, q: Any, k: Any, v: Any, *rest: Any, **params: Any) -> tuple[Any, Any]:
     """Return the output, in the dtype of q, and the log-sum-exp, in float32 or float64."""
     if _fused(xp, q, k, v, **params):
-        return flash.forward(q, k, v, visibility(xp, params["mask"], rest, *q.shape[:3], k.shape[2]), params["scale"])
+        return flash.forward(q, k, v, _seen(xp, params["mask"], rest, q, k), params["scale"])
     plan = _Plan(xp, q, k, v, rest, **params)
     out = xp.zeros((*q.shape[:-1], plan.depth), dtype=q.dtype)
     lse = xp.full(q.shape[:-1], -xp.inf, dtype=plan.dtype)
@@ -181,7 +186,7 @@ def _backward_forward(
 ) -> tuple[Any, ...]:
     """Return the cotangents of q, k and v, and that of the bias if it is wanted, given those of the output and the log-sum-exp."""
     if _fused(xp, q, k, v, **params) and flash.serves_back(q, v):
-        seen = visibility(xp, params["mask"], rest, *q.shape[:3], k.shape[2])
+        seen = _seen(xp, params["mask"], rest, q, k)
         return flash.backward(q, k, v, out, lse, g, of_lse, seen, params["scale"], adds=not state.deterministic)
     plan = _Plan(xp, q, k, v, rest, **params)
     g = g.astype(plan.dtype, copy=False)
