@@ -43,6 +43,7 @@ from hyperion.autograd import (
 from hyperion.autograd.debugging import debug
 from hyperion.autograd.drawing import graph
 from hyperion.autograd.functions import *
+from hyperion.autograd.jit import jit
 from hyperion.autograd.memory import device_memory
 from hyperion.autograd.profiling import profile
 
@@ -50,7 +51,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CG", "GMRES", "Newton", "Picard", "Tensor", "__version__", "checkpoint", "custom", "debug", "derivatives", "deterministic",
-    "device_memory", "fixed_point", "grad", "graph", "hessian", "hvp", "jacobian", "jet", "jets", "jvp", "linear_solve", "linearize",
+    "device_memory", "fixed_point", "grad", "graph", "hessian", "hvp", "jacobian", "jet", "jets", "jit", "jvp", "linear_solve", "linearize",
     "no_grad", "profile", "root_solve", "stop_gradient", "tree_map", "value_and_grad", "vjp", "vmap",
 ]
 __all__ += functions.__all__

@@ -2,6 +2,7 @@
 
 HYPERION_CACHE    folder of compiled kernels; default $XDG_CACHE_HOME/hyperion, else ~/.cache/hyperion
 HYPERION_THREADS  threads of the native kernels; default: the processors this process may use
+HYPERION_DEBUG    stages of compiled programs to print: ir, passes, code, memory, with commas between
 HYPERION_CC       command of the C compiler; default $CC, then gcc, clang, and the ziglang wheel
 
 Standard library only: this module knows nothing of the rest of Hyperion.
@@ -10,7 +11,7 @@ Standard library only: this module knows nothing of the rest of Hyperion.
 import os
 from pathlib import Path
 
-__all__ = ["cache_folder", "compiler_command", "threads"]
+__all__ = ["STAGES", "cache_folder", "compiler_command", "debug_stages", "threads"]
 
 
 def cache_folder(name: str = "") -> Path:
@@ -45,6 +46,25 @@ def threads() -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise ValueError(f"HYPERION_THREADS={text!r}: it must be a whole number of at least 1; unset it to use all processors")
     return int(text)
+
+
+STAGES = ("ir", "passes", "code", "memory")
+
+
+def debug_stages() -> tuple[str, ...]:
+    """Return the stages of compiled programs (see hyperion.jit) that are to be printed: HYPERION_DEBUG, a list with commas.
+
+    Raises: ValueError if one of them is unknown.
+
+    >>> set(debug_stages()) <= set(STAGES)
+    True
+    """
+    text = os.environ.get("HYPERION_DEBUG", "")
+    asked = tuple(word.strip() for word in text.split(",") if word.strip())
+    for word in asked:
+        if word not in STAGES:
+            raise ValueError(f"HYPERION_DEBUG={text!r}: {word!r} is no stage; use some of {', '.join(STAGES)}")
+    return asked
 
 
 def compiler_command() -> str | None:

@@ -8,8 +8,8 @@ import numpy as np
 
 from hyperion import autograd as hp
 from hyperion.autograd import Tensor, as_tensor
-from hyperion.autograd.batching import Batched
 from hyperion.autograd.random import Generator
+from hyperion.autograd.values import check_values
 from hyperion.errors import DtypeError, IndexingError, InputError, ShapeError
 from hyperion.gpu import device as devices
 from hyperion.nn import generation, pretrained
@@ -97,6 +97,13 @@ class LanguageModel(Module):
         scores = hp.affine(x, self.embedding.weight) if self.head is None else self.head(x)
         return scores if cache is None else (scores, Cache(tuple(after)))
 
+    def _refuse_unknown(self, ids: Any) -> None:
+        """Refuse an array of tokens some of which are outside the vocabulary."""
+        low, high = int(ids.min()), int(ids.max())
+        if low < 0 or high >= self.vocabulary:
+            worst = low if low < 0 else high
+            raise IndexingError(f"{type(self).__name__}(tokens): token {worst} is outside the vocabulary; use 0 to {self.vocabulary - 1}")
+
     def _checked(self, tokens: Any, positions: Any, before: int) -> tuple[Tensor, Any]:
         """Return tokens and the array of their positions, or refuse them."""
         name = type(self).__name__
@@ -105,11 +112,8 @@ class LanguageModel(Module):
             raise DtypeError(f"{name}(tokens): tokens are {ids.dtype}; they must be integers: use .astype('int64')")
         if ids.ndim != 2:
             raise ShapeError(f"{name}(tokens): tokens have shape {ids.shape}; they must be (batch, tokens): use tokens[None] for one text")
-        if ids.size and not isinstance(ids, Batched):
-            low, high = int(ids.data.min()), int(ids.data.max())
-            if low < 0 or high >= self.vocabulary:
-                worst = low if low < 0 else high
-                raise IndexingError(f"{name}(tokens): token {worst} is outside the vocabulary; use 0 to {self.vocabulary - 1}")
+        if ids.size:
+            check_values(ids, "vocabulary", self._refuse_unknown)
         if positions is None:
             places = np.arange(before, before + ids.shape[1])
         else:

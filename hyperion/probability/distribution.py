@@ -1,5 +1,6 @@
 """What all distributions share, and the checks of their parameters."""
 
+import functools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -9,9 +10,9 @@ import numpy as np
 
 from hyperion.autograd import Tensor, as_tensor
 from hyperion.autograd import functions as hp
-from hyperion.autograd.batching import Batched
 from hyperion.autograd.dtypes import FLOAT, is_floating, result_dtype
 from hyperion.autograd.random import Generator
+from hyperion.autograd.values import check_values
 from hyperion.errors import DtypeError, InputError, ShapeError
 
 __all__ = ["Distribution"]
@@ -126,10 +127,15 @@ def _number(value: float, kind: Any) -> Tensor:
 
 def require(name: str, rule: str, ok: Callable[[Any], Any], **given: Tensor) -> None:
     """Refuse parameters of which some value breaks a rule. Inside vmap values cannot be seen, and are not checked."""
+
+    def look(array: Any, key: str) -> None:
+        fits = ok(array)
+        if not bool(fits.all()):
+            wrong = array[~fits]
+            raise InputError(f"{name}({key}): {len(wrong)} of {array.size} values break the rule, the first is {float(wrong[0]):g}; {rule}")
+
     for key, x in given.items():
-        if not isinstance(x, Batched) and not bool(ok(x.data).all()):
-            wrong = x.data[~ok(x.data)]
-            raise InputError(f"{name}({key}): {len(wrong)} of {x.size} values break the rule, the first is {float(wrong[0]):g}; {rule}")
+        check_values(x, key, functools.partial(look, key=key))
 
 
 def is_positive(values: Any) -> Any:

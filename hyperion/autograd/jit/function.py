@@ -1,7 +1,6 @@
 """`jit`: a function that is recorded once for each kind of arguments, compiled, and replayed."""
 
 import functools
-import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from hyperion import config
 from hyperion.autograd.graph import Leaf, recording, state
 from hyperion.autograd.jit.groups import Reading
 from hyperion.autograd.jit.ir import Code
@@ -26,7 +26,6 @@ __all__ = ["Jitted", "Lowered", "jit"]
 
 MOST = 64               # programs of one function that are kept
 MANY = 8                # programs after which a warning says that what is recorded by value changes
-STAGES = ("ir", "passes", "code", "memory")
 
 
 def jit(function: Callable[..., Any]) -> "Jitted":
@@ -37,13 +36,13 @@ def jit(function: Callable[..., Any]) -> "Jitted":
         Parameters, gradients, buffers, optimiser states and random generators go on from run to run as they do without jit.
     A program serves all calls with arguments of the same structure, shapes and dtypes; Python numbers and text are recorded by value, and
     new sizes are recorded again but compile nothing. Results equal those of the function to a few units in the last place.
-    Derivatives are taken inside: jit(grad(f)), not grad(jit(f)), which runs f as it is.
+    Derivatives are taken inside: jit(grad(f)), not grad(jit(f)), which runs f as it is; so do calls with arrays on a GPU.
     HYPERION_DEBUG=ir,passes,code,memory prints the stages of each program; `jit(f).lower(*args)` returns them.
     Raises, when called: GraphError where the function needs a value while it is recorded (`if x > 0`, float(x), x.numpy()), or changes
         something that a program cannot change (a list it appends to, a number it counts up).
 
     >>> import hyperion as hp
-    >>> slope = jit(hp.grad(lambda x: hp.sum(hp.tanh(x) ** 2)))
+    >>> slope = hp.jit(hp.grad(lambda x: hp.sum(hp.tanh(x) ** 2)))
     >>> slope(hp.asarray([0.0, 1.0]))
     Tensor (2,) float32, cpu: [0.     0.6397]
     """
@@ -76,10 +75,7 @@ class Program:
 
     def __init__(self, recorded: Recording) -> None:
         self.recorded = recorded
-        asked = [word.strip() for word in os.environ.get("HYPERION_DEBUG", "").split(",") if word.strip()]
-        unknown = [word for word in asked if word not in STAGES]
-        if unknown:
-            raise InputError(f"HYPERION_DEBUG={','.join(asked)!r}: {unknown[0]!r} is no stage; use some of {', '.join(STAGES)}")
+        asked = config.debug_stages()
         self.passes: dict[str, str] = {}
         code = optimised(recorded.code, self._note)
         self.plan = plan(code, program.available())
@@ -254,7 +250,7 @@ class Jitted:
         if recorded.tracked and not state.before:       # inside a transform that is how it should be
             warnings.warn(
                 f"{self!r}: a result still depends on a Tensor that requires a gradient, so the function runs as it is, without being "
-                "compiled; take the derivative inside (jit(grad(f)), or loss.backward() in the function), or call it in no_grad()",
+                "compiled; take the derivative inside (hp.jit(hp.grad(f)), or loss.backward() in the function), or call it in no_grad()",
                 SpeedWarning, stacklevel=4,
             )
         if len(self._programs) >= MOST:

@@ -1,7 +1,7 @@
 """The recorder: notes every operation on stand-ins as a step of a program, while the function runs on real arrays."""
 
 import random as python_random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,22 @@ from hyperion.autograd.tensor import Tensor
 from hyperion.errors import GraphError
 
 __all__ = ["Recorder"]
+
+
+class LiveKey:
+    """The key of a generator that every run splits off anew; operations read it as the pair of words it is."""
+
+    def __init__(self, words: tuple[int, int]) -> None:
+        self.words = words
+
+    def __len__(self) -> int:
+        return 2
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.words)
+
+    def __getitem__(self, i: int) -> int:
+        return self.words[i]
 
 
 class Recorder:
@@ -37,6 +53,7 @@ class Recorder:
         self._count = 0
         self._alive = {id(one) for one in generators.alive}
         self._draws: dict[Any, Tensor] = {}
+        self._keys: dict[Any, LiveKey] = {}
         self._drawn = _numpy_state()
 
     # Values
@@ -175,6 +192,16 @@ class Recorder:
         found = function([_actual(x) for x in inputs])
         return Tensor(self.note(call, [self.of(x) for x in inputs], {}, [found])[0])
 
+    def check(self, name: str, x: Tensor, check: Callable[[Any], None]) -> None:
+        """Note a check of the values of a Tensor, which every run makes; it raises what is to be raised."""
+
+        def look(arrays: Sequence[Any], params: dict[str, Any]) -> tuple[Any, ...]:
+            check(arrays[0])
+            return ()
+
+        look([_actual(x)], {})
+        self.note(Opaque(f"check_{name}", look, effect=True), [self.of(x)], {}, ())
+
     def draw(self, generator: Any, method: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Note a draw of random numbers: every run draws anew. What a generator made inside the function draws is a constant."""
         if any(isinstance(x, Tensor) and type(x.data) is Traced for x in (*args, *kwargs.values())):
@@ -199,6 +226,27 @@ class Recorder:
 
             self._draws[key] = self.effect(method.__name__, (), run, [out.data])[0]
         return Tensor(self._draws[key].data)
+
+    def key(self, generator: Any, split: Callable[[Any], tuple[int, int]]) -> Any:
+        """Return the key of a generator that an operation splits off: every run splits off another one, where the operation reads it."""
+        count = generator._count
+        before, state.recorder = state.recorder, None
+        try:
+            first = split(generator)
+        finally:
+            state.recorder = before
+        if not self.is_outside(generator):
+            return first
+        place = (id(generator), count, "key")
+        if place not in self._keys:
+            found = self._keys[place] = LiveKey(first)
+
+            def run(arrays: Sequence[Any]) -> list[Any]:
+                found.words = split(generator)
+                return []
+
+            self.effect("split", (), run, ())
+        return self._keys[place]
 
     def is_outside(self, generator: Any) -> bool:
         """Tell whether a generator was there before the recording, so that every run goes on with it."""

@@ -451,8 +451,13 @@ def _dropout(dropout: Any, batch: int) -> Dropout | None:
         raise InputError(f"attention(dropout): rate={rate!r} must be at least 0 and below 1")
     if rate == 0.0:
         return None
+    return float(rate), _key(generator) if state.recorder is None else state.recorder.key(generator, _key), batch
+
+
+def _key(generator: Generator) -> tuple[int, int]:
+    """Return the key of a generator that is split off."""
     key: str = generator.split(1)[0].state()["key"]
-    return float(rate), (int(key[:16], 16), int(key[16:], 16)), batch
+    return int(key[:16], 16), int(key[16:], 16)
 
 
 def attention(

@@ -20,7 +20,7 @@ from hyperion.autograd.jit.recording import record
 from hyperion.autograd.jit.surroundings import Surroundings
 from hyperion.autograd.jit.views import View, contiguous, merged
 from hyperion.autograd.table import PRIMITIVES
-from hyperion.errors import GraphError, InputError
+from hyperion.errors import GraphError
 
 x, y = hp.asarray(np.linspace(-1.0, 1.0, 6).reshape(2, 3)), hp.asarray(np.linspace(0.5, 1.0, 3))
 
@@ -211,7 +211,7 @@ def test_stages_as_text(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     jit(lambda x: x * 2.0)(x)
     assert "jit, ir:\n" in (text := capsys.readouterr().err) and "jit, memory:\n" in text
     monkeypatch.setenv("HYPERION_DEBUG", "assembly")
-    with pytest.raises(InputError, match="'assembly' is no stage; use some of ir, passes, code, memory"):
+    with pytest.raises(ValueError, match="'assembly' is no stage; use some of ir, passes, code, memory"):
         jit(lambda x: x * 3.0)(x)
 
 
