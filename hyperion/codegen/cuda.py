@@ -102,7 +102,7 @@ class _Kernel:
             bits = sum(1 << axis for axis in mask)
             name = f"{self.name}_{'any' if unlike else bits}"
             if not (unlike and functions):
-                functions.append(_Box(self, name, body, kept).text())
+                functions.append(_Box(self, name, body, kept, not mask).text())
             test = f"if (t.mask == {bits}) " if len(self.bodies) > 1 and not unlike else ""
             calls.append(f"  {test}{name}({arguments});")
         if unlike:
@@ -113,16 +113,19 @@ class _Kernel:
             f"struct Places_{self.name} {{ real *at[{count}]; }};", *functions,
             f'extern "C" __global__ void __launch_bounds__(THREADS) {self.name}(',
             f"    const Sizes s, const Places_{self.name} p, const Tile *tiles, const Kept kept, const Clock *clock,",
-            "    long long turn, long long k) {", "  const Tile t = tiles[blockIdx.x];", "  const long long shot = blockIdx.y;",
+            "    long long turn, long long k) {",
+            # Shots are next to each other: what they read of the model then comes from the cache.
+            "  const unsigned shots = (unsigned)s.shots;", "  const Tile t = tiles[blockIdx.x / shots];",
+            "  const long long shot = blockIdx.x % shots;",
             f"  real *const history = {history};", *calls, "}"])
 
 
 class _Box(Statements):
-    """The function of one kind of box: a thread marches along axis 0, planes that it reads again in registers."""
+    """The function of one kind of box: a thread marches along axis 0, in the interior with planes that it reads again in registers."""
 
     zero_text = "zeros()"
 
-    def __init__(self, kernel: _Kernel, name: str, body: Body, kept: Kept):
+    def __init__(self, kernel: _Kernel, name: str, body: Body, kept: Kept, wide: bool):
         super().__init__(kernel.program.ndim)
         self.kernel, self.program, self.name, self.body, self.kept = kernel, kernel.program, name, body, kept
         self.ndim, self.vector = self.program.ndim, kernel.vector
@@ -131,7 +134,7 @@ class _Box(Statements):
         self.profiles: dict[str, None] = {}
         self.history = bool(kept)
         self.loaded: dict[tuple[str, tuple[int, ...]], str] = {}
-        self.windows = self._windows()
+        self.windows = self._windows() if wide else {}
 
     def _windows(self) -> dict[str, tuple[int, int]]:
         """Return {array: (first, last) shift along axis 0} of what is read at three planes or more; those with the most reads first."""
@@ -214,7 +217,7 @@ class _Box(Statements):
                 two = f"s.slab[{memory}][1][{k}] : s.slab[{memory}][0][{k}]"
                 strides[name] = f"(t.sides >> {memory} & 1 ? {two})" if slab else f"s.stride[{k}]"
                 text += f" + {self.axes[k]} * {name}"
-            out.append(f"  {'const ' if x in self.program.parameters else ''}real *c{i} = {text} + x;")
+            out.append(f"  {'const ' if x in self.program.parameters else ''}real *__restrict__ c{i} = {text} + x;")
         for c in self.profiles:
             axis, i = self.program.profiles[c], self.kernel.index[c]
             if axis == self.ndim - 1:
@@ -223,7 +226,7 @@ class _Box(Statements):
                 out.append(f"  const real q{i} = p.at[{2 * i}][{self.axes[axis]}];")
         if self.history:
             place = "".join(f" + {self.axes[k]} * s.history_stride[{k}]" for k in range(self.ndim - 1))
-            out.append(f"  real *h = history{place} + x;")
+            out.append(f"  real *__restrict__ h = history{place} + x;")
         return [f"  const long long {name} = {text};" for name, text in strides.items()] + out
 
     def text(self) -> str:

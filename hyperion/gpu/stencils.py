@@ -9,13 +9,14 @@ from . import launching
 __all__ = ["CLOCK", "KEPT", "ROWS", "SIZES", "TILE", "WRAP", "Stencils", "structure"]
 
 _LONG = np.int64
-SIZES = np.dtype([("shot", _LONG), ("stride", _LONG, 2), ("slab", _LONG, (3, 2, 2)), ("history_size", _LONG), ("history_stride", _LONG, 2)])
+SIZES = np.dtype([("shots", _LONG), ("shot", _LONG), ("stride", _LONG, 2),
+                  ("slab", _LONG, (3, 2, 2)), ("history_size", _LONG), ("history_stride", _LONG, 2)])
 TILE = np.dtype([("begin", np.int32, 3), ("end", np.int32, 3),
                  *((name, np.int32) for name in ("mask", "sides", "lanes", "planes")), ("spare", np.int32, 2)])
 CLOCK = np.dtype([(name, _LONG) for name in ("first", "from", "to", "heard_from", "heard_to")])
 KEPT = np.dtype([("base", np.uint64), *((name, _LONG) for name in ("slot", "shot", "every", "first"))])
-ROWS = np.dtype([*((name, _LONG) for name in ("rows", "length", "cells", "bits", "row_bytes", "scale_bytes", "history_bytes", "slot_bytes",
-                                              "shot_bytes", "every", "first")), ("base", np.uint64)])
+ROWS = np.dtype([*((name, _LONG) for name in ("rows", "length", "cells", "bits", "row_bytes", "history_bytes", "slot_bytes", "shot_bytes",
+                                              "every", "first")), ("base", np.uint64)])
 WRAP = np.dtype([("count", _LONG, 3), ("stride", _LONG, 3), *((name, _LONG) for name in ("axis", "along", "cells", "reach"))])
 
 

@@ -26,9 +26,10 @@ GRAPH = 32                                             # steps, at least, of a g
 
 
 class Lane(enum.Enum):
-    """Where a launch stands: after all before it; on a stream of its own; or beside what is on that."""
+    """Where a launch stands: after all before it; in slabs, on a stream of its own; in the interior beside them; or after its sweep, on
+    that stream, where the next sweep need not wait for it."""
 
-    AFTER, APART, BESIDE = range(3)
+    AFTER, APART, BESIDE, TRAILING = range(4)
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Launch:
     grid: tuple[int, int]
     arguments: tuple[Any, ...]
     lane: Lane = Lane.AFTER
+    first: bool = False                                # of a sweep
 
 
 class DeviceArena:
@@ -164,8 +166,8 @@ class DeviceRun:
         kept = lay.history_shape
         stride = (self._stride[0], self._stride[1] if lay.ndim == 3 else 0)
         history = (math.prod(kept[1:]), kept[-1] if lay.ndim == 3 else 0)
-        return structure(SIZES, shot=self.arena.stride // lay.dtype.itemsize, stride=stride, slab=slab, history_size=math.prod(kept),
-                         history_stride=history)
+        return structure(SIZES, shots=len(self.shots), shot=self.arena.stride // lay.dtype.itemsize, stride=stride, slab=slab,
+                         history_size=math.prod(kept), history_stride=history)
 
     # What stands for the native tables of `Run`.
 
@@ -237,9 +239,8 @@ class DeviceRun:
         """Return how histories lie in their slots."""
         lay, h = self.e.layout, self.histories[0]
         length, needs = lay.history_shape[-1], self.e.needs(0.0, 0)
-        scales = -(-length // BLOCK) * 4 if h.bits else 0
-        return structure(ROWS, rows=math.prod(lay.history_shape[:-1]), length=length, cells=lay.size[-1], bits=h.bits, scale_bytes=scales,
-                         row_bytes=scales + length * (h.bits // 8 or lay.dtype.itemsize), history_bytes=needs.kept_bytes(h.bits),
+        return structure(ROWS, rows=math.prod(lay.history_shape[:-1]), length=length, cells=lay.size[-1], bits=h.bits,
+                         row_bytes=length * (h.bits // 8 or lay.dtype.itemsize), history_bytes=needs.kept_bytes(h.bits),
                          slot_bytes=needs.slot_bytes(h.bits), shot_bytes=math.prod(h.memory.shape[1:]), every=h.every, first=self._slot0,
                          base=h.memory.data.ptr)
 
@@ -287,12 +288,14 @@ class DeviceRun:
         for stage, sweep in enumerate(self.sweeps):
             main = sweep.keeping if keeps else sweep.main
             apart = [*itertools.chain(*sweep.before), *(kernel for kernel in main if frozenset() not in kernel.masks)]
-            for kernel in (*apart, *(kernel for kernel in main if frozenset() in kernel.masks)):
+            beside = [kernel for kernel in main if frozenset() in kernel.masks]
+            present = [kernel for kernel in (*apart, *beside) if self._tiles_of(kernel)[0]]
+            for i, kernel in enumerate(present):
                 addresses = [self._address(x, side, m & 1) for x in kernel.arrays for side in (0, 1)]
                 places = structure(np.dtype([("at", np.uint64, len(addresses))]), at=addresses)
                 count, table = self._tiles_of(kernel)
-                lane = Lane.APART if kernel in apart else Lane.BESIDE
-                yield Launch(kernel.name, (count, len(self.shots)), (self._sizes, places, table, kept, self._clock, self._turn), lane)
+                yield Launch(kernel.name, (count * len(self.shots), 1), (self._sizes, places, table, kept, self._clock, self._turn),
+                             Lane.APART if kernel in apart else Lane.BESIDE, i == 0)
             yield from self._after(stage, m, keeps)
             if keeps and self.histories[0].bits:
                 yield from self._pack(stage)
@@ -306,20 +309,28 @@ class DeviceRun:
         for at, start, weight, data, count, traces, offset in self._table("history", stage, 0) if keeps else ():
             arguments = (at, start, weight, data, count, traces, offset, self._kept(), self._clock, self._turn)
             yield Launch("inject", (blocks(count), 1), arguments)
+        heard = {p.array for shot in self.contexts for p in shot.receiver}
         for at, start, weight, data, count, traces, offset in self._table("receiver", stage, m & 1):
-            yield Launch("receive", (blocks(count), 1), (at, start, weight, data, count, traces, offset, self._clock, self._turn))
+            lane = Lane.AFTER if heard & self._written_next(stage) else Lane.TRAILING
+            yield Launch("receive", (blocks(count), 1), (at, start, weight, data, count, traces, offset, self._clock, self._turn), lane)
         lay = self.e.layout
         for im in self.contexts[0].image if self._storing == 2 else ():
             if self.stage[im.array] == stage and self._is_kept(self._at(m) + im.offset):
                 lines = lay.history_shape[1] if lay.ndim == 3 else 1
-                yield Launch("image", (blocks(math.prod(lay.size)), 1), (
+                yield Launch("image", (blocks(math.prod(lay.history_shape) * lay.dtype.itemsize // 16), 1), (
                     im.sums, np.uint64(self._address(im.array, 0, m & 1)), self._sizes, len(self.shots), lines, im.history, self._rows(),
                     im.offset, self._clock, self._turn))
+
+    def _written_next(self, stage: int) -> set[str]:
+        """Return what the sweep after this one writes, by the names of this step."""
+        last = stage + 1 == len(self.sweeps)
+        written = self.sweeps[0 if last else stage + 1].written
+        return {self.program.swapped(x) for x in written} if last else set(written)
 
     def _pack(self, stage: int) -> Iterator[Launch]:
         """Yield what rounds the histories that a sweep has made into their slots."""
         rows, size = self._rows(), math.prod(self.e.layout.history_shape)
-        count = -(-int(rows["cells"]) // BLOCK) * int(rows["rows"])
+        count = -(-int(rows["length"]) // BLOCK) * int(rows["rows"])
         for i, (s, _, _) in enumerate(self.e.engine.histories):
             if s == stage:
                 yield Launch("pack", (blocks(count), len(self.shots)), (
@@ -408,7 +419,7 @@ class DeviceRun:
             m = zero = m + count
 
     def _tick(self, counts: int) -> None:
-        self._stencils.function("tick")((1,), (1,), (self._clock, counts))
+        self._stencils.function("tick")((1,), (1,), (self._clock, counts), stream=self._streams[0])
 
     def _graph(self, m: int, count: int) -> Any:
         """Return the graph of `count` loop counts from m on, and of the clock's moving on; recorded once."""
@@ -416,20 +427,26 @@ class DeviceRun:
         if key not in self._graphs:
             main, apart = self._streams
             main.begin_capture()
+            apart.wait_event(main.record())
+            last = Lane.AFTER
             for k in range(count):
-                forked = False
                 for x in self._planned(m + k):
-                    if x.lane == Lane.APART and not forked:
-                        apart.wait_event(main.record())
-                    elif x.lane == Lane.AFTER and forked:
-                        main.wait_event(apart.record())
-                    forked = x.lane == Lane.APART or (forked and x.lane == Lane.BESIDE)
-                    x.kernel(x.grid, (THREADS,), (*x.arguments, k), stream=apart if x.lane == Lane.APART else main)
-                if forked:
-                    main.wait_event(apart.record())
+                    self._follow(last, x)
+                    last = x.lane
+                    x.kernel(x.grid, (THREADS,), (*x.arguments, k), stream=apart if x.lane in (Lane.APART, Lane.TRAILING) else main)
+            main.wait_event(apart.record())
             self._tick(count)
             self._graphs[key] = main.end_capture()
         return self._graphs[key]
+
+    def _follow(self, last: Lane, x: Launch) -> None:
+        """Let the streams wait for each other where a launch follows one in another lane."""
+        main, apart = self._streams
+        swept = last in (Lane.APART, Lane.BESIDE)
+        if (swept and (x.first or x.lane in (Lane.AFTER, Lane.TRAILING))) or (last == Lane.TRAILING and x.lane == Lane.AFTER):
+            main.wait_event(apart.record())
+        if x.lane in (Lane.APART, Lane.TRAILING) and last in (Lane.AFTER, Lane.BESIDE):
+            apart.wait_event(main.record())
 
     def _look_for_infinite(self, start: int, stop: int) -> None:
         count = self.arena.whole(self.watched, 0).size
@@ -456,7 +473,7 @@ def tiles(lay: Layout, masks: set[frozenset[int]]) -> Iterable[tuple[Any, ...]]:
             continue
         lanes = _lanes(box[-1][1] - box[-1][0], lay.vector * lay.dtype.itemsize // 16 and 16 // lay.dtype.itemsize)
         groups, width = 256 >> lanes, (16 // lay.dtype.itemsize) << lanes
-        planes = max(1, PLANES[2] * GROUPS[2] // groups) if lay.ndim == 2 else 0
+        planes = PLANES[2] if lay.ndim == 2 else 0
         lengths = (planes * groups, width) if lay.ndim == 2 else (PLANES[3], groups, width)
         bits, sides = sum(1 << a for a in mask), sum(1 << a for a, where in enumerate(place) if where == 2)
         for begin in itertools.product(*(range(b, e, n) for (b, e), n in zip(box, lengths, strict=True))):

@@ -4,6 +4,7 @@ emulator, cuBLAS is NumPy. Only what Hyperion asks of CuPy is there; new arrays 
 
 import contextlib
 import ctypes
+import itertools
 import sys
 import time
 import types
@@ -108,7 +109,7 @@ class RawModule:
         def function(grid: Any, block: Any, arguments: Any, stream: Any = None) -> None:
             def run() -> None:
                 emulator.run(self.code, self.options, name, grid, block[0], tuple(map(_argument, arguments)))
-            run() if Stream.recorded is None else Stream.recorded.append(run)
+            run() if Stream.noted is None else Stream.noted.append((stream, run))
 
         return function
 
@@ -116,7 +117,7 @@ class RawModule:
 class Stream:
     """One of streams that do at once what they are told, or note it for a graph."""
 
-    recorded: ClassVar[list[Callable[[], None]] | None] = None
+    noted: ClassVar[list[tuple["Stream", Any]] | None] = None       # (stream, what it does: a function, or an event it waits for or marks)
 
     def __enter__(self) -> "Stream":
         return self
@@ -125,17 +126,35 @@ class Stream:
         pass
 
     def record(self) -> "_Event":
-        return _Event()
+        event = _Event()
+        if Stream.noted is not None:
+            Stream.noted.append((self, ("mark", event)))
+        return event
 
     def wait_event(self, event: "_Event") -> None:
-        pass
+        if Stream.noted is not None:
+            Stream.noted.append((self, ("wait", event)))
 
     def begin_capture(self) -> None:
-        Stream.recorded = []
+        Stream.noted = []
 
     def end_capture(self) -> Any:
-        noted, Stream.recorded = Stream.recorded or [], None
-        return types.SimpleNamespace(launch=lambda stream: [run() for run in noted])
+        noted, Stream.noted = Stream.noted or [], None
+        turns = itertools.count()
+        return types.SimpleNamespace(launch=lambda stream: _play(noted, stream, next(turns) % 2 == 0))
+
+
+def _play(noted: list[tuple[Stream, Any]], main: Stream, eager: bool) -> None:
+    """Do what streams have noted, each as far as it can before (eager) or after what the main one does: as far apart as they may be."""
+    queues = [[what for stream, what in noted if (stream is main) == mine] for mine in ((True, False) if eager else (False, True))]
+    marked: list[Any] = []
+    while any(queues):
+        queue = next(q for q in queues if q and not (isinstance(q[0], tuple) and q[0][0] == "wait" and q[0][1] not in marked))
+        what = queue.pop(0)
+        if not isinstance(what, tuple):
+            what()
+        elif what[0] == "mark":
+            marked.append(what[1])
 
 
 def _argument(x: Any) -> Any:

@@ -8,6 +8,7 @@ typedef REAL real;
 enum { VL = 16 / sizeof(real), THREADS = 256, BLOCK = 32 };    /* BLOCK: numbers of a row that share a scale in a packed history */
 
 struct alignas(16) V { real at[VL]; };
+struct alignas(16) Words { int at[4]; };
 
 #define INLINE __device__ __forceinline__
 #define EACH(expression) V out; _Pragma("unroll") for (int i = 0; i < VL; i++) out.at[i] = expression; return out;
@@ -23,9 +24,9 @@ INLINE void ST(real *p, const V &v) { *(V *)p = v; }
 /* The vector that begins n numbers after `low`, cut from it and the next. */
 template <int n> INLINE V CUT(const V &low, const V &high) { EACH(i + n < VL ? low.at[(i + n) % VL] : high.at[(i + n) % VL]) }
 
-/* Strides in numbers: of full arrays, of arrays of the low and the high slab of an axis, of histories; of all but the last axis. */
+/* How many shots; strides in numbers: from shot to shot, of full arrays, of arrays of the low and the high slab of an axis, of histories; of all but the last axis. */
 struct Sizes {
-    long long shot, stride[2], slab[3][2][2], history_size, history_stride[2];
+    long long shots, shot, stride[2], slab[3][2][2], history_size, history_stride[2];
 };
 /* Cells of a tile; the set of axes stretched there and on which sides, as bits; threads along a row as a power of two; planes a thread. */
 struct Tile {
@@ -75,59 +76,74 @@ extern "C" __global__ void __launch_bounds__(THREADS) receive(
     ((real *)data[i])[n * traces] += sum;
 }
 
-/* Rows of histories in a slot: where they begin, and how long they are in bytes once packed in `bits`. */
+/* Histories in slots: rows of numbers in `bits` (0: as computed), and behind them, where they are packed, the scales of their blocks. */
 struct Rows {
     long long rows, length, cells;                 /* of a history: rows, numbers of a row, those that are true cells */
-    long long bits, row_bytes, scale_bytes, history_bytes, slot_bytes, shot_bytes, every, first;
+    long long bits, row_bytes, history_bytes, slot_bytes, shot_bytes, every, first;
     char *base;
 };
-INLINE char *packed_at(const Rows &r, long long step, long long shot, long long history, long long row) {
-    return r.base + shot * r.shot_bytes + (step / r.every - r.first) * r.slot_bytes + history * r.history_bytes + row * r.row_bytes;
+INLINE char *packed_at(const Rows &r, long long step, long long shot, long long history) {
+    return r.base + shot * r.shot_bytes + (step / r.every - r.first) * r.slot_bytes + history * r.history_bytes;
+}
+INLINE float *scales_of(const Rows &r, char *history, long long row) {
+    return (float *)(history + r.rows * r.row_bytes) + row * ((r.length + BLOCK - 1) / BLOCK);
 }
 
 /* Round blocks of a row to whole multiples of their scale: the largest magnitude over the largest whole number. A thread has a block. */
 extern "C" __global__ void __launch_bounds__(THREADS) pack(
     const real *from, long long from_shot, long long history, long long count, const Rows r, const Clock *clock, long long turn, long long k) {
-    const long long blocks = (r.cells + BLOCK - 1) / BLOCK, i = (long long)blockIdx.x * THREADS + threadIdx.x, shot = blockIdx.y;
+    const int blocks = (int)((r.length + BLOCK - 1) / BLOCK);
+    const long long i = (long long)blockIdx.x * THREADS + threadIdx.x, shot = blockIdx.y;
     if (i >= r.rows * blocks) return;
-    const long long row = i / blocks, block = i % blocks, begin = block * BLOCK;
-    const int n = (int)(r.cells - begin < BLOCK ? r.cells - begin : BLOCK);
-    const real *x = from + shot * from_shot + history * count + row * r.length + begin;
-    char *to = packed_at(r, step_at(clock, k, turn), shot, history, row);
-    const float limit = r.bits == 8 ? 127.0f : 32767.0f;
+    const long long row = i / blocks, begin = i % blocks * BLOCK;
+    char *to = packed_at(r, step_at(clock, k, turn), shot, history);
+    const V *x = (const V *)(from + shot * from_shot + history * count + row * r.length + begin);
+    const int whole = r.length - begin < BLOCK ? (int)(r.length - begin) / VL : BLOCK / VL;
+    V values[BLOCK / VL];
     float most = 0;
-    for (int j = 0; j < n; j++) most = fmaxf(most, fabsf((float)x[j]));
-    const float inverse = most > 1e-30f ? limit / most : 0.0f;
-    ((float *)to)[block] = most / limit;
-    for (int j = 0; j < n; j++) {
-        float value = (float)x[j] * inverse;
-        value += value < 0.0f ? -0.5f : 0.5f;
-        if (r.bits == 8) ((signed char *)(to + r.scale_bytes))[begin + j] = (signed char)(int)value;
-        else ((short *)(to + r.scale_bytes))[begin + j] = (short)(int)value;
+    _Pragma("unroll") for (int j = 0; j < BLOCK / VL; j++) {
+        values[j] = j < whole ? x[j] : zeros();
+        _Pragma("unroll") for (int l = 0; l < VL; l++) most = fmaxf(most, fabsf((float)values[j].at[l]));
     }
+    const float limit = r.bits == 8 ? 127.0f : 32767.0f, inverse = most > 1e-30f ? limit / most : 0.0f;
+    scales_of(r, to, row)[begin / BLOCK] = most / limit;
+    to += row * r.row_bytes + begin * r.bits / 8;
+    int words[BLOCK / 2];                          /* two or four numbers each; a word of a row that ends is not written */
+    _Pragma("unroll") for (int j = 0; j < BLOCK; j++) {
+        const float value = (float)values[j / VL].at[j % VL] * inverse;
+        const int rounded = (int)(value + (value < 0.0f ? -0.5f : 0.5f));
+        if (r.bits == 8) words[j / 4] = j % 4 ? words[j / 4] | (rounded & 255) << 8 * (j % 4) : rounded & 255;
+        else words[j / 2] = j % 2 ? words[j / 2] | rounded << 16 : rounded & 65535;
+    }
+    const int written = whole * VL / (r.bits == 8 ? 4 : 2);
+    _Pragma("unroll") for (int j = 0; j < BLOCK / 2; j += 4)
+        if (j < written) ((Words *)to)[j / 4] = {{words[j], words[j + 1], words[j + 2], words[j + 3]}};
 }
 
-/* Add cotangent * history to an image, summed over shots one after the other. A thread has one cell. */
+/* Add cotangent * history to an image, summed over shots one after the other. A thread has VL cells. */
 extern "C" __global__ void __launch_bounds__(THREADS) image(
     real *sums, const real *cotangent, const Sizes s, long long shots, long long lines, long long history, const Rows r,
     long long offset, const Clock *clock, long long turn, long long k) {
+    const int packs = (int)(r.length / VL);
     const long long i = (long long)blockIdx.x * THREADS + threadIdx.x, n = step_at(clock, k, turn) + offset;
-    if (i >= r.rows * r.cells || n < clock->from || n >= clock->to || n % r.every != r.every / 2) return;
-    const long long row = i / r.cells, x = i % r.cells, z = row / lines, y = row % lines;
+    if (i >= r.rows * packs || n < clock->from || n >= clock->to || n % r.every != r.every / 2) return;
+    const long long row = i / packs, x = i % packs * VL, z = row / lines, y = row % lines;
     const real *a = cotangent + z * s.stride[0] + (AXES == 3 ? y * s.stride[1] : 0) + x;
-    real sum = 0;
+    V sum = zeros();
     for (long long shot = 0; shot < shots; shot++) {
-        const char *from = packed_at(r, n, shot, history, row);
-        real kept;
-        if (r.bits == 0) kept = ((const real *)from)[x];
+        char *from = packed_at(r, n, shot, history);
+        V kept;
+        if (r.bits == 0) kept = LD((const real *)(from + row * r.row_bytes) + x);
         else {
-            const float scale = ((const float *)from)[x / BLOCK];
-            kept = (real)(scale * (r.bits == 8 ? (float)((const signed char *)(from + r.scale_bytes))[x]
-                                               : (float)((const short *)(from + r.scale_bytes))[x]));
+            const float scale = scales_of(r, from, row)[x / BLOCK];
+            const char *packed = from + row * r.row_bytes + x * r.bits / 8;
+            _Pragma("unroll") for (int l = 0; l < VL; l++)
+                kept.at[l] = (real)(scale * (r.bits == 8 ? (float)((const signed char *)packed)[l] : (float)((const short *)packed)[l]));
         }
-        sum += a[shot * s.shot] * kept;
+        sum = sum + LD(a + shot * s.shot) * kept;
     }
-    sums[row * r.length + x] += sum;
+    real *to = sums + row * r.length + x;
+    ST(to, LD(to) + sum);
 }
 
 /* Fill the halos of an array from the other side of a periodic axis of `cells` cells: a thread copies one cell. count: of cells along each
