@@ -77,9 +77,9 @@ def turned(arrays, generator):
 
 def check(config):
     """Refuse what cannot be."""
-    if config.examples < config.batch or min(config.tested, config.epochs, config.batch, config.refine) < 1:
-        raise InputError(f"--examples {config.examples} must be at least --batch {config.batch}; --tested {config.tested}, --epochs "
-                         f"{config.epochs}, --batch and --refine {config.refine} at least 1")
+    config.at_least(1, "tested", "epochs", "batch", "refine")
+    if config.examples < config.batch:
+        raise InputError(f"--examples {config.examples} must be at least --batch {config.batch}")
     if (steps := config.epochs * (config.examples // config.batch)) < 4:
         raise InputError(f"--epochs {config.epochs}: {steps} steps are too few for a learning rate that rises and falls; give at least 4")
     if config.resolution <= config.modes:

@@ -118,8 +118,8 @@ def show(x, t, u, places, values):
     near = np.abs(places[:, 1] - t[i]) < 0.03
     right.plot(x, u[:, i], color="#b8b8b8", linewidth=3.0, label=f"solution at t = {t[i]:.2f}")
     right.plot(places[near, 0], values[near], ".", markersize=3.0, color="#d1495b", label="data within 0.03 of it")
-    right.set(xlabel="x", ylabel="u", title="data of the last training")
-    right.legend(frameon=False, fontsize=8, loc="lower left")
+    right.set(xlabel="x", ylabel="u", title="data of the last training", ylim=(-1.15, 1.6))
+    right.legend(frameon=False, fontsize=8, loc="upper right")
     return figure
 
 

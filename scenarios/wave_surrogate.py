@@ -4,7 +4,8 @@ A network maps a speed model to the wavefield of a shot at all time steps of the
 loss may hold beside them: the residual of the solver's own time step in models nobody solved (`operators.step_residual`), and how its
 gradients of a data misfit with respect to the speed differ from the adjoint-state gradients (`operators.adjoint_mismatch`): what a
 surrogate must have right to stand in an inversion. Compared on unseen models: wavefields, gathers, gradients. Data alone is also given as
-many more solved examples as the adjoint runs cost. `scenarios/wave_surrogate_paper.toml` is a larger setting, for a GPU or many cores.
+many more solved examples as the adjoint runs cost the solver; a step of training with the adjoint takes four times as long, besides.
+`scenarios/wave_surrogate_paper.toml` is a larger setting, for a GPU or many cores.
 """
 
 import numpy as np
