@@ -1,8 +1,8 @@
 """Python side of `kernels/attention.c`: attention in tiles, forward and backward, without a table of scores.
 
 Both functions take NumPy arrays of one dtype, q (batch, heads, queries, width), k (batch, heads of keys, keys, width) and v (batch, heads
-of keys, keys, depth), and return new ones, or None where NumPy should serve: for fewer than THRESHOLD scores (there a call costs as much as
-the work, and nothing is compiled), for another dtype than float32 and float64, or without a compiler.
+of keys, keys, depth), and return new ones, where `serves` says so. NumPy should serve: for fewer than THRESHOLD scores (there a call costs
+as much as the work, and nothing is compiled), for another dtype than float32 and float64, and without a compiler.
 """
 
 import ctypes
@@ -76,12 +76,22 @@ def _load(dtype: np.dtype[Any]) -> "ctypes.CDLL | None":
     return library
 
 
-def _library(q: Any, k: Any, v: Any) -> "ctypes.CDLL | None":
-    """Return the functions that serve a call, or None."""
+def serves(q: Any, k: Any, v: Any) -> bool:
+    """Tell whether the kernels take a call; without a compiler not, which is said once.
+
+    >>> serves(np.ones((1, 1, 2, 2)), np.ones((1, 1, 2, 2)), np.ones((1, 1, 2, 2)))         # too few scores
+    False
+    """
     scores = q.shape[0] * q.shape[1] * q.shape[2] * k.shape[2]
     if type(q) is not np.ndarray or q.dtype not in (np.float32, np.float64) or scores < THRESHOLD or not v.shape[3]:
-        return None
-    return _loaded[q.dtype] if q.dtype in _loaded else _load(q.dtype)
+        return False
+    return (_loaded[q.dtype] if q.dtype in _loaded else _load(q.dtype)) is not None
+
+
+def _library(dtype: np.dtype[Any]) -> ctypes.CDLL:
+    library = _loaded[dtype]
+    assert library is not None
+    return library
 
 
 class _Made:
@@ -137,30 +147,21 @@ class _Made:
             raise MemoryError("attention: there is too little memory for the tiles of a thread")
 
 
-def forward(q: Any, k: Any, v: Any, terms: Terms) -> tuple[Any, Any] | None:
-    """Return the output, (batch, heads, queries, depth), and the log-sum-exp of each row of scores, -inf where nothing is seen; or None.
+def forward(q: Any, k: Any, v: Any, terms: Terms) -> tuple[Any, Any]:
+    """Return the output, (batch, heads, queries, depth), and the log-sum-exp of each row of scores, -inf where nothing is seen.
 
     Rows in which nothing is seen give zeros. Source: see `kernels/attention.c`.
-
-    >>> forward(np.ones((1, 1, 2, 2)), np.ones((1, 1, 2, 2)), np.ones((1, 1, 2, 2)), Terms(1.0)) is None      # too few for a call
-    True
     """
-    library = _library(q, k, v)
-    if library is None:
-        return None
     made = _Made(q, k, v, terms)
     out, made.call.out = made.new((*q.shape[:3], v.shape[3]))
     lse, made.call.lse = made.new(q.shape[:3])
-    made.run(library.attention_forward)
+    made.run(_library(q.dtype).attention_forward)
     return out, lse
 
 
-def backward(q: Any, k: Any, v: Any, out: Any, lse: Any, g: Any, of_lse: Any, terms: Terms) -> tuple[Any, Any, Any] | None:
-    """Return the cotangents of q, k and v from those of the output and the log-sum-exp, which `forward` returned; or None."""
-    library = _library(q, k, v)
-    if library is None:
-        return None
-    made = _Made(q, k, v, terms)
+def backward(q: Any, k: Any, v: Any, out: Any, lse: Any, g: Any, of_lse: Any, terms: Terms) -> tuple[Any, Any, Any]:
+    """Return the cotangents of q, k and v from those of the output and the log-sum-exp, which `forward` returned."""
+    library, made = _library(q.dtype), _Made(q, k, v, terms)
     call = made.call
     call.g, call.y = made.view(g), made.view(out)
     call.lse, call.g_lse = made.address(lse, q.dtype), made.address(of_lse, q.dtype)

@@ -31,7 +31,8 @@ from hyperion.autograd.random import Generator
 from hyperion.autograd.random.bits import words, words_at
 from hyperion.autograd.table import Primitive, general
 from hyperion.autograd.tensor import Tensor, as_tensor
-from hyperion.autograd.visibility import Visibility, visibility
+from hyperion.autograd.visibility import Bits, Intervals, Visibility, visibility
+from hyperion.cpu import attention as native
 from hyperion.errors import DtypeError, InputError, ShapeError
 from hyperion.gpu import attention as flash
 from hyperion.gpu import device
@@ -153,11 +154,29 @@ def _seen(xp: Any, mask: Mask | None, arrays: Sequence[Any], q: Any, k: Any) -> 
     return visibility(xp, mask, arrays, batch, heads, queries, k.shape[2])
 
 
+def _terms(plan: _Plan) -> native.Terms:
+    """Return what the kernels of the CPU need to know of a call."""
+    slopes, offset, intervals, bits = None, 0, None, None
+    if plan.slopes is not None:
+        slopes, offset = np.asarray(plan.slopes.slopes, plan.dtype), plan.slopes.offset
+    if plan.mask is not None:
+        seen = _seen(np, plan.mask, plan.arrays, plan.q, plan.k)
+        if isinstance(seen, Intervals):
+            intervals = seen.first, seen.last
+        elif isinstance(seen, Bits):
+            bits = seen.words
+    shift = plan.keys - plan.queries if offset is None else offset
+    return native.Terms(plan.scale, plan.bias, slopes, shift, intervals, bits, plan.dropout)
+
+
 def _forward(xp: Any, q: Any, k: Any, v: Any, *rest: Any, **params: Any) -> tuple[Any, Any]:
     """Return the output, in the dtype of q, and the log-sum-exp, in float32 or float64."""
     if _fused(xp, q, k, v, **params):
         return flash.forward(q, k, v, _seen(xp, params["mask"], rest, q, k), params["scale"])
     plan = _Plan(xp, q, k, v, rest, **params)
+    if native.serves(plan.q, plan.k, plan.v):
+        made, lse = native.forward(plan.q, plan.k, plan.v, _terms(plan))
+        return made.astype(q.dtype, copy=False), lse
     out = xp.zeros((*q.shape[:-1], plan.depth), dtype=q.dtype)
     lse = xp.full(q.shape[:-1], -xp.inf, dtype=plan.dtype)
     for tile in plan.tiles():
@@ -190,6 +209,9 @@ def _backward_forward(
         return flash.backward(q, k, v, out, lse, g, of_lse, seen, params["scale"], adds=not state.deterministic)
     plan = _Plan(xp, q, k, v, rest, **params)
     g = g.astype(plan.dtype, copy=False)
+    if not (pull_bias and plan.bias is not None) and native.serves(plan.q, plan.k, plan.v):
+        found = native.backward(plan.q, plan.k, plan.v, out.astype(plan.dtype, copy=False), lse, g, of_lse, _terms(plan))
+        return tuple([x.astype(like.dtype, copy=False) for x, like in zip(found, (q, k, v), strict=True)])
     shift = (g * out.astype(plan.dtype, copy=False)).sum(axis=-1) - of_lse
     base = xp.where(lse == -xp.inf, 0.0, lse).astype(plan.dtype, copy=False)
     to_q = xp.zeros(q.shape, dtype=plan.dtype)
