@@ -153,6 +153,6 @@ def course(x, t, difference, history):
     right.semilogy(history[seen, 0], history[seen, 2], "-", color="#d1495b", label="relative L2 error")
     for (source, value), style in zip(PUBLISHED.items(), (":", "--"), strict=True):
         right.axhline(value, color="#30638e", linewidth=0.8, linestyle=style, label=f"{source.split(',')[0]}: {value:g}")
-    right.set(xlabel="step (where the loss jumps, points are drawn anew)", ylabel="loss and error")
+    right.set(xlabel="step (at the jumps, points are drawn anew)", ylabel="loss and error")
     right.legend(frameon=False, fontsize=8)
     return figure

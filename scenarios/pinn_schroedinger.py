@@ -138,6 +138,6 @@ def course(x, t, difference, history):
     seen = np.isfinite(history[:, 2])
     right.semilogy(history[seen, 0], history[seen, 2], "-", color="#d1495b", label="relative L2 error of |h|")
     right.axhline(PUBLISHED, color="#30638e", linewidth=0.8, linestyle=":", label=f"published {PUBLISHED:g}")
-    right.set(xlabel="step (where the loss jumps, points are drawn anew)", ylabel="loss and error")
+    right.set(xlabel="step (at the jumps, points are drawn anew)", ylabel="loss and error")
     right.legend(frameon=False)
     return figure
