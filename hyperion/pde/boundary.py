@@ -6,11 +6,12 @@ pays nothing; the rewritten program is linear, so its adjoint and tangent follow
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from hyperion.codegen import Assign, Stencil, Term, here
-from hyperion.errors import InputError, nearest
+from hyperion.errors import InputError, ShapeError, nearest
 
 from . import stencils
 from .checks import is_positive, is_whole
@@ -73,6 +74,10 @@ class Boundary(ABC):
         Fields half a cell beyond the nodes have the other parity.
         """
         return ((0, 0),) * ndim
+
+    def relief(self, ndim: int) -> np.ndarray | None:
+        """Return the depth [m] of a surface that follows topography below the first node of each column; None where none does."""
+        return None
 
     @abstractmethod
     def rewrite(self, request: Request) -> Rewritten:
@@ -184,12 +189,39 @@ class CPML(Boundary):
         return f"CPML(width={self.width})"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FreeSurface:
     """A side at which pressure is zero: the outermost node lies on it, and fields beyond it are images of those before it.
 
+    depth: of the top side only: the surface follows topography, at this depth [m] below the first node of each column, array of the grid's
+    shape without its first axis; linear between columns. Parameters above it do not matter. See `pde/relief.py` for what it does.
+    Raises: InputError, ShapeError for depths that cannot be.
     Source: Levander 1988, Geophysics 53, 1425 (images); exact for acoustic equations, whose fields are odd or even about it.
+
+    >>> FreeSurface(), FreeSurface(depth=np.linspace(0.0, 50.0, 60))
+    (FreeSurface(), FreeSurface(depth of 60 columns, 0 to 50 m))
     """
+
+    depth: Any = None
+
+    def __post_init__(self) -> None:
+        if self.depth is None:
+            return
+        try:
+            depth = np.array(self.depth, float)
+        except (TypeError, ValueError) as error:
+            raise ShapeError(f"FreeSurface(depth={self.depth!r}): not an array of numbers; give a depth [m] for each column") from error
+        if depth.ndim not in (1, 2):
+            raise ShapeError(f"FreeSurface(depth of shape {depth.shape}): give the grid's shape without its first axis")
+        if not np.isfinite(depth).all() or (depth < 0.0).any():
+            raise InputError("FreeSurface(depth): depths must be finite and at least 0 [m], below the first node")
+        object.__setattr__(self, "depth", depth)
+
+    def __repr__(self) -> str:
+        if self.depth is None:
+            return "FreeSurface()"
+        columns = "x".join(map(str, self.depth.shape))
+        return f"FreeSurface(depth of {columns} columns, {self.depth.min():g} to {self.depth.max():g} m)"
 
 
 @dataclass(frozen=True)
@@ -237,6 +269,19 @@ class Sides(Boundary):
             if isinstance(value, Periodic) and not isinstance(self.sides.get(other), Periodic):
                 raise InputError(f"Sides({name}=Periodic(), {other}={self.sides.get(other)!r}): what leaves through one side comes back "
                                  f"through the other; give {other}=Periodic() too")
+        self._check_relief()
+
+    def _check_relief(self) -> None:
+        """Raise InputError for a surface that follows topography elsewhere than on top, or beside sides without layer, wall or period."""
+        deep = [name for name, value in self.sides.items() if isinstance(value, FreeSurface) and value.depth is not None]
+        if not deep:
+            return
+        if deep != ["top"]:
+            raise InputError(f"Sides({deep[0]}={self.sides[deep[0]]!r}): a surface follows topography on top only; use FreeSurface() there")
+        for name, value in self.sides.items():
+            if name != "top" and not isinstance(value, Rigid | Periodic):
+                raise InputError(f"Sides(top={self.sides['top']!r}, {name}={value!r}): beside a surface that follows topography other sides "
+                                 "are Rigid(), Periodic() or the layer")
 
     def wraps(self, ndim: int) -> tuple[bool, ...]:
         """Return whether the sides of each axis are periodic."""
@@ -252,13 +297,20 @@ class Sides(Boundary):
                 raise InputError(f"Sides({name}={value!r}): a grid of {ndim} axes has no {name}; its sides are top, bottom, left and right")
             if ndim == 1 and any(SIDES[other][1] == side for other in self.sides if other != name):
                 raise InputError(f"{self!r}: on a grid of one axis top and left are the same side, and bottom and right; name it once")
-            out[axis][side] = {FreeSurface: -1, PerfectConductor: -1, Rigid: 1, Periodic: 0}[type(value)]
+            parity = {FreeSurface: -1, PerfectConductor: -1, Rigid: 1, Periodic: 0}[type(value)]
+            out[axis][side] = 0 if isinstance(value, FreeSurface) and value.depth is not None else parity
         return tuple((low, high) for low, high in out)
 
+    def relief(self, ndim: int) -> np.ndarray | None:
+        """Return the depth of the top's free surface, if it has one."""
+        top = self.sides.get("top")
+        return top.depth if isinstance(top, FreeSurface) else None
+
     def pads(self, ndim: int) -> tuple[Pair, ...]:
-        """Return the layer's width where nothing reflects or wraps around."""
-        width = [0 if wraps else self.layer.width for wraps in self.wraps(ndim)]
-        return tuple((0 if low else w, 0 if high else w) for (low, high), w in zip(self.mirrors(ndim), width, strict=True))
+        """Return the layer's width where nothing reflects or wraps around, and no surface follows topography."""
+        out = [(0, 0) if wraps else (0 if low else self.layer.width, 0 if high else self.layer.width)
+               for wraps, (low, high) in zip(self.wraps(ndim), self.mirrors(ndim), strict=True)]
+        return ((0, out[0][1]), *out[1:]) if self.relief(ndim) is not None else tuple(out)
 
     def rewrite(self, request: Request) -> Rewritten:
         """Return the stretched derivative along axes that have a layer."""

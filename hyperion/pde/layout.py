@@ -177,9 +177,20 @@ class Taps:
 
     def times(self, factors: np.ndarray) -> "Taps":
         """Return the same cells with the weights of each point times a factor (points,)."""
+        return self.reweighted(self.weights * factors[self.owner])
+
+    def reweighted(self, weights: np.ndarray) -> "Taps":
+        """Return the same cells with other weights (taps,)."""
         out = copy.copy(self)
-        out.weights = self.weights * factors[self.owner]
+        kept = weights != 0.0
+        out.cells, out.weights, out.owner = self.cells[kept], weights[kept], self.owner[kept]
         return out
+
+    def replaced(self, point: int, cells: np.ndarray, weights: np.ndarray) -> "Taps":
+        """Return the taps with other cells (taps, ndim) and weights for a point."""
+        other, rest = copy.copy(self), self.reweighted(np.where(self.owner == point, 0.0, self.weights))
+        other.cells, other.weights, other.owner = cells, weights, np.full(len(cells), point, self.owner.dtype)
+        return rest.joined(other)
 
     def joined(self, other: "Taps") -> "Taps":
         """Return the cells of both, of as many points: what is heard is the sum."""

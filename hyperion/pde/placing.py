@@ -20,6 +20,7 @@ class Placed:
     def __init__(self, equation: Equation, nodes: Mapping[str, Tensor], wraps: tuple[bool, ...]):
         self.equation, self.nodes, self.wraps = equation, nodes, wraps
         self.kept: dict[tuple[str, tuple[int, ...]], Tensor] = {}
+        self.relaxed: dict[tuple[int, ...], Placed] = {}
         self.with_surfaces: dict[tuple[tuple[int, int], ...], Placed] = {}
 
     def on(self, surfaces: tuple[tuple[int, int], ...]) -> "Placed":
@@ -36,6 +37,17 @@ class Placed:
                     nodes[name] = where(as_tensor(there).to(value.device), value, nodes[name])
             self.with_surfaces[surfaces] = Placed(self.equation, nodes, self.wraps)
         return self.with_surfaces[surfaces]
+
+    def without_strain(self, axes: tuple[int, ...]) -> "Placed":
+        """Return the coefficients where tractions across some axes vanish: the equation's `on_free_surface`, everywhere."""
+        if not axes:
+            return self
+        if axes not in self.relaxed:
+            nodes = dict(self.nodes)
+            for axis in axes:
+                nodes |= self.equation.on_free_surface(axis - next(iter(nodes.values())).ndim, **nodes)
+            self.relaxed[axes] = Placed(self.equation, nodes, self.wraps)
+        return self.relaxed[axes]
 
     def at(self, name: str, place: tuple[int, ...]) -> Tensor:
         """Return a coefficient half a cell beyond the nodes along the axes of `place`; at the nodes if there are none."""

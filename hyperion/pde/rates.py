@@ -10,6 +10,7 @@ from hyperion.errors import BoundaryError, InputError
 from .boundary import Boundary, Read, Request
 from .closures import Rows, Symmetry, corrections
 from .equation import Derivative, Equation, Expression
+from .relief import Ghosts, Ground, Mass, Part, Stiffness
 from .stencils import LeastSquares, Taylor
 
 Sides = tuple[tuple[int, int], ...]                    # (axis, counted from the first; 0 low, 1 high)
@@ -22,7 +23,7 @@ class KernelParameter:
 
     place: the axes along which it is wanted half a cell beyond the nodes. own: what multiplies a field itself in its first-order rate;
     the parameter is divided by 1 - step / 2 * own then. held: sides on whose outermost cells it is zero. surfaces: sides on whose outermost
-    nodes the coefficients are those of `Equation.on_free_surface`.
+    nodes the coefficients are those of `Equation.on_free_surface`. part: what a surface that follows topography makes of it.
 
     Crank-Nicolson for f_t = own f + rest: (f' - f) / step = own (f' + f) / 2 + rest, so f' = f + step (own f + rest) / (1 - step own / 2).
     Damping (own < 0) is stable then at any step. Source: Crank and Nicolson, Math. Proc. Cambridge Phil. Soc. 43 (1947), 50.
@@ -35,6 +36,7 @@ class KernelParameter:
     own: Polynomial = ()
     held: Sides = ()
     surfaces: Sides = ()
+    part: Part | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,9 @@ class Rates:
         self.profiles: dict[str, int] = {}
         self.rows: dict[str, Rows] = {}                # the profiles that belong to sides that reflect
         self.mirrors = boundary.mirrors(ndim)
+        self.relief = boundary.relief(ndim) is not None
+        if self.relief:
+            self._check_relief()
 
     def terms(self, f: str, arrays: Mapping[str, str], own: Polynomial = ()) -> tuple[list[Term], list[Memory]]:
         """Return step^time_order times the rate of a field, read from `arrays` {field: array}: its terms, and the memory they read.
@@ -79,6 +84,7 @@ class Rates:
         time = self.equation.fields[f].time_order
         terms: list[Term] = []
         memory: list[Memory] = []
+        ghosts: dict[tuple[str, Polynomial], list[int]] = {}
         for ds, polynomial in self.products[f].items():
             for d in ds:
                 if d.field in self.given:
@@ -89,11 +95,43 @@ class Rates:
                 weight, k = sum(w for _, w in polynomial), ()
             else:
                 held = tuple(side for d in ds for side in self._eliminated(f, d))
-                weight, k = 1.0, self._parameter(f, tuple(sorted(polynomial)), time, order, own, held)
+                weight, k = 1.0, self._parameter(f, tuple(sorted(polynomial)), time, order, own, held, self._part(f, ds))
+                if self.relief and not self.equation.tractions and order:
+                    ghosts.setdefault((arrays[ds[0].field], tuple(sorted(polynomial))), []).append(int(ds[0].axis or 0))
             for reads in itertools.product(*(self._derivative(f, d, arrays[d.field], memory) for d in ds)):
                 coefficients = tuple(c for cs, _, _ in reads for c in cs)
                 terms.append(Term.of(weight, k + coefficients, [(array, stencil) for _, array, stencil in reads]))
+        for (array, polynomial), along in ghosts.items():
+            k = self._parameter(f, polynomial, time, 2, own, (), Ghosts(tuple(sorted(along))))
+            terms.append(Term(1.0, k, array, self.point))
         return terms, memory
+
+    def _check_relief(self) -> None:
+        """Raise BoundaryError for rates that a surface which follows topography does not fit."""
+        equation, what = self.equation, f"{self.name}: a FreeSurface(depth) that follows topography"
+        if equation.tractions and self.order != 2:
+            raise BoundaryError(f"{what} is of order 2 where stresses vanish: use Solver(order=2)")
+        if not equation.tractions:
+            second = all(d.order == 0 or (d.order == 2 and d.axis is not None) for f in self.products for ds in self.products[f] for d in ds)
+            single = all(len(ds) == 1 or not any(d.order for d in ds) for f in self.products for ds in self.products[f])
+            if not (second and single and equation.odd_at_free_surfaces and not any(self.places.values())):
+                raise BoundaryError(f"{what} takes equations of pure second derivatives of fields on nodes, such as pde.Acoustic, and elastic "
+                                    "ones; use FreeSurface(), or pde.Elastic with s_speed=0 for fluids of variable density")
+
+    def _part(self, f: str, ds: tuple[Derivative, ...] = ()) -> Part | None:
+        """Return what a surface that follows topography makes of what multiplies derivatives in the rate of f, or of its sources."""
+        if not self.relief:
+            return None
+        if not self.equation.tractions:
+            return Ground()
+        if f not in self.equation.tractions:
+            return Mass()
+        axes = [d.axis for d in ds if d.axis is not None]
+        if not axes:
+            return None
+        strains = sorted({d.axis for others in self.products[f] for d in others if d.axis is not None})
+        (normal,) = [a + self.ndim for a in self.equation.tractions[f]] if not self.places[f] and len(strains) > 1 else (None,)
+        return Stiffness(tuple(strains), axes[0], normal)
 
     def sources(self, f: str, own: Polynomial = (), sampling: str = "") -> list[Term]:
         """Return step^time_order times what the equation's sources add to the rate of a field, their samples taken as `sampling` says."""
@@ -136,7 +174,7 @@ class Rates:
         """Return one step made of what has been asked for."""
         names = {v: key for key, v in self.parameters.items()}
         sources = tuple(f"source.{name}{sampling}" for name in self.injections for sampling in samplings)
-        zeros = frozenset(name for name, k in names.items() if not self._is_positive(k.polynomial))
+        zeros = frozenset(name for name, k in names.items() if self.relief or not self._is_positive(k.polynomial))
         return Program(self.ndim, tuple(assigns), tuple(names), self.profiles, self.memory, rotate, sources, zeros=zeros)
 
     def _products(self, f: str, rate: Expression) -> dict[tuple[Derivative, ...], list[tuple[tuple[str, ...], float]]]:
@@ -219,8 +257,8 @@ class Rates:
         polynomial = tuple(sorted((parameters, w) for (parameters, _), w in injection.terms.items()))
         if not own and not any(parameters for parameters, _ in polynomial):
             return Term(sum(w for _, w in polynomial), (), source, self.point)
-        same = KernelParameter(polynomial, time, 2, self.places[f], own, self.held(f), self.surfaces(f))
-        k = (self.parameters[same],) if same in self.parameters else self._parameter(f, polynomial, time, 0, own)
+        same = KernelParameter(polynomial, time, 2, self.places[f], own, self.held(f), self.surfaces(f), self._part(f))
+        k = (self.parameters[same],) if same in self.parameters else self._parameter(f, polynomial, time, 0, own, (), self._part(f))
         return Term(1.0, k, source, self.point)
 
     def _eliminated(self, f: str, d: Derivative) -> Sides:
@@ -228,11 +266,12 @@ class Rates:
         return tuple((axis, side) for axis, side in self.surfaces(f)
                      if d.axis == axis and self.symmetries(d.field, axis)[side] is Symmetry.OPEN)
 
-    def _parameter(self, f: str, polynomial: Polynomial, time: int, space: int, own: Polynomial, held: Sides = ()) -> tuple[str, ...]:
+    def _parameter(self, f: str, polynomial: Polynomial, time: int, space: int, own: Polynomial, held: Sides = (),
+                   part: Part | None = None) -> tuple[str, ...]:
         """Return the kernel parameter of a term in the rate of f, where f sits; zero on `held` too."""
         held = tuple(sorted({*self.held(f), *held}))
         surfaces = tuple(s for s in self.surfaces(f) if s not in held)
-        parameter = KernelParameter(polynomial, time, space, self.places[f], own, held, surfaces)
+        parameter = KernelParameter(polynomial, time, space, self.places[f], own, held, surfaces, part)
         return (self.parameters.setdefault(parameter, f"k{len(self.parameters)}"),)
 
     def _is_positive(self, polynomial: Polynomial) -> bool:

@@ -23,7 +23,7 @@ from .layout import Arena, Layout, Taps
 from .placing import Placed
 from .plan import Plan
 from .positions import Moving, moving
-from .rates import Polynomial
+from .rates import KernelParameter, Polynomial
 from .receivers import StrainRate, TimeIntegral
 from .storage import BoundaryRing, Keeping, Needs
 from .survey import Survey
@@ -123,14 +123,30 @@ class Call:
         for name in discrete.program.parameters:
             k = discrete.kernel_parameters[name]
             factor = discrete.factor(name, self.plan.step, solver.cell)
-            there = coefficients.on(k.surfaces)
-            total = self._polynomial(there, k.polynomial, k.place, factor)
-            if k.own:
-                total = total / (1.0 - self._polynomial(there, k.own, k.place, self.plan.step / 2))
-            total = self.held(pad_edge(total, pads) if any(map(any, pads)) else total, k.held)
+            total = self.held(self._kernel_parameter(k, coefficients, factor, pads), k.held)
             out.append(reshape(total, self.size) if self.extra else total)
         starts = [] if self.initial is None else state.started(self, out, self.initial)
         return [*out, *([] if self.survey is None else self._samples(self.survey)), *starts]
+
+    def _kernel_parameter(self, k: KernelParameter, coefficients: Placed, factor: float, pads: Sequence[tuple[int, int]]) -> Tensor:
+        """Return a kernel parameter on the padded grid."""
+        def padded(placed: Placed) -> Tensor:
+            value = self._polynomial(placed, k.polynomial, k.place, factor)
+            if k.own:
+                value = value / (1.0 - self._polynomial(placed, k.own, k.place, self.plan.step / 2))
+            return pad_edge(value, tuple(pads)) if any(map(any, pads)) else value
+
+        placed = coefficients.on(k.surfaces)
+        if k.part is None:
+            return padded(placed)
+        assert self.solver.relief is not None
+        total: Tensor | None = None
+        for portion, across in k.part.weights(self.solver.relief, k.place):
+            if portion.any() or total is None:
+                here = padded(placed.without_strain(across)) * as_tensor(portion.astype(self.dtype)).to(self.solver.grid.device)
+                total = here if total is None else total + here
+        assert total is not None
+        return total
 
     def _polynomial(self, coefficients: Placed, polynomial: Polynomial, place: tuple[int, ...], factor: float) -> Tensor:
         """Return factor times a polynomial of coefficients where `place` says."""

@@ -18,6 +18,7 @@ from hyperion.errors import InputError, StabilityError
 from .discretise import Discretisation
 from .equation import Derivative, Equation
 from .rates import KernelParameter, Polynomial
+from .relief import Ghosts
 
 ROUNDING = 1e-6                                        # of eigenvalues that meet on the unit circle; growth beyond it is real
 WAVES = {1: 64, 2: 12, 3: 8}                          # wavenumbers per axis and circle, before refinement
@@ -76,6 +77,8 @@ def courant_number(equation: Equation, discrete: Discretisation, extremes: Mappi
     numbers: list[float] = []
     failures: list[Exception] = []
     damping = _damping(equation, discrete.program.ndim)
+    # Far from a surface that follows topography; near it no wave is faster.
+    kernel_parameters = {n: replace(k, polynomial=()) if isinstance(k.part, Ghosts) else k for n, k in discrete.kernel_parameters.items()}
     for values in zip(*extremes.values(), strict=True):
         medium = {name: np.full(1, v) for name, v in zip(extremes, values, strict=True)}
         try:
@@ -84,9 +87,9 @@ def courant_number(equation: Equation, discrete: Discretisation, extremes: Mappi
                 made = equation.derive(**{name: as_tensor(v) for name, v in medium.items()})
                 coefficients = {name: float(np.ravel(as_tensor(v).numpy())[0]) for name, v in made.items()}
             if speed > 0 and np.isfinite([speed, *coefficients.values()]).all():
-                numbers.append(speed * largest_step(discrete.program, discrete.kernel_parameters, coefficients, cell))
+                numbers.append(speed * largest_step(discrete.program, kernel_parameters, coefficients, cell))
                 if layered and damping:
-                    kept = {n: replace(k, polynomial=()) if k.polynomial in damping else k for n, k in discrete.kernel_parameters.items()}
+                    kept = {n: replace(k, polynomial=()) if k.polynomial in damping else k for n, k in kernel_parameters.items()}
                     numbers.append(speed * largest_step(discrete.program, kept, coefficients, cell))
         except (InputError, StabilityError) as error:
             failures.append(error)
