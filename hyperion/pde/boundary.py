@@ -280,8 +280,8 @@ class Sides(Boundary):
             raise InputError(f"Sides({deep[0]}={self.sides[deep[0]]!r}): a surface follows topography on top only; use FreeSurface() there")
         for name, value in self.sides.items():
             if name != "top" and not isinstance(value, Rigid | Periodic):
-                raise InputError(f"Sides(top={self.sides['top']!r}, {name}={value!r}): beside a surface that follows topography other sides "
-                                 "are Rigid(), Periodic() or the layer")
+                raise InputError(f"Sides(top={self.sides['top']!r}, {name}={value!r}): beside a surface that follows topography other "
+                                 "sides are Rigid(), Periodic() or the layer")
 
     def wraps(self, ndim: int) -> tuple[bool, ...]:
         """Return whether the sides of each axis are periodic."""

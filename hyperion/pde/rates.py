@@ -112,11 +112,12 @@ class Rates:
         if equation.tractions and self.order != 2:
             raise BoundaryError(f"{what} is of order 2 where stresses vanish: use Solver(order=2)")
         if not equation.tractions:
-            second = all(d.order == 0 or (d.order == 2 and d.axis is not None) for f in self.products for ds in self.products[f] for d in ds)
-            single = all(len(ds) == 1 or not any(d.order for d in ds) for f in self.products for ds in self.products[f])
+            reads = [ds for f in self.products for ds in self.products[f]]
+            second = all(d.order == 0 or (d.order == 2 and d.axis is not None) for ds in reads for d in ds)
+            single = all(len(ds) == 1 or not any(d.order for d in ds) for ds in reads)
             if not (second and single and equation.odd_at_free_surfaces and not any(self.places.values())):
-                raise BoundaryError(f"{what} takes equations of pure second derivatives of fields on nodes, such as pde.Acoustic, and elastic "
-                                    "ones; use FreeSurface(), or pde.Elastic with s_speed=0 for fluids of variable density")
+                raise BoundaryError(f"{what} takes equations of pure second derivatives of fields on nodes, such as pde.Acoustic, and "
+                                    "elastic ones; use FreeSurface(), or pde.Elastic with s_speed=0 for fluids of variable density")
 
     def _part(self, f: str, ds: tuple[Derivative, ...] = ()) -> Part | None:
         """Return what a surface that follows topography makes of what multiplies derivatives in the rate of f, or of its sources."""

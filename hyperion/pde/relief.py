@@ -7,10 +7,10 @@ On a plane surface at any angle that is exact for fields linear in depth: the er
 (2002), 205, is V at order 2).
 
 Stresses that vanish (staggered grids, order 2): every mass counts with the portion of its cell that is ground, and so does every modulus.
-Where a cell of normal stress lacks a velocity along an axis, what is left of it resists the strains along the others alone, with the moduli
-of vanishing traction (`Equation.on_free_surface`); a cell of shear stress hands its portion to the one below. These are portions of the sums
-of kinetic and elastic energy, all positive, so nothing grows. A flat surface half-way between nodes is what the vacuum formulation makes of
-it (Mittet, Geophysics 67 (2002), 1616; Zeng et al., Geophysics 77 (2012), T1); in between, and where it slopes, this is nearer.
+Where a cell of normal stress lacks a velocity along an axis, what is left of it resists the strains along the others alone, with the
+moduli of vanishing traction (`Equation.on_free_surface`); a cell of shear stress hands its portion to the one below. All are positive
+portions of the sums of kinetic and elastic energy, so nothing grows. A flat surface half-way between nodes is what the vacuum formulation
+makes of it (Mittet, Geophysics 67 (2002), 1616; Zeng et al., Geophysics 77 (2012), T1).
 """
 import itertools
 import math
@@ -22,7 +22,12 @@ import numpy as np
 
 from hyperion.autograd import Tensor, as_tensor
 from hyperion.codegen import Stencil
-from hyperion.errors import BoundaryError
+from hyperion.errors import BoundaryError, ShapeError
+
+from .boundary import Boundary
+from .equation import Equation
+from .grid import Grid
+from .stencils import LeastSquares, Taylor, scaled, second
 
 Weights = list[tuple[np.ndarray, tuple[int, ...]]]     # (portion (size), axes across which there is no traction there), to be summed
 
@@ -169,11 +174,9 @@ class Relief:
         before, after = (_moved(mass, axis, k, self.wraps[axis]) for k in ((0, 1) if half else (-1, 0)))
         return 2.0 * np.minimum(before, after)
 
-    def present(self, place: tuple[int, ...], stress: bool | None) -> np.ndarray:
-        """Return where a field is more than a zero in the air, (size); stress: whether it is one; None: it vanishes on the surface."""
-        if stress is None:
-            return self.ground
-        return self.mass(place) > 0.0
+    def present(self, equation: Equation, half: Sequence[float]) -> np.ndarray:
+        """Return where a field that sits `half` cells beyond the nodes is more than a zero in the air, (size)."""
+        return self.mass(_place(half)) > 0.0 if equation.tractions else self.ground
 
     def whole(self, place: tuple[int, ...], strains: tuple[int, ...]) -> np.ndarray:
         """Return the cells whose values are those of the medium: of velocities most of a cell; of stresses (of strains) all of it."""
@@ -209,6 +212,29 @@ class Relief:
         return points[:, 0] - surface * self.spacing[0]
 
 
+def relief_of(boundary: Boundary, grid: Grid, order: int, design: Taylor | LeastSquares) -> Relief | None:
+    """Return the free surface of a boundary that follows topography, if any. Raises: ShapeError, BoundaryError if it does not fit."""
+    depth, ndim = boundary.relief(grid.ndim), grid.ndim
+    if depth is None:
+        return None
+    if ndim < 2 or depth.shape != grid.shape[1:]:
+        raise ShapeError(f"Solver(boundary=FreeSurface(depth of shape {depth.shape})): the grid has shape {grid.shape}; give a depth for "
+                         "each column, of the grid's shape without its first axis")
+    least = max(8, order)
+    most = grid.extent[0] - least * grid.spacing[0]
+    if depth.max() > most:
+        raise BoundaryError(f"Solver(boundary=FreeSurface(depth)): the surface is up to {depth.max():g} m deep; leave {least} nodes below "
+                            f"it: at most {most:g} m, or a deeper grid")
+    stencils = {axis: scaled(second(ndim, axis, order, design), (grid.spacing[-1] / grid.spacing[axis]) ** 2) for axis in range(ndim)}
+    pads, rigid = boundary.pads(ndim), tuple((low == 1, high == 1) for low, high in boundary.mirrors(ndim))
+    size = tuple(n + low + high for n, (low, high) in zip(grid.shape, pads, strict=True))
+    return Relief(depth, grid.spacing, pads, size, boundary.wraps(ndim), rigid, stencils)
+
+
+def _place(half: Sequence[float]) -> tuple[int, ...]:
+    return tuple(axis for axis, h in enumerate(half) if h)
+
+
 def _continued(cells: np.ndarray, axis: int, side: int, width: int, mode: str) -> np.ndarray:
     """Return the surface with `width` more columns at a side: as it ends, as it begins at the other, or mirrored."""
     if not width:
@@ -242,41 +268,3 @@ def _handed_down(portion: np.ndarray, lost: np.ndarray) -> np.ndarray:
         out[row] += np.where(takes[row], lost[row], 0.0)
         lost[row + 1] += np.where(takes[row], 0.0, lost[row])
     return out
-
-
-def in_proportion_to_depth(relief: Relief, cells: np.ndarray, weights: np.ndarray, owner: np.ndarray, depth: np.ndarray) -> np.ndarray:
-    """Return the weights of points some of whose cells are air, for a field that vanishes on the surface: exact in proportion to depth.
-
-    cells: (taps, ndim) of the padded grid. depth: of the points, (points,) [cells].
-    """
-    at = tuple(cells.T)
-    air, total = ~relief.ground[at], np.zeros(len(depth))
-    np.add.at(total, owner, np.where(air, 0.0, weights * relief.phi[at]))
-    near = np.zeros(len(depth), bool)
-    near[owner[air]] = True
-    factor = np.where(near, depth / np.where(near & (total != 0.0), total, 1.0), 1.0)
-    return np.where(air, 0.0, weights * factor[owner])
-
-
-def fitted(point: np.ndarray, whole: np.ndarray, slope: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return (cells (taps, ndim), weights) of the value at a point, or of its slope along a vector, from whole cells around it.
-
-    The parabola fitted to them, nearer ones more. point: (ndim,) in cells of `whole`. Source: Lancaster and Salkauskas, Mathematics of
-    Computation 37 (1981), 141.
-    Raises: BoundaryError where there are too few.
-    """
-    ndim, middle = len(point), np.rint(point).astype(int)
-    around = np.stack(np.meshgrid(*[np.arange(-4, 5)] * ndim, indexing="ij"), axis=-1).reshape(-1, ndim) + middle
-    around = around[((around >= 0) & (around < np.array(whole.shape))).all(axis=1)]
-    around = around[whole[tuple(around.T)]]
-    away = around - point
-    pairs = list(itertools.combinations_with_replacement(range(ndim), 2))
-    basis = np.concatenate([np.ones((len(away), 1)), away, np.stack([away[:, i] * away[:, j] for i, j in pairs], axis=1)], axis=1)
-    if len(around) < 2 * basis.shape[1]:
-        raise BoundaryError(f"{len(around)} whole cells of ground around the point {tuple(float(x) for x in point)} (in cells) do not say what "
-                            "the field is there; use a smoother FreeSurface(depth) or a finer grid")
-    wanted = np.zeros(basis.shape[1])
-    wanted[0] = slope is None
-    wanted[1:ndim + 1] = 0.0 if slope is None else slope
-    near = np.exp(-0.5 * (away ** 2).sum(axis=1))[:, None]
-    return around, (near * basis @ np.linalg.pinv(basis.T @ (near * basis), rcond=1e-10) @ wanted)

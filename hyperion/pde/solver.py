@@ -23,10 +23,11 @@ from .experiment import Engine
 from .grid import Grid
 from .layout import End, Taps
 from .plan import Plan
-from .relief import Relief, fitted, in_proportion_to_depth
+from .relief import relief_of
+from .relief_points import below
 from .simulation import Call, Progress
 from .stability import courant_number, media, rounded_up
-from .stencils import LeastSquares, Taylor, scaled, second
+from .stencils import LeastSquares, Taylor
 from .stepping import MOST_SUBSTEPS, Leapfrog, Stepping, points_needed
 from .storage import Auto, Storage
 from .survey import Survey
@@ -82,7 +83,7 @@ class Solver:
                                 "a rigid side, so images do not make a wall; use pde.Periodic()")
         self.cell = grid.spacing[-1]
         ratios = tuple(self.cell / h for h in grid.spacing)
-        self.relief = self._relief(ratios)
+        self.relief = relief_of(self.boundary, grid, self.order, self.stencil)
         self.discrete = discretise(equation, grid.ndim, self.order, ratios, self.boundary, self.stencil, self.stepping)
         nonlinear = self.discrete.program.nonlinear
         if nonlinear and not self.storage.every_step:
@@ -91,28 +92,6 @@ class Solver:
         self._engines: dict[tuple[int, str], Engine] = {}
         self._points: dict[bytes, Taps] = {}
         self._numbers: dict[tuple[tuple[float, ...], ...], float] = {}
-
-    def _relief(self, ratios: tuple[float, ...]) -> Relief | None:
-        """Return the free surface that follows topography, if there is one."""
-        depth, grid = self.boundary.relief(self.grid.ndim), self.grid
-        if depth is None:
-            return None
-        if grid.ndim < 2 or depth.shape != grid.shape[1:]:
-            raise ShapeError(f"Solver(boundary=..., FreeSurface(depth of shape {depth.shape})): the grid has shape {grid.shape}; give a depth "
-                             "for each column, of the grid's shape without its first axis")
-        most = grid.extent[0] - max(8, self.order) * grid.spacing[0]
-        if depth.max() > most:
-            raise BoundaryError(f"Solver(boundary=..., FreeSurface(depth)): the surface is {depth.max():g} m deep; leave at least "
-                                f"{max(8, self.order)} nodes below it: at most {most:g} m, or a deeper grid")
-        stencils = {axis: scaled(second(grid.ndim, axis, self.order, self.stencil), ratios[axis] ** 2) for axis in range(grid.ndim)}
-        rigid = tuple((low == 1, high == 1) for low, high in self.mirrors)
-        return Relief(depth, grid.spacing, self.pads, self.size, self.wraps, rigid, stencils)
-
-    def ground(self, field: str) -> np.ndarray:
-        """Return where a field is not a zero above a surface that follows topography, on the padded grid."""
-        assert self.relief is not None
-        stress = field in self.equation.tractions if self.equation.tractions else None
-        return self.relief.present(tuple(k for k, h in enumerate(self.half(field)) if h), stress)
 
     def __repr__(self) -> str:
         return f"Solver {type(self.equation).__name__}, order {self.order}, {self.boundary!r}, on {self.grid!r}"
@@ -376,30 +355,11 @@ class Solver:
             cells = positions / np.array(self.grid.spacing) - half
             taps = Taps(cells, self.pads, self.size, self.wraps, ends, self.order, sent, slope)
             if self.relief is not None:
-                taps = self._below_relief(taps, positions, field, slope)
+                taps = below(self.relief, self.equation, taps, positions, field, half, slope)
             if self.grid.ndim == 1:                    # in the one row of the kernels
                 taps.cells = np.pad(taps.cells, ((0, 0), (1, 0)))
             self._points[key] = taps
         return self._points[key]
-
-
-    def _below_relief(self, taps: Taps, positions: np.ndarray, field: str, slope: np.ndarray | None) -> Taps:
-        """Return taps without those in the air, of points near a surface that follows topography."""
-        assert self.relief is not None
-        relief, half = self.relief, np.array(self.half(field))
-        if not self.equation.tractions:
-            return taps.reweighted(in_proportion_to_depth(relief, taps.cells, taps.weights, taps.owner,
-                                                          relief.depth_below(positions) / self.grid.spacing[0]))
-        place = tuple(int(k) for k in np.flatnonzero(half))
-        strains: tuple[int, ...] = ()
-        if field in self.equation.tractions:
-            strains = place or tuple(range(self.grid.ndim))
-        whole = relief.whole(place, strains)
-        low = np.array([low for low, _ in self.pads])
-        for i in np.unique(taps.owner[~whole[tuple(taps.cells.T)]]):
-            cells, weights = fitted(positions[i] / np.array(self.grid.spacing) - half + low, whole, None if slope is None else slope[i])
-            taps = taps.replaced(int(i), cells, weights)
-        return taps
 
 
 def _with_source(discrete: Discretisation, name: str | None) -> Program:

@@ -34,7 +34,9 @@ def started(call: "Call", parameters: Sequence[Tensor], initial: dict[str, Tenso
     held = call.solver.discrete.held
     padded = {x: call.held(pad(value, call.solver.pads), held[x.partition(".")[0]]) for x, value in initial.items()}
     if call.solver.relief is not None:
-        padded = {x: value * as_tensor(call.solver.ground(x.partition(".")[0]).astype(call.dtype)).to(value.device) for x, value in padded.items()}
+        for x, value in padded.items():
+            there = call.solver.relief.present(call.solver.equation, call.solver.half(x.partition(".")[0]))
+            padded[x] = value * as_tensor(there.astype(call.dtype)).to(value.device)
     zero = as_tensor(np.zeros(call.size, call.dtype)).to(call.solver.grid.device)
     values = {array: reshape(padded[name], call.size) if name in padded else zero for name, array in names(call).items()}
     values |= {x: v * call.plan.step for x, v in values.items() if x.startswith("rate.")}

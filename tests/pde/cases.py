@@ -184,6 +184,9 @@ class Case:
             equation, grid, order=order, boundary=boundary, stepping=stepping(speed, substeps=substeps), **options
         )
         places = [random.random((2, n, len(shape))) * grid.extent for n in (3, 4)]
+        relief = boundary.relief(len(shape))
+        for points in places if relief is not None else []:
+            points[..., 0] = np.maximum(points[..., 0], relief.max())  # on its lowest point, or below
         samples = random.standard_normal((2, 3, steps)).astype(dtype)
         self.survey = pde.Survey(*places, pde.Wavelet(samples, step), source_field=fields[0], receiver_field=fields[1])
         self.random = random

@@ -15,6 +15,7 @@ from tests.pde.cases import Brew, Case, Coupled, Cubic, Damped, Dose, Mixed, Pre
 
 FREE, RIGID = pde.FreeSurface(), pde.Rigid()
 LINE, PLANE, VOLUME = (40,), (31, 37), (20, 19, 22)
+HILL = pde.FreeSurface(30.0 + 10.0 * np.sin(np.arange(PLANE[1]) / 4.0))
 NARROW_LAYER = {1: pde.CPML(width=5), 2: pde.CPML(width=5), 3: pde.CPML(width=3)}
 
 
@@ -24,7 +25,7 @@ class Entry:
 
     ranges: {parameter: (lowest, highest)} of random materials. zero: parameters that are zero in the upper third (fluids).
     speed: no wave is faster [m/s]. boundaries: names in BOUNDARIES that the equation can have. amplitude: of white source samples.
-    stepping: how it is stepped.
+    stepping: how it is stepped. orders: those it can have.
     nonlinear: whether only storages that have every step serve.
     """
 
@@ -39,6 +40,7 @@ class Entry:
     stepping: type[pde.Stepping] = pde.Leapfrog
     nonlinear: bool = False
     options: dict = field(default_factory=dict)
+    orders: tuple[int, ...] = (2, 4, 8)
 
     def material(self, random: np.random.Generator, dtype: type) -> list[np.ndarray]:
         """Return the random parameters, in the order of the equation's."""
@@ -80,6 +82,8 @@ ENTRIES = [
     Entry("elastic", pde.Elastic(), PLANE, ELASTIC, zero=("s_speed",)),
     Entry("elastic-3d", pde.Elastic(ndim=3), VOLUME, ELASTIC, zero=("s_speed",)),
     Entry("elastic-sh", pde.ElasticSH(), PLANE, ELASTIC),
+    Entry("acoustic-relief", pde.Acoustic(), PLANE, ACOUSTIC, boundaries=("relief", "relief-strip")),
+    Entry("elastic-relief", pde.Elastic(), PLANE, ELASTIC, zero=("s_speed",), boundaries=("relief", "relief-strip"), orders=(2,)),
     Entry("acoustic-vti", pde.AcousticVTI(), PLANE, ACOUSTIC | THOMSEN),
     Entry("acoustic-vti-3d", pde.AcousticVTI(), VOLUME, ACOUSTIC | THOMSEN),
     Entry("acoustic-tti", pde.AcousticTTI(), PLANE, ACOUSTIC | THOMSEN | TILT, boundaries=("layer", "none", "periodic")),
@@ -127,11 +131,12 @@ BOUNDARIES = {
     "none": lambda ndim: pde.CPML(width=0),
     "periodic": lambda ndim: pde.Periodic(),
     "free": lambda ndim: pde.Sides(NARROW_LAYER[ndim], top=FREE),
+    "relief": lambda ndim: pde.Sides(NARROW_LAYER[ndim], top=HILL),
+    "relief-strip": lambda ndim: pde.Sides(NARROW_LAYER[ndim], top=HILL, left=pde.Periodic(), right=pde.Periodic()),
     "rigid": lambda ndim: pde.Sides(NARROW_LAYER[ndim], bottom=RIGID, right=RIGID),
     "strip": lambda ndim: pde.Sides(NARROW_LAYER[ndim], top=FREE, left=pde.Periodic(), right=pde.Periodic()),
     "corners": lambda ndim: pde.Sides(NARROW_LAYER[ndim], top=FREE, left=FREE, right=RIGID),
 }
-ORDERS = (2, 4, 8)
 # Of the bytes of an entry's fields. All are exact here: white noise leaves nothing to thin.
 STORAGES = {
     "every": lambda size: pde.EverySteps(),
@@ -196,7 +201,7 @@ def everything() -> list[list[Combination]]:
     groups: dict[tuple[str, str, int], list[Combination]] = {}
     for entry in ENTRIES:
         pairs = itertools.cycle(_pairs(entry))
-        for boundary, storage, order, threads, dtype in covering((entry.boundaries, _storages(entry), ORDERS, THREADS, DTYPES)):
+        for boundary, storage, order, threads, dtype in covering((entry.boundaries, _storages(entry), entry.orders, THREADS, DTYPES)):
             made = Combination(entry, boundary, order, storage, threads, *next(pairs), dtype)
             groups.setdefault((entry.name, boundary, order), []).append(made)
     return list(groups.values())
@@ -232,7 +237,7 @@ def sampled(each: int = 2, seed: int = 5) -> list[Combination]:
         for i in range(each):
             others = entry.boundaries[1:] or entry.boundaries
             boundary = entry.boundaries[0] if i == 0 else others[(turn + i) % len(others)]
-            order, storage = ORDERS[(turn + i) % 3], _storages(entry)[(turn // 2 + i) % len(_storages(entry))]
+            order, storage = entry.orders[(turn + i) % len(entry.orders)], _storages(entry)[(turn // 2 + i) % len(_storages(entry))]
             threads = THREADS[int(random.integers(2))]
             out.append(Combination(entry, boundary, order, storage, threads, *pairs[i % len(pairs)]))
         turn += each - 1
