@@ -45,7 +45,7 @@ Rule = (
 ndarray = np.ndarray
 REALS = (float, int)
 NUMBERS: tuple[dict[float, Tensor], dict[float, Tensor]] = ({}, {})       # constants of float32 and of float64, by value
-FAR_NUMBERS: dict[Any, Tensor] = {}         # those on GPUs, by dtype, device and value: a copy there takes longer than most operations
+FAR_NUMBERS: dict[Any, Tensor] = {}         # those on GPUs, by value, dtype and device
 
 
 class Primitive:
@@ -224,13 +224,29 @@ def _record(op: Primitive, inputs: Any, params: dict[str, Any], data: Any) -> No
 
 def _beside(value: Any, other: Any) -> Any:
     """Return a Python number or NumPy array as the Tensor it becomes beside another; as it is if that takes more care."""
-    if type(other) is Tensor and type(array := other.data) is ndarray:
+    if type(other) is not Tensor:
+        return value
+    array: Any = other.data
+    if type(array) is ndarray:
         dtype = array.dtype
         if type(value) in REALS and (dtype is FLOAT or dtype is DOUBLE):
             return number_like(value, dtype)
         if type(value) is ndarray and value.dtype is dtype:
             return as_tensor(value)
+    elif type(value) in REALS and device.is_cupy(array.__class__) and array.dtype.char in "fd":
+        return _far_number(value, array.dtype, device.device_of(array))
     return value
+
+
+def _far_number(value: Any, dtype: np.dtype[Any], place: str) -> Tensor:
+    """Return a number as a constant on a GPU; those that were met lately are kept: a copy there takes longer than most operations."""
+    key = (value if value and value == value else repr(value), dtype.char, place)        # 0.0 and -0.0 are equal keys, NaN is none
+    found = FAR_NUMBERS.get(key)
+    if found is None:
+        if len(FAR_NUMBERS) > 1000:
+            FAR_NUMBERS.clear()
+        found = FAR_NUMBERS[key] = Tensor(device.to_device(np.asarray(value, dtype=dtype), place))
+    return found
 
 
 def number_like(value: float, dtype: np.dtype[Any]) -> Tensor:
@@ -279,15 +295,7 @@ def _input(op: Primitive, i: int, value: Any) -> Tensor:
 
 def _number(op: Primitive, place: str, value: Any, dtype: np.dtype[Any]) -> Tensor:
     try:
-        if place == "cpu":
-            return Tensor(np.asarray(value, dtype=dtype))
-        key = (place, dtype, repr(value))
-        found = FAR_NUMBERS.get(key)
-        if found is None:
-            if len(FAR_NUMBERS) > 1000:
-                FAR_NUMBERS.clear()
-            found = FAR_NUMBERS[key] = Tensor(device.to_device(np.asarray(value, dtype=dtype), place))
-        return found
+        return Tensor(np.asarray(value, dtype=dtype)) if place == "cpu" else _far_number(value, dtype, place)
     except OverflowError as error:
         raise InputError(f"{op.name}: the number {value} does not fit {dtype}, the dtype beside it; use .astype(...) there") from error
 

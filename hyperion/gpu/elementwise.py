@@ -13,6 +13,8 @@ from .launching import THREADS, cupy, kernel, on_gpu, packs, source
 
 __all__ = ["Elementwise", "kinds", "text"]
 
+SMALL = 1 << 15         # elements below which a launch takes as long as the work, and CuPy's is as quick
+
 
 def kinds(arrays: Sequence[Any]) -> tuple[Any, ...] | None:
     """Return the dtype's character, the device and which arrays hold one number for all; None if a kernel does not serve them.
@@ -20,9 +22,9 @@ def kinds(arrays: Sequence[Any]) -> tuple[Any, ...] | None:
     >>> kinds([np.zeros(3)]) is None
     True
     """
-    first = max(arrays, key=_size)
+    first = max(arrays, key=_size) if len(arrays) > 1 else arrays[0]
     shape, char = first.shape, first.dtype.char
-    if not on_gpu(first) or char not in "fd" or first.size < 2:
+    if first.size < SMALL or char not in "fd" or not on_gpu(first):
         return None
     for x in arrays:
         if type(x) is not type(first) or x.dtype.char != char or not x.flags.c_contiguous:

@@ -9,12 +9,18 @@ import pytest
 import hyperion as hp
 from hyperion.autograd import PRIMITIVES
 from hyperion.autograd.mapping import formula_lines, mapped
+from hyperion.gpu import elementwise
 from hyperion.gpu.elementwise import text
 from tests.gpu import emulator, standin
 
 SERVED = sorted(
     (op.name, count) for op in PRIMITIVES.values() if op.form == "elementwise" for count in (1, 2, 3)
     if op.forward.__code__.co_argcount == count + 1 and formula_lines(op.forward, count, "f", {}) is not None)
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setattr(elementwise, "SMALL", 2)
 
 
 @pytest.fixture(params=["emulated", pytest.param("gpu", marks=pytest.mark.gpu)])
