@@ -108,11 +108,12 @@ class Calls:
         self._table = table
         self._place, self._count = table.ctypes.data, len(rows)
         self._run = _runner().run_calls
+        self._shared = any(units > step for _, _, _, units, step in rows)       # whether threads have anything to share
 
     def __len__(self) -> int:
         return self._count
 
     def __call__(self, addresses: int) -> None:
         """Run all, over the table of addresses at an address."""
-        self._run(self._place, self._count, addresses, config.threads())
+        self._run(self._place, self._count, addresses, config.threads() if self._shared else 1)
 

@@ -77,6 +77,9 @@ class Program:
         self.recorded = recorded
         asked = config.debug_stages()
         self.passes: dict[str, str] = {}
+        structure = recorded.structure
+        alone = structure.kind is tuple and all(child.kind is None for child in structure.children)
+        self.plain = "leaf" if structure.kind is None else "tuple" if alone else None        # results that are quick to put together
         code = optimised(recorded.code, self._note)
         self.plan = plan(code, program.available())
         for stage in asked:
@@ -124,7 +127,9 @@ class Program:
         leaves: list[Any] = []
         for leaf in recorded.leaves:
             leaves.append(made[leaf] if isinstance(leaf, int) else leaf[0] if isinstance(leaf, list) else tensors[leaf[0]])
-        return leaves[0] if recorded.structure.kind is None else unflatten(recorded.structure, leaves)
+        if self.plain is not None:
+            return leaves[0] if self.plain == "leaf" else tuple(leaves)
+        return unflatten(recorded.structure, leaves)
 
 
 class Binding:

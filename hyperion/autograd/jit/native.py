@@ -44,7 +44,8 @@ class Runner:
             self._fixed[x] = np.ndarray(x.shape, x.dtype, self._arena, offset)
             self._table[self._slots[x]] = start + offset
         self._inputs = [(x, self._slots[x], code.captured.get(x)) for x in code.inputs]
-        self._results = [(x, self._slots[x]) for x in dict.fromkeys(code.results) if plan.roots.get(x) == "result"]
+        made = [x for x in dict.fromkeys(code.results) if plan.roots.get(x) == "result"]
+        self._results = [(x, self._slots[x], x.size * x.dtype.itemsize >= POOLED) for x in made]
         self._stages: list[program.Calls | tuple[Step, list[Value]]] = self._made()
 
     def _made(self) -> list[Any]:
@@ -109,8 +110,12 @@ class Runner:
                 array = np.ascontiguousarray(array)
             known[x] = array
             table[slot] = array.__array_interface__["data"][0]
-        for x, slot in self._results:
-            known[x], table[slot] = _new(x)
+        for x, slot, pooled in self._results:
+            if pooled:
+                known[x], table[slot] = ARRAYS.empty(x.shape, x.dtype)
+            else:
+                known[x] = array = np.empty(x.shape, x.dtype)
+                table[slot] = array.__array_interface__["data"][0]
         for stage in self._stages:
             if isinstance(stage, program.Calls):
                 stage(self._at)
@@ -145,10 +150,3 @@ class Runner:
         del given
         for x in gone:
             known.pop(x, None)
-
-
-def _new(x: Value) -> tuple[Any, int]:
-    if x.size * x.dtype.itemsize >= POOLED:
-        return ARRAYS.empty(x.shape, x.dtype)
-    array = np.empty(x.shape, x.dtype)
-    return array, array.__array_interface__["data"][0]
