@@ -14,6 +14,7 @@ from hyperion.autograd.series import Coefficients, Series
 from hyperion.autograd.sweeps import outputs_at, zeros_like
 from hyperion.autograd.table import PRIMITIVES, Primitive
 from hyperion.autograd.tensor import Tensor
+from hyperion.gpu import device
 
 __all__ = ["Fan"]
 
@@ -21,6 +22,7 @@ STACKED = 2048          # numbers from which the coefficients of an array are ke
 POINTS = 128            # from which a chain of layers is one native call
 WIDEST = 256            # layer up to which a chain is one native call: above, sums for weights leave the caches
 REALS = (np.dtype(np.float32), np.dtype(np.float64))
+ON_CPU = (np.ndarray, device.Standin)       # arrays, and what stands for them in a recording
 
 
 class Fan:
@@ -237,7 +239,7 @@ def _line(direction: Tensor) -> Coefficients:
 
 
 def _is_large(array: Any) -> bool:
-    return type(array) is np.ndarray and array.dtype in REALS and array.size >= STACKED
+    return isinstance(array, ON_CPU) and array.dtype in REALS and array.size >= STACKED
 
 
 def _options(op: Primitive, params: dict[str, Any]) -> Options | None:
@@ -268,7 +270,7 @@ def _is_layer(node: Node, moving: set[Node]) -> bool:
     x, *weights = given
     out: Any = node.output
     return (
-        x.node in moving and not any(w.node in moving for w in weights) and type(out) is np.ndarray and out.dtype in REALS
-        and out.size >= POINTS * out.shape[-1] and all(type(y.data) is np.ndarray and y.dtype == out.dtype for y in given)
+        x.node in moving and not any(w.node in moving for w in weights) and isinstance(out, ON_CPU) and out.dtype in REALS
+        and out.size >= POINTS * out.shape[-1] and all(isinstance(y.data, ON_CPU) and y.dtype == out.dtype for y in given)
         and max(weights[0].shape) <= WIDEST
     )

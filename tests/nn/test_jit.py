@@ -42,3 +42,24 @@ def test_tokens_are_checked_in_every_run() -> None:
     logits(hp.asarray([[1, 2, 3]]))
     with pytest.raises(IndexingError, match="token 17 is outside the vocabulary; use 0 to 16"):
         logits(hp.asarray([[1, 2, 17]]))
+
+
+def test_taylor_sweeps_of_a_network_stay_one_pass() -> None:
+    nn.seed(0)
+    model = nn.MLP([2, 20, 20, 1], activation=hp.tanh)
+    points = hp.asarray(np.random.default_rng(0).uniform(-1.0, 1.0, (256, 2)).astype(np.float32))
+
+    def loss(network: Any, points: Any) -> Any:
+        d = hp.derivatives(network, points, [(0, 0), (1, 0), (2, 0), (0, 1)])
+        return hp.mean((d[0, 1] + d[0, 0] * d[1, 0] - 0.01 * d[2, 0]) ** 2)
+
+    step = hp.value_and_grad(loss)
+    compiled = hp.jit(step)
+    for _ in range(2):
+        with hp.no_grad():          # parameters require gradients: else the result could be differentiated once more
+            (wanted, slopes), (value, gradient) = step(model, points), compiled(model, points)
+        np.testing.assert_allclose(value.data, wanted.data, rtol=1e-5)
+        for x, y in zip(slopes.parameters(), gradient.parameters(), strict=True):
+            np.testing.assert_allclose(y.data, x.data, rtol=1e-3, atol=1e-6)
+    with hp.no_grad():
+        assert "taylor_chain(" in compiled.lower(model, points).plan
