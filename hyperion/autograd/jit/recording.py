@@ -6,7 +6,7 @@ Everything is put back afterwards: a recording changes nothing, and the program 
 from collections.abc import Callable
 from typing import Any
 
-from hyperion.autograd.graph import Leaf, recording, state
+from hyperion.autograd.graph import Leaf, state
 from hyperion.autograd.jit.ir import Code, Value
 from hyperion.autograd.jit.recorder import Recorder
 from hyperion.autograd.jit.standin import Traced
@@ -115,8 +115,7 @@ def record(function: Callable[..., Any], args: Any, kwargs: Any, found: Surround
     try:
         state.recorder = stage.recorder
         stage.enter()
-        with recording(True):
-            tree = function(*args, **kwargs)
+        tree = function(*args, **kwargs)
         state.recorder = None
         results: list[Value] = []
         _take_results(tree, stage, results, out)

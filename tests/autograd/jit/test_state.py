@@ -347,6 +347,7 @@ def test_derivatives_through_a_program_run_the_function_as_it_is() -> None:
     np.testing.assert_allclose(leaf.grad.data, hp.grad(f.function)(x).data, rtol=1e-6)
     with hp.no_grad():
         assert not f(leaf).tracked
+        assert "tanh" in f.lower(leaf).ir
 
 
 def test_jit_inside_jit_is_one_program() -> None:
