@@ -140,7 +140,7 @@ BOUNDARIES = {
 # Of the bytes of an entry's fields. All are exact here: white noise leaves nothing to thin.
 STORAGES = {
     "every": lambda size: pde.EverySteps(),
-    "checkpoints": lambda size: pde.Checkpoints(bytes=24 * size),
+    "checkpoints": lambda size: pde.Checkpoints(bytes=25 * size),
     "thinned": lambda size: pde.Thinned(every=1, bits=32),
     "disk": lambda size: pde.OnDisk(),
     "auto": lambda size: pde.Auto(bytes=64 * size),
