@@ -28,6 +28,11 @@ class Discretisation:
     symmetries: dict[str, tuple[tuple[Symmetry | None, Symmetry | None], ...]]
     held: dict[str, Sides]
 
+    @property
+    def layered(self) -> dict[str, int]:
+        """{profile of absorbing layers: its axis}."""
+        return {name: axis for name, axis in self.program.profiles.items() if name not in self.rows}
+
     def rims(self, pads: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
         """Return, for both sides of each axis, within how many cells profiles and memory variables are not zero for any stencil."""
         p, reach = self.program, self.program.reach()

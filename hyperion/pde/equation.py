@@ -247,6 +247,11 @@ class Equation(ABC):
         raise InputError(f"{type(self).__name__} declares no fastest(...), the speed of its fastest wave: the strength of an absorbing "
                          "layer is not known; declare it, state stepping=...(max_speed=...), or use pde.Periodic() or pde.CPML(0)")
 
+    @property
+    def knows_speed(self) -> bool:
+        """Whether it declares `fastest`."""
+        return type(self).fastest is not Equation.fastest
+
     def rates(self, ndim: int) -> dict[str, Expression]:
         """Return {field: expression} in `ndim` dimensions, checked."""
         if ndim not in self.dimensions:

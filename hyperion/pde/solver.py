@@ -15,6 +15,7 @@ from hyperion.errors import BoundaryError, DtypeError, InputError, SamplingWarni
 from hyperion.gpu import device as devices
 
 from . import dispersion
+from .amplification import Layers
 from .boundary import CPML, Boundary
 from .checks import is_positive, is_whole
 from .discretise import Discretisation, discretise
@@ -100,7 +101,8 @@ class Solver:
               **parameters: Any) -> Tensor:
         """Return the gathers of a survey: what every receiver hears, at the wavelet's step.
 
-        initial: {field: array or Tensor of the grid's shape} at time zero, for all shots; see `evolve`. Default: rest.
+        initial: {field: array or Tensor of the grid's shape} at time zero, for all shots; see `evolve`. Default: rest. Of a nonlinear
+        equation the step is stable for fields up to these, and what the sources add is taken for weak; see `stable_step`.
         parameters: the equation's, by name, arrays or Tensors of the grid's shape; their dtype (float32 or float64) is that of the run.
         progress: called with (steps done, steps in all), counted over all shots.
         Returns: Tensor (shots, receivers, steps); sample n is the field at time n * step.
@@ -117,16 +119,18 @@ class Solver:
         if progress is not None and not callable(progress):
             raise InputError(f"solve(progress={progress!r}): give a function of (steps done, steps in all), or None")
         tensors = self._parameters(parameters)
-        plan = self._plan(survey, tensors, warn=True)
-        return Call(self, survey, tensors, plan, progress, self._initial("solve", initial, tensors)).gathers()
+        started = self._initial("solve", initial, tensors)
+        plan = self._plan(survey, tensors, warn=True, initial=started)
+        return Call(self, survey, tensors, plan, progress, started).gathers()
 
     def evolve(self, initial: Mapping[str, Any], duration: float, *, step: float | None = None, **parameters: Any) -> dict[str, Tensor]:
         """Return the fields after a duration, without a survey.
 
         initial: {field: array or Tensor of the grid's shape}, of the parameters' dtype; fields that are not given are zero. A field of
         second order in time has its time derivative under `field.rate`, such as "p.rate". An absorbing layer is at rest at first.
-        duration: [s]. step: at most this long [s]; default: the longest stable one that divides the duration. Where the equation is
-        nonlinear, "stable" is meant for fields so weak that they do not matter: give a step that their strength needs.
+        duration: [s]. step: at most this long [s]; default: the longest stable one that divides the duration, see `stable_step`. Of a
+        nonlinear equation a given step is refused only where even weak waves would grow; fields that outgrow those at time zero may need a
+        shorter one.
         parameters: the equation's, as for `solve`.
         Returns: {name: Tensor of the grid's shape}, of all fields and rates: what `initial` takes, so that calls can be chained. Two calls
         with one step are the call with both durations, to rounding where no absorbing layer holds a part of the field.
@@ -150,7 +154,7 @@ class Solver:
                 raise InputError(f"evolve({name}={value!r}): give a positive number of seconds")
         values = {k: t.data for k, t in tensors.items()}
         speed = self._speeds(values)[0]
-        limit = self._limit(values, speed)
+        limit = self._limit(values, speed, started if step is None else None)
         if math.isinf(limit) and step is None:
             raise InputError(f"evolve(step=None): nothing in {type(self.equation).__name__} limits the step; give one [s]")
         if step is not None and step > limit * (1 + 1e-9):
@@ -247,7 +251,7 @@ class Solver:
             raise InputError(f"{argument}: {values[at]} at node {at}; every value must be finite [{unit}]")
         return t
 
-    def _plan(self, survey: Survey, tensors: dict[str, Tensor], warn: bool) -> Plan:
+    def _plan(self, survey: Survey, tensors: dict[str, Tensor], warn: bool, initial: Mapping[str, Tensor] | None = None) -> Plan:
         if not isinstance(survey, Survey):
             raise InputError(f"solve(survey={type(survey).__name__}): give a pde.Survey(sources, receivers, wavelet)")
         survey.check_inside(self.grid)
@@ -256,7 +260,7 @@ class Solver:
             self.relief.check("receivers", survey.receivers)
         values = {k: t.data for k, t in tensors.items()}
         fastest, slowest = self._speeds(values)
-        limit, step = self._limit(values, fastest), survey.wavelet.step
+        limit, step = self._limit(values, fastest, None if self.stepping.substeps else initial), survey.wavelet.step
         medium = f"max speed={fastest:g} m/s and spacing={self.grid.spacing} m" if fastest else f"spacing={self.grid.spacing} m"
         if step / limit > MOST_SUBSTEPS:
             raise StabilityError(f"the wavelet's step={step:g} s would need {step / limit:.3g} sub-steps for {medium}; give the "
@@ -276,24 +280,28 @@ class Solver:
         steps += dispersion.margin(steps) if self.stepping.corrected else 0
         return Plan(step / substeps, substeps, limit, steps, fastest, points)
 
-    def stable_step(self, **parameters: Any) -> float:
+    def stable_step(self, *, initial: Mapping[str, Any] | None = None, **parameters: Any) -> float:
         """Return the largest stable step [s] in a model: von Neumann's limit for plane waves, less two per cent for the boundary.
 
-        parameters: as for `solve`. Where the equation knows its fastest wave the step is that for the stepping's max_speed, or for the
-        model's fastest wave rounded up to two digits; small changes of the model do not change it.
+        parameters: as for `solve`. initial: as for `evolve`; of a nonlinear equation waves are taken about constant fields between rest and
+        the largest of these, and without them about rest: weak waves. Where there are absorbing layers it is a step stable in them too.
+        Where the equation knows its fastest wave the step is that for the stepping's max_speed, or for the model's fastest wave rounded
+        up to two digits; small changes of the model do not change it.
         Raises: StabilityError if no step is stable, or the model is faster than max_speed.
 
         >>> from hyperion.pde import Acoustic
         >>> f"{Solver(Acoustic(), Grid((40, 40), 10.0), order=2).stable_step(speed=np.full((40, 40), 2000.0)):.6f}"  # 0.98 h / (c sqrt 2)
         '0.003465'
         """
-        values = {k: t.data for k, t in self._parameters(parameters).items()}
-        return self._limit(values, self._speeds(values)[0])
+        tensors = self._parameters(parameters)
+        values = {k: t.data for k, t in tensors.items()}
+        started = None if initial is None else self._initial("stable_step", initial, tensors)
+        return self._limit(values, self._speeds(values)[0], started)
 
     def _speeds(self, values: dict[str, Any]) -> tuple[float | None, float]:
         """Return the speed the step is to be stable for, None where it is not known, and the slowest of a model's fastest waves [m/s]."""
-        if type(self.equation).fastest is Equation.fastest:
-            if self.discrete.program.profiles.keys() - self.discrete.rows.keys() and not self.stepping.max_speed:
+        if not self.equation.knows_speed:
+            if self.discrete.layered and not self.stepping.max_speed:
                 self.equation.fastest(**values)        # says what is missing
             return self.stepping.max_speed, math.inf
         speed = self.equation.fastest(**values)
@@ -305,16 +313,22 @@ class Solver:
                                  "max_speed or bound the model")
         return limit, float(xp.min(xp.where(speed > 0, speed, fastest)))
 
-    def _limit(self, values: dict[str, Any], fastest: float | None) -> float:
-        """Return the largest stable step [s] in the extreme media of a model, scaled to the fastest speed."""
-        extremes = media({k: (float(x.min()), float(x.max())) for k, x in values.items()})
+    def _limit(self, values: dict[str, Any], fastest: float | None, initial: Mapping[str, Tensor] | None = None) -> float:
+        """Return the largest stable step [s] in the extreme media of a model, scaled to the fastest speed.
+
+        initial: fields at time zero; where the equation is nonlinear, fields between them and rest count as media.
+        """
+        ranges = {k: (float(x.min()), float(x.max())) for k, x in values.items()}
+        if self.discrete.program.nonlinear:
+            found = {f: t.data for f, t in (initial or {}).items() if f in self.equation.fields}
+            ranges |= {f: (min(0.0, float(x.min())), max(0.0, float(x.max()))) for f, x in found.items()}
+        extremes = media(ranges)
         key = tuple(tuple(x) for x in extremes.values())
         if key not in self._numbers:
-            layered = bool(self.discrete.program.profiles.keys() - self.discrete.rows.keys())
-            number = courant_number(self.equation, self.discrete, extremes, self.cell, layered)
-            # Rounded: the last digits of a search would differ from model to model.
-            self._numbers[key] = float(f"{number * (self.stepping.within_layers if layered else 1.0):.5g}")
-        return 0.98 * self._numbers[key] / (1.0 if type(self.equation).fastest is Equation.fastest else fastest or 1.0)
+            layers = Layers(self.boundary, self.size, self.grid.spacing, layered) if (layered := self.discrete.layered) else None
+            number = courant_number(self.equation, self.discrete, extremes, self.cell, layers, self.stepping.max_speed)
+            self._numbers[key] = float(f"{number:.5g}")      # the last digits of a search would differ from model to model
+        return 0.98 * self._numbers[key] / (fastest if self.equation.knows_speed and fastest else 1.0)
 
     def engine(self, level: int, dtype: np.dtype, source: str | None) -> Engine:
         """Return the compiled program, linearised `level` times, with one of the equation's sources or none."""

@@ -1,133 +1,121 @@
-"""The largest stable step of a program: von Neumann's analysis of plane waves in media of constant coefficients.
-
-A step maps the amplitudes of a plane wave in all arrays linearly: by the amplification matrix, made of the program's assignments with each
-stencil replaced by its symbol. Where all its eigenvalues, for all wavenumbers and media, stay within the unit circle the step is stable.
-Source: Charney, Fjortoft and von Neumann, Tellus 2 (1950), 237; Richtmyer and Morton, Difference Methods (1967), section 4.
+"""The largest stable step of a program: where all eigenvalues of its amplification matrices, for all wavenumbers, extreme media and depths
+of absorbing layers, stay within the unit circle (see `amplification.py`).
 """
 import itertools
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hyperion.autograd import as_tensor
-from hyperion.codegen import Program, Stencil
+from hyperion.codegen import Program
 from hyperion.errors import InputError, StabilityError
 
+from .amplification import Cells, Layers, amplification
 from .discretise import Discretisation
-from .equation import Derivative, Equation
+from .equation import Equation
 from .rates import KernelParameter, Polynomial
 from .relief import Ghosts
 
 ROUNDING = 1e-6                                        # of eigenvalues that meet on the unit circle; growth beyond it is real
+SMALL = 1e-3                                           # of a step, in which only what grows by itself does
+NONE = "no step is stable with this time stepping in this medium; use RungeKutta4() or SSPRK3(), and check the medium"
 WAVES = {1: 64, 2: 12, 3: 8}                          # wavenumbers per axis and circle, before refinement
 
-
-def amplification(program: Program, parameters: Mapping[str, float], waves: np.ndarray) -> np.ndarray:
-    """Return the matrices by which one step multiplies the amplitudes of plane waves: (waves, arrays, arrays).
-
-    parameters: {kernel parameter: its value}. waves: (waves, ndim), radians per cell. Sources, memory variables of a boundary, and products
-    of fields (the waves are weak, about a state of rest) are left out; the arrays are those whose value lasts from step to step.
-    """
-    kept = _lasting(program)
-    value = {x: np.zeros((len(waves), len(kept)), complex) for x in program.arrays()}
-    for i, x in enumerate(kept):
-        value[x][:, i] = 1.0
-    symbols: dict[Stencil, np.ndarray] = {}
-    for a in program.assigns:
-        if a.axis is not None:
-            continue
-        total = np.zeros((len(waves), len(kept)), complex)
-        for t in a.terms:
-            if t.factors or t.array in program.sources or t.array in program.memory or any(c in program.profiles for c in t.coefficients):
-                continue
-            if t.stencil not in symbols:
-                symbols[t.stencil] = sum((w * np.exp(1j * (waves @ np.array(s, float))) for s, w in t.stencil.taps),
-                                         start=np.zeros(len(waves)))
-            factor = t.weight * symbols[t.stencil]
-            for c in t.coefficients:
-                factor = factor * parameters[c]
-            total += factor[:, None] * value[t.array]
-        value[a.target] = total
-    swap = program.rotate | {then: now for now, then in program.rotate.items()}
-    return np.stack([value[swap.get(x, x)] for x in kept], axis=1)
-
-
-def _lasting(program: Program) -> list[str]:
-    """Return the arrays of a step that it reads before it writes them, boundary memory apart."""
-    written: set[str] = set()
-    kept: dict[str, None] = {}
-    for a in program.assigns:
-        if a.axis is None:
-            kept |= {t.array: None for t in a.terms if t.array not in written | program.memory.keys() | set(program.sources)}
-            written.add(a.target)
-    return [x for x in program.arrays() if x in kept]
+Growth = Callable[[float, np.ndarray], np.ndarray]     # step [s], waves (waves, ndim): by what factor each grows at most in a step
 
 
 def courant_number(equation: Equation, discrete: Discretisation, extremes: Mapping[str, np.ndarray], cell: float,
-                   layered: bool = False) -> float:
+                   layers: Layers | None = None, max_speed: float | None = None) -> float:
     """Return the largest stable step times the speed of the fastest wave [m], in all of some media; the step [s] of other equations.
 
-    extremes: {parameter: (media,)}. Media that the equation refuses, or in which its waves grow at any step, are left out, as corners of
-    the parameters' ranges that no node of a model need lie in. layered: there are absorbing layers, in which nothing may be gained from
-    damping: the smaller step of those with and without it.
+    extremes: {parameter or field: (media,)}; products are linearised about the fields' values, about rest where none are given. Media that
+    the equation refuses, or in which its waves grow at any step, are left out, as corners of the parameters' ranges that no node of a
+    model need lie in. layers: there too it is stable, in the medium that allows least without them; max_speed: the speed [m/s] that their
+    strength is for where the equation knows none.
     Raises: StabilityError if no step is stable in any of them, InputError if the equation refuses all.
     """
-    numbers: list[float] = []
+    found: list[tuple[float, float, _Medium, np.ndarray]] = []
     failures: list[Exception] = []
-    damping = _damping(equation, discrete.program.ndim)
-    # Far from a surface that follows topography; near it no wave is faster.
-    kernel_parameters = {n: replace(k, polynomial=()) if isinstance(k.part, Ghosts) else k for n, k in discrete.kernel_parameters.items()}
     for values in zip(*extremes.values(), strict=True):
-        medium = {name: np.full(1, v) for name, v in zip(extremes, values, strict=True)}
+        given = dict(zip(extremes, values, strict=True))
         try:
-            with np.errstate(all="ignore"):
-                speed = 1.0 if type(equation).fastest is Equation.fastest else float(np.max(equation.fastest(**medium)))
-                made = equation.derive(**{name: as_tensor(v) for name, v in medium.items()})
-                coefficients = {name: float(np.ravel(as_tensor(v).numpy())[0]) for name, v in made.items()}
-            if speed > 0 and np.isfinite([speed, *coefficients.values()]).all():
-                numbers.append(speed * largest_step(discrete.program, kernel_parameters, coefficients, cell))
-                if layered and damping:
-                    kept = {n: replace(k, polynomial=()) if k.polynomial in damping else k for n, k in kernel_parameters.items()}
-                    numbers.append(speed * largest_step(discrete.program, kept, coefficients, cell))
+            speed, medium = _medium(equation, discrete, given, cell)
+            if speed > 0 and np.isfinite([speed, *medium.coefficients.values()]).all():
+                step, waves = medium.largest_step()
+                found.append((speed * step, speed, medium, waves))
         except (InputError, StabilityError) as error:
             failures.append(error)
-    if not numbers and failures:
+    if not found and failures:
         raise failures[0]
-    return min(numbers, default=math.inf)
+    number, speed, medium, waves = min(found, key=lambda x: (x[0], -x[1]), default=(math.inf, 1.0, None, None))
+    if layers is None or medium is None or waves is None or math.isinf(number):
+        return number
+    strength = max_speed if max_speed and not equation.knows_speed else speed
+    for cells in layers.places():
+        number = min(number, speed * medium.step_within(layers, cells, strength, number / speed, waves))
+    return number
 
 
-def _damping(equation: Equation, ndim: int) -> set[Polynomial]:
-    """Return what multiplies each field itself, undifferentiated, in its first-order rate."""
-    found: set[Polynomial] = set()
-    for f, rate in equation.rates(ndim).items():
-        itself = (Derivative(f, (0,) * ndim),)
-        if equation.fields[f].time_order == 1:
-            found.add(tuple(sorted((names, w) for (names, ds), w in rate.terms.items() if ds == itself)))
-    return found - {()}
+def _medium(equation: Equation, discrete: Discretisation, given: Mapping[str, float], cell: float) -> tuple[float, "_Medium"]:
+    """Return the speed of the fastest wave, 1 where it is not known, and the medium, of these parameters and fields."""
+    parameters = {name: np.full(1, v) for name, v in given.items() if name in equation.parameters}
+    with np.errstate(all="ignore"):
+        speed = float(np.max(equation.fastest(**parameters))) if equation.knows_speed else 1.0
+        made = equation.derive(**{name: as_tensor(v) for name, v in parameters.items()})
+        coefficients = {name: float(np.ravel(as_tensor(v).numpy())[0]) for name, v in made.items()}
+    state = {name: float(v) for name, v in given.items() if name not in parameters}
+    # Far from a surface that follows topography; near it no wave is faster.
+    known = {n: replace(k, polynomial=()) if isinstance(k.part, Ghosts) else k for n, k in discrete.kernel_parameters.items()}
+    return speed, _Medium(discrete.program, known, coefficients, state, cell)
 
 
-def largest_step(program: Program, kernel_parameters: Mapping[str, KernelParameter], coefficients: Mapping[str, float],
-                 cell: float) -> float:
-    """Return the largest stable step [s] of a program in a medium of constant coefficients; infinite if every step is stable.
+@dataclass(frozen=True)
+class _Medium:
+    """A program in a medium of constant coefficients {name: value}, about constant fields {name: value}. cell: reference cell [m]."""
 
-    cell: reference cell [m]. Waves that grow by themselves, at any small step, may grow as fast at larger ones.
-    Raises: StabilityError if no step is stable.
-    """
-    polynomial = {name: (_value(k.polynomial, coefficients) / cell ** k.space, _value(k.own, coefficients))
-                  for name, k in kernel_parameters.items()}
+    program: Program
+    kernel_parameters: Mapping[str, KernelParameter]
+    coefficients: Mapping[str, float]
+    state: Mapping[str, float]
+    cell: float
 
-    def growth(step: float, waves: np.ndarray) -> np.ndarray:
-        parameters = {name: p * step ** kernel_parameters[name].time / (1.0 - step / 2 * own) for name, (p, own) in polynomial.items()}
-        with np.errstate(all="ignore"):
-            matrix = amplification(program, parameters, waves)
-        good, size = np.isfinite(matrix).all(axis=(1, 2)), np.full(len(waves), np.inf)
-        size[good] = np.abs(np.linalg.eigvals(matrix[good])).max(axis=1, initial=1e-300)
-        return size
+    def largest_step(self) -> tuple[float, np.ndarray]:
+        """Return the largest stable step [s] in the interior, infinite if every step is stable, and the waves that grow first above it.
 
-    steps = [abs(p) ** (-1.0 / kernel_parameters[name].time) for name, (p, _) in polynomial.items() if p and kernel_parameters[name].time]
-    return _Search(growth, program.ndim).largest(min(steps, default=1.0))
+        Raises: StabilityError if no step is stable.
+        """
+        start = min((abs(p) ** (-1.0 / time) for p, _, time in self._known() if p and time), default=1.0)
+        search = _Search(self._growth(lambda _: {}), self.program.ndim)
+        step = search.largest(start)
+        return step, search.limiting(step) if math.isfinite(step) else search.waves
+
+    def step_within(self, layers: Layers, cells: Cells, speed: float, most: float, waves: np.ndarray) -> float:
+        """Return the largest step [s] up to `most` at which these waves are stable in cells of layers for a fastest speed [m/s].
+
+        The waves that limit the step without layers: those that turn fastest, and are so short that a layer is constant to them.
+        """
+        unstable = _criterion(self._growth(lambda step: layers.at(cells, step, speed)), waves, most)
+        return _bisected(unstable, waves, most) if unstable(most, waves) else most
+
+    def _known(self) -> list[tuple[float, float, int]]:
+        """Return (value in units of the reference cell, own, power of the step) of each kernel parameter."""
+        return [(_value(k.polynomial, self.coefficients) / self.cell ** k.space, _value(k.own, self.coefficients), k.time)
+                for k in self.kernel_parameters.values()]
+
+    def _growth(self, profiles: Callable[[float], Mapping[str, float]]) -> Growth:
+        """Return the function of a step and of waves (waves, ndim) that gives the largest factor of each in a step."""
+        known = dict(zip(self.kernel_parameters, self._known(), strict=True))
+
+        def growth(step: float, waves: np.ndarray) -> np.ndarray:
+            constants = {name: p * step ** time / (1.0 - step / 2 * own) for name, (p, own, time) in known.items()}
+            with np.errstate(all="ignore"):
+                matrix = amplification(self.program, constants | dict(profiles(step)), waves, self.state)
+            good, size = np.isfinite(matrix).all(axis=(1, 2)), np.full(len(waves), np.inf)
+            size[good] = np.abs(np.linalg.eigvals(matrix[good])).max(axis=1, initial=1e-300)
+            return size
+        return growth
 
 
 def media(ranges: Mapping[str, tuple[float, float]]) -> dict[str, np.ndarray]:
@@ -162,37 +150,31 @@ def _value(polynomial: Polynomial, coefficients: Mapping[str, float]) -> float:
 
 
 class _Search:
-    """The search for the largest stable step: over waves of all directions, then among the worst of them, refined."""
+    """The search for the largest stable step: over waves of all directions and lengths, then among the worst of them, refined."""
 
-    def __init__(self, growth: Callable[[float, np.ndarray], np.ndarray], ndim: int):
+    def __init__(self, growth: Growth, ndim: int):
         self.growth, self.ndim, count = growth, ndim, WAVES[ndim]
         circle = 2.0 * np.pi * np.arange(count) / count
         # Of a wave and its conjugate, which runs the other way, one is enough.
         self.waves, self.spacing = np.array(list(itertools.product(circle[:count // 2 + 1], *[circle] * (ndim - 1)))), circle[1]
 
     def largest(self, start: float) -> float:
-        """Return the largest stable step; the search begins at `start`."""
+        """Return the largest stable step, infinite if all are; the search begins at `start`."""
         high = self._fast(start)
         if not np.isfinite(high):
             return high
-        small = 1e-5 * high
-        own = np.log(np.maximum(self.growth(small, self.waves), 1.0)).max()
-
-        def unstable(step: float, waves: np.ndarray) -> bool:
-            return bool((np.log(self.growth(step, waves)) > ROUNDING + 1.1 * own * step / small).any())
-
+        unstable = _criterion(self.growth, self.waves, high)
         while True:
-            waves, low = self._worst(high), 0.5 * high
-            while unstable(low, waves):
-                high, low = low, 0.5 * low
-                if low < small:
-                    raise _none()
-            for _ in range(20):
-                middle = 0.5 * (low + high)
-                low, high = (low, middle) if unstable(middle, waves) else (middle, high)
+            low = _bisected(unstable, self._worst(high), high)
             if not unstable(0.999 * low, self.waves):
                 return low
             high = 0.999 * low
+
+    def limiting(self, step: float) -> np.ndarray:
+        """Return waves that grow above the largest stable step, some of those that grow most."""
+        worst = self._worst(1.02 * step)
+        size = self.growth(1.02 * step, worst)
+        return worst[size - 1.0 > 0.1 * (size.max() - 1.0)]
 
     def _fast(self, start: float) -> float:
         """Return a step in which some wave grows by a half; infinite if none ever does."""
@@ -207,7 +189,7 @@ class _Search:
                 return step * max(factor, 1.0)
             step *= factor
         if factor < 1.0:
-            raise _none()
+            raise StabilityError(NONE)
         return np.inf
 
     def _worst(self, step: float) -> np.ndarray:
@@ -222,5 +204,27 @@ class _Search:
         return np.concatenate([chosen, best])
 
 
-def _none() -> StabilityError:
-    return StabilityError("no step is stable with this time stepping in this medium; use RungeKutta4() or SSPRK3(), and check the medium")
+def _criterion(growth: Growth, waves: np.ndarray, most: float) -> Callable[[float, np.ndarray], bool]:
+    """Return the function that tells whether some of the waves given to it grow in a step, faster than `waves` do in one small to `most`.
+
+    Waves that grow by themselves, at any small step, may grow as fast at larger ones.
+    """
+    small = SMALL * most
+    own = np.log(np.maximum(growth(small, waves), 1.0)).max()
+
+    def unstable(step: float, waves: np.ndarray) -> bool:
+        return bool((np.log(growth(step, waves)) > ROUNDING + 1.1 * own * step / small).any())
+    return unstable
+
+
+def _bisected(unstable: Callable[[float, np.ndarray], bool], waves: np.ndarray, high: float) -> float:
+    """Return the largest step below `high`, which is unstable, at which waves are stable."""
+    least, low = SMALL * high, 0.5 * high
+    while unstable(low, waves):
+        high, low = low, 0.5 * low
+        if low < least:
+            raise StabilityError(NONE)
+    for _ in range(20):
+        middle = 0.5 * (low + high)
+        low, high = (low, middle) if unstable(middle, waves) else (middle, high)
+    return low

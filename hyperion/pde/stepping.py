@@ -32,8 +32,6 @@ class Stepping(ABC):
     samplings: ClassVar[dict[str, tuple[float, ...]]] = {"": (1.0,)}
     continuous: ClassVar[bool] = False                 # whether a boundary's memory variables are stepped with the fields
     corrected: ClassVar[bool] = False
-    within_layers: ClassVar[float] = 1.0               # portion of the stable step that is stable with absorbing layers too
-
     def __post_init__(self) -> None:
         name = type(self).__name__
         if self.max_speed is not None and not is_positive(self.max_speed):
@@ -125,8 +123,6 @@ class LaxWendroff(Stepping):
 
     # Of a source s the modified equation wants s_tt as well: its second difference over step^2.
     samplings: ClassVar[dict[str, tuple[float, ...]]] = {"": (1.0,), "@curvature": (1.0, -2.0, 1.0)}
-    within_layers: ClassVar[float] = 0.57              # that of leapfrog: beyond it what layers hold grows (measured, widths 6 to 20)
-
     def program(self, rates: Rates) -> Program:
         """Return one step: q of all fields, then the fields."""
         fields, rotate = rates.stepped, {f: f + ".next" for f in rates.stepped}
@@ -251,8 +247,6 @@ class RungeKutta4(RungeKutta):
     >>> RungeKutta4()
     RungeKutta4(max_speed=None, substeps=None)
     """
-
-    within_layers: ClassVar[float] = 0.75              # beyond 0.8 what damping and layer take together grows (measured, widths 6 to 20)
 
     @property
     def stages(self) -> tuple[Stage, ...]:

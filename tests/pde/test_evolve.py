@@ -130,7 +130,7 @@ def test_two_durations_are_one(name):
 def test_surveys_start_from_fields_too(boundary, storage):
     run = RUNS["cubic-periodic"]()
     nodes = np.array([[[3, 4], [10, 7], [19, 22]]] * 2)
-    wave = pde.Solver(Cubic(), run.solver.grid, order=4, boundary=boundary, stepping=pde.Leapfrog(3000.0), storage=storage)
+    wave = pde.Solver(Cubic(), run.solver.grid, order=4, boundary=boundary, stepping=pde.Leapfrog(3000.0, substeps=1), storage=storage)
     samples = 1e7 * run.random.standard_normal((2, 1, 9))
     survey = pde.Survey(np.full((2, 1, 2), 40.0), nodes * np.array([5.0, 6.0]), pde.Wavelet(samples, run.step))
 

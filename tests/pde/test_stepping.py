@@ -157,20 +157,3 @@ def test_what_a_stepping_cannot_step_is_refused():
         pde.Solver(Transport(), grid, boundary=pde.Periodic())
     with pytest.raises(InputError, match="LaxWendroff steps fields of second order in time, use"):
         pde.Solver(Damped(), grid, stepping=pde.LaxWendroff())
-
-
-@pytest.mark.parametrize(
-    ("equation", "stepping", "others"),
-    [(pde.Acoustic(), pde.LaxWendroff(), {}), (pde.DampedWave(), pde.RungeKutta4(), {"absorption": 500.0}),
-     (pde.DampedWave(), pde.SSPRK3(), {"absorption": 500.0})],
-    ids=lambda x: type(x).__name__,
-)
-@pytest.mark.parametrize("width", [6, 20])
-def test_the_stable_step_is_stable_with_layers(equation, stepping, others, width):
-    random = np.random.default_rng(1)
-    grid = pde.Grid((26, 26), 10.0)
-    model = {"speed": 1800.0 + 200.0 * random.random(grid.shape)} | {k: np.full(grid.shape, v) for k, v in others.items()}
-    wave = pde.Solver(equation, grid, order=8, boundary=pde.CPML(width), stepping=stepping)
-    step = 0.9999 * wave.stable_step(**model)
-    last = wave.evolve({"p": random.standard_normal(grid.shape)}, 1500 * step, step=step, **model)
-    assert np.abs(last["p"].numpy()).max() < 1.0  # what is there leaves
