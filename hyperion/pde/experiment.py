@@ -1,4 +1,5 @@
 """What a native run is given: compiled engines, and an experiment as raw arrays."""
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -74,12 +75,18 @@ class Engine:
 
     def of(self, kind: str) -> Program:
         """Return the "forward", "adjoint" or "undone" program. Raises: ValueError for a step that cannot be taken back."""
-        return {"forward": lambda: self.program, "adjoint": lambda: self.transposed.program, "undone": lambda: undone(self.program)}[kind]()
+        return self.undone if kind == "undone" else self.transposed.program if kind == "adjoint" else self.program
 
+    @functools.cached_property
+    def undone(self) -> Program:
+        """The step that takes a step back. Raises: ValueError if there is none."""
+        return undone(self.program)
+
+    @functools.cached_property
     def ringed(self) -> list[str]:
-        """Return the arrays that a step taken back reads around a point."""
-        reads = {t.array for a in self.of("undone").assigns for t in a.terms if not t.stencil.is_here}
-        return [a.target for a in self.of("undone").assigns if a.target in reads or self.program.swapped(a.target) in reads]
+        """The arrays that a step taken back reads around a point. Raises: as `undone`."""
+        reads = {t.array for a in self.undone.assigns for t in a.terms if not t.stencil.is_here}
+        return [a.target for a in self.undone.assigns if a.target in reads or self.program.swapped(a.target) in reads]
 
 
 def stages(program: Program) -> dict[str, int]:
@@ -161,7 +168,7 @@ class Experiment:
             reason = "it runs on a GPU, where rings are not kept"
         elif ring:
             try:
-                kept = step_bytes(self.layout, len(self.engine.histories), len(self.engine.ringed()))
+                kept = step_bytes(self.layout, len(self.engine.histories), len(self.engine.ringed))
             except ValueError as error:
                 reason = str(error)
         program = self.engine.program

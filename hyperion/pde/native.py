@@ -90,7 +90,7 @@ def _run_forward(e: Experiment, shots: list[int], threads: int, parameters: Any,
 
 def _run_keeping_rings(e: Experiment, run: AnyRun, report: Callable[[int], None] | None) -> AnyRun:
     """Run a group forward; its `rings` then hold what the way back needs."""
-    tables, arrays = RingTables(e.layout), len(e.engine.ringed())
+    tables, arrays = RingTables(e.layout), len(e.engine.ringed)
     run.rings = [RingHistory(tables, len(e.engine.histories), arrays, e.steps, e.layout.dtype.itemsize) for _ in run.shots]
     run.use_ring(run.rings)
     run.advance(0, e.steps, report)

@@ -134,7 +134,7 @@ class Run:
 
     def use_ring(self, kept: Sequence[RingHistory]) -> None:
         """Let the shots keep the frames and rings of their steps (forward), or go back by them."""
-        numbers = np.array([self.index[x] for x in self.e.engine.ringed()], np.int64)
+        numbers = np.array([self.index[x] for x in self.e.engine.ringed], np.int64)
         for c, h in zip(self.contexts, kept, strict=True):
             ring = h.table(numbers)
             self.hold += [ring, numbers, h]

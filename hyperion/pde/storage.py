@@ -11,7 +11,6 @@ from hyperion.errors import InputError
 from .checks import is_positive, is_whole
 
 BLOCK = 32                                             # values of a row that share a scale in 16 and 8 bits (`history.h`)
-
 STRETCH = 8                                            # steps taken back at a time, with their histories
 
 

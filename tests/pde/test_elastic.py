@@ -9,7 +9,7 @@ from hyperion import pde
 from hyperion.autograd import Tensor
 from hyperion.errors import InputError
 from hyperion.pde.placing import Placed
-from tests.pde import oracles
+from tests.pde import media, oracles
 
 REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "data" / "analytic" / "elastic_fullspace_2d.npz"
 
@@ -168,22 +168,12 @@ def test_a_moment_is_a_couple_of_forces():
 
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_reflection_of_a_fluid_from_a_solid(ndim):
-    # At normal incidence impedances alone count; a plane wave on a periodic grid, edges too far to be heard.
-    spacing, n, wide = 4.0, 420, 4
-    shape = (n,) + (wide,) * (ndim - 1)
-    plane = np.stack(np.meshgrid(*[np.arange(wide) * spacing] * (ndim - 1), indexing="ij"), axis=-1).reshape(-1, ndim - 1)
-    sources = np.concatenate([np.full((len(plane), 1), 130 * spacing), plane], axis=1)
-    receivers = [[[150 * spacing, *plane[0]]]]
-    solid = (np.arange(n) >= 190).reshape(-1, *[1] * (ndim - 1))
+    # At normal incidence impedances alone count.
+    column = media.Column(ndim)
     water, rock = {"p_speed": 1500.0, "s_speed": 0.0, "density": 1000.0}, {"p_speed": 2500.0, "s_speed": 1300.0, "density": 2000.0}
-    wavelet = pde.ricker(20.0, 0.45, 5e-4)
-    wave = pde.Solver(pde.Elastic(ndim=ndim), pde.Grid(shape, spacing), order=4, boundary=pde.Periodic())
-    survey = pde.Survey([sources], receivers, wavelet, source_field="pressure", receiver_field="szz")
-
-    def heard(below):
-        return wave.solve(survey, **{k: np.broadcast_to(np.where(solid, below[k], float(water[k])), shape) for k in water}).numpy()[0, 0]
-
-    direct, both = heard(water), heard(rock)
+    wave = pde.Solver(pde.Elastic(ndim=ndim), pde.Grid(column.shape, column.spacing), order=4, boundary=pde.Periodic())
+    survey = pde.Survey([column.sources], [[column.above]], pde.ricker(20.0, 0.45, 5e-4), source_field="pressure", receiver_field="szz")
+    direct, both = (wave.solve(survey, **column.medium(water, below)).numpy()[0, 0] for below in (water, rock))
     one, two = (m["p_speed"] * m["density"] for m in (water, rock))
     reflected = np.linalg.norm(both - direct) / np.linalg.norm(direct)
     assert abs(reflected / ((two - one) / (two + one)) - 1.0) < 0.01

@@ -6,7 +6,7 @@ import pytest
 from hyperion import pde
 from hyperion.errors import InputError
 from hyperion.pde.equations.elastic_vti import stiffness
-from tests.pde import half_space, oracles
+from tests.pde import half_space, media, oracles
 
 # Plane waves are set off by one sample at every node.
 pytestmark = pytest.mark.filterwarnings("ignore::hyperion.errors.SamplingWarning")
@@ -46,12 +46,8 @@ def test_plane_waves_have_the_phase_speeds_of_the_christoffel_equation(waves, mo
 
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_without_anisotropy_it_is_elastic(ndim):
-    shape, random = {2: (30, 34), 3: (22, 20, 24)}[ndim], np.random.default_rng(2)
-    medium = {"p_speed": 2500.0, "s_speed": 1200.0, "density": 2000.0}
-    medium = {key: v * (1.0 + 0.2 * random.random(shape)) for key, v in medium.items()}
-    medium["s_speed"][:8] = 0.0
-    source, receiver = [[(80.0,) * ndim]], [[(150.0, *(130.0,) * (ndim - 1))]]
-    survey = pde.Survey(source, receiver, pde.ricker(12.0, 0.2, 1e-3), source_field="pressure", receiver_field="szx")
+    shape = {2: (30, 34), 3: (22, 20, 24)}[ndim]
+    medium, survey = media.water_over_solid(shape), media.blast_heard_as_shear(ndim, 12.0)
     isotropic, same = (
         pde.Solver(equation, pde.Grid(shape, 10.0), order=4, boundary=pde.CPML(3), stepping=pde.Leapfrog(max_speed=3100.0)).solve(
             survey, **medium, **{key: np.zeros(shape) for key in list(equation.parameters)[3:]}).numpy()

@@ -5,7 +5,7 @@ import pytest
 
 from hyperion import pde
 from hyperion.errors import InputError
-from tests.pde import oracles
+from tests.pde import media, oracles
 
 
 def solved(equation, shape, sources, receivers, wavelet, spacing, boundary, fields=("p", "p"), order=8, **medium):
@@ -41,21 +41,16 @@ def test_at_constant_density_it_is_the_wave_equation(ndim):
 
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_reflection_at_normal_incidence(ndim):
-    # A plane wave on a periodic grid; source, receivers and interface lie so far from the edges that nothing wraps around in time.
-    spacing, n, wide = 4.0, 420, 4
-    shape = (n,) + (wide,) * (ndim - 1)
-    plane = np.stack(np.meshgrid(*[np.arange(wide) * spacing] * (ndim - 1), indexing="ij"), axis=-1).reshape(-1, ndim - 1)
-    sources = np.concatenate([np.full((len(plane), 1), 130 * spacing), plane], axis=1)
-    receivers = [[150 * spacing, *plane[0]], [270 * spacing, *plane[0]]]
-    upper, lower = (2000.0, 1200.0), (2500.0, 2000.0)
-    below = (np.arange(n) >= 190).reshape(-1, *[1] * (ndim - 1))
-    medium = {k: np.where(below, b, a) for k, a, b in zip(("speed", "density"), upper, lower, strict=True)}
+    column = media.Column(ndim)
+    upper, lower = {"speed": 2000.0, "density": 1200.0}, {"speed": 2500.0, "density": 2000.0}
     wavelet = pde.ricker(25.0, 0.4, 5e-4)
     wavelet = pde.Wavelet(wavelet.samples.astype(np.float64), wavelet.step)
-    equation = pde.AcousticVariableDensity(ndim)
-    above, beyond = solved(equation, shape, sources, receivers, wavelet, spacing, pde.Periodic(), **medium)
-    direct, _ = solved(equation, shape, sources, receivers, wavelet, spacing, pde.Periodic(), speed=upper[0], density=upper[1])
-    one, two = (c * rho for c, rho in (upper, lower))
+    (above, beyond), (direct, _) = (
+        solved(pde.AcousticVariableDensity(ndim), column.shape, column.sources, [column.above, column.beyond], wavelet, column.spacing,
+               pde.Periodic(), **column.medium(upper, below))
+        for below in (lower, upper)
+    )
+    one, two = (m["speed"] * m["density"] for m in (upper, lower))
     norm = np.linalg.norm(direct)
     assert abs(np.linalg.norm(above - direct) / norm / ((two - one) / (two + one)) - 1.0) < 0.01
     assert abs(np.linalg.norm(beyond) / norm / (2.0 * two / (two + one)) - 1.0) < 0.01

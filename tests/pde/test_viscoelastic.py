@@ -8,7 +8,7 @@ import pytest
 from hyperion import pde
 from hyperion.cpu import compiler
 from hyperion.errors import InputError
-from tests.pde import half_space, oracles
+from tests.pde import half_space, media, oracles
 
 REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "data" / "analytic" / "elastic_fullspace_2d.npz"
 
@@ -47,12 +47,8 @@ def test_a_force_in_a_full_space(component):
 @pytest.mark.parametrize("top", [None, pde.FreeSurface()], ids=["periodic", "free"])
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_without_loss_it_is_elastic(ndim, top):
-    shape, random = {2: (30, 34), 3: (20, 18, 22)}[ndim], np.random.default_rng(2)
-    medium = {"p_speed": 2500.0, "s_speed": 1200.0, "density": 2000.0}
-    medium = {key: v * (1.0 + 0.2 * random.random(shape)) for key, v in medium.items()}
-    medium["s_speed"][:8] = 0.0
-    survey = pde.Survey([[(80.0,) * ndim]], [[(150.0, *(130.0,) * (ndim - 1))]], pde.ricker(8.0, 0.2, 1e-3), source_field="pressure",
-                        receiver_field="szx")
+    shape = {2: (30, 34), 3: (20, 18, 22)}[ndim]
+    medium, survey = media.water_over_solid(shape), media.blast_heard_as_shear(ndim, 8.0)
     boundary = pde.Sides(pde.CPML(0), top=top, left=top) if top else pde.Periodic()
     loss = {"p_quality": np.full(shape, 1e9), "s_quality": np.full(shape, 1e9)}
     lossless, same = (

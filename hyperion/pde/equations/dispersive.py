@@ -31,7 +31,7 @@ class Debye(Medium):
 
     def current(self, e: Expression, p: Expression, polarising: Expression, relaxation: Expression) -> Expression:
         """Return p_t."""
-        return polarising * e - relaxation * p
+        return self.rate(e, p, polarising, relaxation)
 
     def rate(self, e: Expression, p: Expression, polarising: Expression, relaxation: Expression) -> Expression:
         """Return p_t."""
