@@ -100,7 +100,7 @@ def corrections(request: Request, symmetries: tuple[Symmetry | None, Symmetry | 
         found: dict[int, dict[int, float]] = {}
         if symmetry and symmetry.parity:
             found = images(r.stencil(), r.axis, half, r.half, side, symmetry.parity, bare)
-            if symmetry is Symmetry.ODD and not r.kind and not half:     # an odd result is held at zero on the side itself
+            if symmetry is Symmetry.ODD and r.order == 2 and not half:   # an odd result is held at zero on the side itself
                 found = {shift: {row: w for row, w in rows.items() if row} for shift, rows in found.items()}
         elif symmetry:
             if not r.kind:

@@ -24,11 +24,14 @@ class Field:
     unit: its unit, as text. time_order: order of the time derivative that `rate` gives (1 or 2); 0: the rate is zero, as in a
     steady equation. A solver in time takes a field of order 0 as given by others at every instant, if its rate is (what gives it) - field.
     at: axes, counted from the last (-1 is x), along which the field sits half a cell beyond the node (staggered grids).
+    mirrored: axes across which a field on the nodes turns its sign in a mirror, as a velocity along them does: it is odd about pde.Rigid(),
+    where others are even. Fields half a cell beyond the nodes do so by their place.
     """
 
     unit: str
     time_order: int = 1
     at: tuple[int, ...] = ()
+    mirrored: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, order=True)
@@ -191,9 +194,9 @@ class Equation(ABC):
     fields: {name: Field}; where they depend on the number of dimensions, `__init__(ndim)` makes them. parameters: {name: unit}, what
     users give. dimensions: the numbers of space dimensions in which `rate` has a meaning. coefficients: {name: unit} of what `rate`
     receives beside the fields and `derive` makes of the parameters; by default the parameters themselves. harmonic: the coefficients
-    whose mean between nodes is harmonic (at fields that sit there); of others it is arithmetic. odd_at_free_surfaces: whether fields on
-    nodes are odd about a free surface, and those half a cell beyond even. even_at_walls: whether those on nodes are even about a
-    rigid side, which velocities on nodes are not. tractions: {field: axes (-1 is x) across whose free surfaces it
+    whose mean between nodes is harmonic (at fields that sit there); of others it is arithmetic. odd_at_free_surfaces: whether fields that
+    are even about a rigid side are odd about a free surface, and odd ones even. conducting: whether they are electric and magnetic, so that
+    there may be pde.PerfectConductor() sides. tractions: {field: axes (-1 is x) across whose free surfaces it
     vanishes}, where the others are neither odd nor even. particle_velocity: {axis (-1 is x): the field that is the velocity of the medium
     along it}, for receivers of strain. faded: parameters that fall to zero inside absorbing layers, where waves would
     grow otherwise.
@@ -205,7 +208,7 @@ class Equation(ABC):
     harmonic: ClassVar[tuple[str, ...]] = ()
     dimensions: ClassVar[tuple[int, ...]] = (1, 2, 3)
     odd_at_free_surfaces: ClassVar[bool] = True
-    even_at_walls: ClassVar[bool] = True
+    conducting: ClassVar[bool] = False
     tractions: Mapping[str, tuple[int, ...]] = MappingProxyType({})
     particle_velocity: Mapping[int, str] = MappingProxyType({})
     faded: ClassVar[tuple[str, ...]] = ()
@@ -244,8 +247,9 @@ class Equation(ABC):
         Without it other boundaries, and stable steps, are available all the same.
         Raises: InputError if values, each of which is allowed, do not fit together.
         """
-        raise InputError(f"{type(self).__name__} declares no fastest(...), the speed of its fastest wave: the strength of an absorbing "
-                         "layer is not known; declare it, state stepping=...(max_speed=...), or use pde.Periodic() or pde.CPML(0)")
+        raise InputError(f"{type(self).__name__} knows no fastest wave, so the strength of its absorbing layers is not known: give the "
+                         "speed that they are to absorb in the time stepping, as stepping=pde.SSPRK3(max_speed=...) [m/s], or pde.CPML(0) "
+                         "or pde.Periodic() in their place; an equation of your own may declare fastest(...)")
 
     @property
     def knows_speed(self) -> bool:

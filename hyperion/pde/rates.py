@@ -152,12 +152,14 @@ class Rates:
 
     def symmetries(self, name: str, axis: int) -> tuple[Symmetry | None, Symmetry | None]:
         """Return what a field, or an array in `places`, is about the low and the high side of an axis."""
-        half, vanishes = axis in self.places[name], axis - self.ndim in self.equation.tractions.get(name, ())
+        field, at = self.equation.fields.get(name), axis - self.ndim
+        turns = (axis in self.places[name]) != (field is not None and at in field.mirrored)
+        vanishes = at in self.equation.tractions.get(name, ())
 
         def about(parity: int) -> Symmetry | None:
             if parity < 0 and self.equation.tractions:
                 return Symmetry.ZERO if vanishes else Symmetry.OPEN
-            return (Symmetry.ODD if (parity < 0) != half else Symmetry.EVEN) if parity else None
+            return (Symmetry.ODD if (parity < 0) != turns else Symmetry.EVEN) if parity else None
         low, high = self.mirrors[axis]
         return about(low), about(high)
 

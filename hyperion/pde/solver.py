@@ -16,7 +16,7 @@ from hyperion.gpu import device as devices
 
 from . import dispersion
 from .amplification import Layers
-from .boundary import CPML, Boundary
+from .boundary import CPML, Boundary, PerfectConductor, Sides
 from .checks import is_positive, is_whole
 from .discretise import Discretisation, discretise
 from .equation import Equation
@@ -71,17 +71,7 @@ class Solver:
             raise BoundaryError(f"Solver(order={order}) on {grid}: the stencil is wider than the periodic grid; use a lower order")
         self.pads, self.mirrors = self.boundary.pads(grid.ndim), self.boundary.mirrors(grid.ndim)
         self.size = tuple(n + low + high for n, (low, high) in zip(grid.shape, self.pads, strict=True))
-        needed = max(8, order) if equation.tractions else order // 2 + 2
-        narrow = [n for n, pair in zip(grid.shape, self.mirrors, strict=True) if any(pair) and n < needed]
-        if narrow:
-            raise BoundaryError(f"Solver(order={order}) on {grid}: {narrow[0]} nodes between reflecting sides do not hold what a stencil "
-                                f"that reaches {order // 2} reads there; use at least {needed}, or a lower order")
-        if any(-1 in pair for pair in self.mirrors) and not (equation.odd_at_free_surfaces or equation.tractions):
-            raise BoundaryError(f"Solver(boundary={self.boundary!r}): the fields of {type(equation).__name__} are not odd or even about a "
-                                "free surface, so images do not make one; use pde.Rigid() or the layer")
-        if any(1 in pair for pair in self.mirrors) and not equation.even_at_walls:
-            raise BoundaryError(f"Solver(boundary={self.boundary!r}): not all fields of {type(equation).__name__} on nodes are even about "
-                                "a rigid side, so images do not make a wall; use pde.Periodic()")
+        self._check_sides()
         self.cell = grid.spacing[-1]
         ratios = tuple(self.cell / h for h in grid.spacing)
         self.relief = relief_of(self.boundary, grid, self.order, self.stencil)
@@ -93,6 +83,23 @@ class Solver:
         self._engines: dict[tuple[int, str], Engine] = {}
         self._points: dict[bytes, Taps] = {}
         self._numbers: dict[tuple[tuple[float, ...], ...], float] = {}
+
+    def _check_sides(self) -> None:
+        """Raise BoundaryError for sides that reflect where the equation's fields have no images, or the grid no room for them."""
+        equation, name = self.equation, type(self.equation).__name__
+        if isinstance(self.boundary, Sides) and not equation.conducting:
+            for side, value in self.boundary.sides.items():
+                if isinstance(value, PerfectConductor):
+                    raise BoundaryError(f"Sides({side}=PerfectConductor()): {name} has no electric field; use pde.FreeSurface(), at which "
+                                        "a pressure is zero, or pde.Rigid(), through which nothing moves")
+        if any(-1 in pair for pair in self.mirrors) and not (equation.odd_at_free_surfaces or equation.tractions):
+            raise BoundaryError(f"Solver(boundary={self.boundary!r}): the fields of {name} are not odd or even about a free surface, so "
+                                "images do not make one; use pde.Rigid() or the layer")
+        needed = max(8, self.order) if equation.tractions else self.order // 2 + 2
+        narrow = [n for n, pair in zip(self.grid.shape, self.mirrors, strict=True) if any(pair) and n < needed]
+        if narrow:
+            raise BoundaryError(f"Solver(order={self.order}) on {self.grid}: {narrow[0]} nodes between reflecting sides do not hold what a "
+                                f"stencil that reaches {self.order // 2} reads there; use at least {needed}, or a lower order")
 
     def __repr__(self) -> str:
         return f"Solver {type(self.equation).__name__}, order {self.order}, {self.boundary!r}, on {self.grid!r}"
@@ -179,7 +186,8 @@ class Solver:
         dtype, out = next(iter(tensors.values())).dtype, dict[str, Tensor]()
         for key, value in initial.items():
             if key not in known:
-                raise InputError(f"{function}(initial={{{key!r}: ...}}): {type(self.equation).__name__} starts from {nearest(key, known)}")
+                raise InputError(f"{function}(initial={{{key!r}: ...}}): {type(self.equation).__name__} has no field of that name to start "
+                                 f"from; {nearest(key, known)}")
             out[key] = t = self._array(f"{function}(initial[{key!r}])", value, self.equation.fields[key.partition(".")[0]].unit)
             if t.dtype != dtype:
                 raise DtypeError(f"{function}(initial[{key!r}] of dtype {t.dtype}): the parameters have {dtype}; use one for all")

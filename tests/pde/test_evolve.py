@@ -179,7 +179,7 @@ def wrong(**changes):
     ("changes", "error", "message"),
     [
         ({"initial": np.ones(SHAPE)}, InputError, r"evolve\(initial=ndarray\): give a dict, such as {'p': array}"),
-        ({"initial": {"q": np.ones(SHAPE)}}, InputError, r"evolve\(initial={'q': ...}\): Acoustic starts from"),
+        ({"initial": {"q": np.ones(SHAPE)}}, InputError, r"evolve\(initial={'q': ...}\): Acoustic has no .*valid: p, p.rate"),
         ({"initial": {"p": np.ones((3, 3))}}, ShapeError, r"evolve\(initial\['p'\] of shape \(3, 3\)\): the grid has shape"),
         ({"initial": {"p": np.ones(SHAPE, np.float32)}}, DtypeError, r"of dtype float32\): the parameters have float64"),
         ({"initial": {"p": np.ones(SHAPE, int)}}, DtypeError, r"of dtype int64\): use float32 or float64"),

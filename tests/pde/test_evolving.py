@@ -179,7 +179,45 @@ def test_dimensions_that_are_refused(equation):
         equation(ndim=4)
 
 
-def test_walls_of_shallow_water_are_refused():
-    with pytest.raises(BoundaryError, match=r"even about a rigid side.*use pde.Periodic\(\)"):
-        walls = pde.Sides(pde.CPML(5), left=pde.Rigid())
-        pde.Solver(pde.ShallowWater(), pde.Grid((20, 20), 1.0), boundary=walls, stepping=pde.SSPRK3())
+def mirrored(x, odd):
+    """Return the field of a periodic box of which `x` is the part between two walls on nodes, continued about them axis by axis."""
+    for axis in range(x.ndim):
+        beyond = np.flip(x.take(range(1, x.shape[axis] - 1), axis), axis)
+        x = np.concatenate([x, -beyond if axis in odd else beyond], axis)
+    return x
+
+
+@pytest.mark.parametrize(
+    ("equation", "medium"),
+    [
+        (pde.ShallowWater(), {"depth": 10.0, "viscosity": 0.5}),
+        (pde.ShallowWater(ndim=1), {"depth": 10.0, "viscosity": 0.0}),
+        (pde.Burgers(ndim=2), {"viscosity": 2.0}),
+        (pde.Burgers(), {"viscosity": 2.0}),
+        (pde.Heat(), {"diffusivity": 3.0}),
+    ],
+    ids=lambda x: type(x).__name__ if isinstance(x, pde.Equation) else "",
+)
+def test_walls_are_mirrors(equation, medium):
+    random, order = np.random.default_rng(4), 6
+    shape = {1: (19,), 2: (17, 21)}[1 if equation.dimensions == (1,) else 2]
+    fields = {f: random.standard_normal(shape) for f, field in equation.fields.items() if field.time_order}
+    odd = {f: {axis % len(shape) for axis in equation.fields[f].mirrored} for f in fields}
+    for f, axis in ((f, axis) for f, axes in odd.items() for axis in axes):
+        np.moveaxis(fields[f], axis, 0)[[0, -1]] = 0.0                    # what moves across a wall is zero on it
+    walls = pde.Sides(pde.CPML(0), **dict.fromkeys(("top", "bottom", "left", "right")[: 2 * len(shape)], pde.Rigid()))
+    between = evolved(equation, 2.0, fields, 0.4, 20, order=order, boundary=walls, **medium)
+    whole = evolved(equation, 2.0, {f: mirrored(x, odd[f]) for f, x in fields.items()}, 0.4, 20, order=order, **medium)
+    for f, x in between.items():
+        assert np.abs(x).max() > 0.1 and np.abs(x - fields[f]).max() > 0.01
+        assert np.abs(mirrored(x, odd[f]) - whole[f]).max() < 1e-13 * np.abs(x).max() * 20
+    if "eta" in fields:                                                   # nodes on a wall stand for half a cell
+        weights = np.ones(shape)
+        for axis in range(len(shape)):
+            np.moveaxis(weights, axis, 0)[[0, -1]] *= 0.5
+        assert abs(np.sum(weights * (between["eta"] - fields["eta"]))) < 1e-12 * np.sum(np.abs(fields["eta"]))
+
+
+def test_free_surfaces_of_a_velocity_alone_are_refused():
+    with pytest.raises(BoundaryError, match=r"fields of Burgers are not odd or even about a free surface.*use pde.Rigid\(\)"):
+        pde.Solver(pde.Burgers(), pde.Grid((20,), 1.0), boundary=pde.Sides(pde.CPML(0), left=pde.FreeSurface()), stepping=pde.SSPRK3())

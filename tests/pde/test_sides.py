@@ -148,9 +148,15 @@ def test_periodic_along_one_axis(axis):
 
 
 def test_a_conductor_is_an_image():
-    # Perfect conductors of Maxwell's equations and free surfaces of acoustics are the same images.
-    cases = [Case((20, 37), 4, pde.Sides(pde.CPML(5), top=side)) for side in (pde.PerfectConductor(), pde.FreeSurface())]
+    # Of Maxwell's equations perfect conductors are the images that free surfaces are of acoustics; there is none of these.
+    def light(random):
+        return [1.0 + random.random((20, 37)), np.ones((20, 37)), 1e-3 * random.random((20, 37))]
+
+    cases = [Case((20, 37), 4, pde.Sides(pde.CPML(5), top=side), equation=pde.MaxwellTM(), values=light, speed=3e8)
+             for side in (pde.PerfectConductor(), pde.FreeSurface())]
     np.testing.assert_array_equal(*(case.gathers(*case.args).numpy() for case in cases))
+    with pytest.raises(BoundaryError, match=r"Sides\(top=PerfectConductor\(\)\): Acoustic has no electric field; use pde.FreeSurface\(\)"):
+        pde.Solver(pde.Acoustic(), pde.Grid((20, 37), 1.0), boundary=pde.Sides(pde.CPML(5), top=pde.PerfectConductor()))
 
 
 def test_what_is_refused():

@@ -51,6 +51,7 @@ class Maxwell(Equation):
     electric: ClassVar[str]
     magnetic: ClassVar[str]
     harmonic: ClassVar[tuple[str, ...]] = ("impermeability",)
+    conducting: ClassVar[bool] = True
 
     def __init__(self, medium: Medium | None = None):
         if not (medium is None or isinstance(medium, Medium)):

@@ -14,7 +14,7 @@ class ShallowWater(Equation):
 
     eta: height of the surface above rest [m]; u: velocity [m/s], `u` in one dimension, `uy` and `ux` in two, for axes (y, x); depth: of the
     water at rest, where the bottom lies [m]. The flux (depth + eta) u is a field that the others give at every instant, so volume is
-    conserved to rounding around periods. All fields sit at the nodes, so there are no walls: velocities are odd about one, the height even.
+    conserved to rounding, around periods and between walls (`pde.Rigid`). All fields sit at the nodes.
     Stepped by pde.SSPRK3() or RungeKutta4(); max_speed should cover the fastest flow and its waves, |u| + sqrt(gravity (depth + eta)).
     Without a limiter: bores need a few cells of viscosity (`pde.ShallowWaterSolver`, of finite volumes, needs none).
     Raises: InputError for other dimensions.
@@ -29,14 +29,13 @@ class ShallowWater(Equation):
     coefficients: ClassVar[dict[str, str]] = {"depth": "m", "viscosity": "m^2/s", "gravity": "m/s^2"}
     dimensions: tuple[int, ...]
     odd_at_free_surfaces: ClassVar[bool] = False
-    even_at_walls: ClassVar[bool] = False
 
     def __init__(self, ndim: int = 2):
         if isinstance(ndim, bool) or ndim not in (1, 2):
             raise InputError(f"ShallowWater(ndim={ndim!r}): give 1 or 2, the number of space dimensions")
         self.dimensions, self.along = (ndim,), {"": -1} if ndim == 1 else {"y": -2, "x": -1}
-        self.fields = {"eta": Field("m"), **{"u" + i: Field("m/s") for i in self.along}}
-        self.fields |= {"flux" + i: Field("m^2/s", time_order=0) for i in self.along}
+        self.fields = {"eta": Field("m"), **{"u" + i: Field("m/s", mirrored=(axis,)) for i, axis in self.along.items()}}
+        self.fields |= {"flux" + i: Field("m^2/s", time_order=0, mirrored=(axis,)) for i, axis in self.along.items()}
 
     @property
     def positive(self) -> tuple[str, ...]:
