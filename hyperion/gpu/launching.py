@@ -22,7 +22,7 @@ _REAL = {"f": "float", "d": "double", "E": "bfloat"}        # by the dtype's cha
 def source(name: str) -> str:
     """Return the text of a kernel file.
 
-    >>> "row_sums" in source("maps")
+    >>> "column_sums" in source("maps")
     True
     """
     return (_FOLDER / f"{name}.cu").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Python side of `kernels/maps.cu`: derivatives of activations, sums of terms, sums over rows and columns, of CuPy arrays.
+"""Python side of `kernels/maps.cu`: derivatives of activations, sums of terms, lengths of rows and sums over columns, of CuPy arrays.
 
 Each function returns a new array, or None where CuPy should serve: for another dtype than float32 and float64, and for arrays with gaps.
 CuPy's own elementwise kernels move 4 bytes for each thread at a time and reach two fifths of the memory's speed; these move 16.
@@ -13,7 +13,7 @@ import numpy as np
 
 from .launching import MOST, THREADS, cupy, launch, on_gpu, packs
 
-__all__ = ["add_terms", "apply_back", "column_sums", "pointers", "row_norms", "row_sums", "scaled_rows"]
+__all__ = ["add_terms", "apply_back", "column_sums", "middle_sums", "pointers", "row_norms", "scaled_rows"]
 
 NAMES = ("gelu", "gelu_tanh", "silu")
 SHARE = 256             # rows that a block of column_sums adds up, if there are more
@@ -64,24 +64,15 @@ def add_terms(out: Any, bias: Any, added: Any) -> bool:
     return True
 
 
-def _over_rows(name: str, x: Any) -> Any:
+def row_norms(x: Any) -> Any:
+    """Return the roots of the sums of squares over the last axis; or None."""
     if not _fit(x):
         return None
     columns = x.shape[-1]
     out = _empty(x.shape[:-1], x)
     wide = packs(columns, x) if columns * x.itemsize % 16 == 0 else 0
-    launch("maps", name, x, (x.size // columns,), (x, out, columns, wide))
+    launch("maps", "row_norms", x, (x.size // columns,), (x, out, columns, wide))
     return out
-
-
-def row_sums(x: Any) -> Any:
-    """Return the sums of x over its last axis; or None."""
-    return _over_rows("row_sums", x)
-
-
-def row_norms(x: Any) -> Any:
-    """Return the roots of the sums of squares over the last axis; or None."""
-    return _over_rows("row_norms", x)
 
 
 def scaled_rows(x: Any, g: Any, norms: Any) -> Any:
@@ -97,17 +88,28 @@ def scaled_rows(x: Any, g: Any, norms: Any) -> Any:
 
 def column_sums(x: Any) -> Any:
     """Return the sums of x over its first axis; or None."""
-    if not _fit(x):
+    found = middle_sums(x.reshape(1, x.shape[0], -1)) if _fit(x) else None
+    return None if found is None else found.reshape(x.shape[1:])
+
+
+def middle_sums(x: Any) -> Any:
+    """Return the sums of x, (outer, rows, columns), over its middle axis; or None.
+
+    >>> middle_sums(np.zeros((1, 2, 3))) is None
+    True
+    """
+    if not _fit(x) or x.shape[0] > MOST:
         return None
-    while True:         # each time 256 rows become one: twice for up to 65,536
-        rows = x.shape[0]
-        columns = x.size // rows
+    outer, rows, columns = x.shape
+    while True:         # each time SHARE rows become one: twice for up to 65,536
         shares = min(-(-rows // SHARE), MOST)
-        out = _empty((shares, *x.shape[1:]), x)
-        launch("maps", "column_sums", x, (-(-columns // 32), shares), (x, out, rows, columns))
+        out = _empty((outer, shares, columns), x)
+        lanes = packs(columns, x, out) and columns * x.itemsize % 16 == 0 and 16 // x.itemsize
+        name, width = ("column_sums_wide", lanes) if lanes else ("column_sums", 1)
+        launch("maps", name, x, (-(-columns // (32 * width)), shares, outer), (x, out, rows, columns))
         if shares == 1:
-            return out[0]
-        x = out
+            return out[:, 0]
+        x, rows = out, shares
 
 
 def pointers(table: Any, bases: tuple[int, ...], outer: tuple[int, ...], inner: tuple[int, ...], parts: int, like: Any) -> None:
@@ -162,11 +164,11 @@ reference: dict[str, Callable[..., Any]] = {
     "gelu_back": lambda g, x: g * (_phi(x) + x * np.exp(-x * x / 2) / math.sqrt(2 * math.pi)),
     "gelu_tanh_back": lambda g, x: g * _tanh_slope(x),
     "silu_back": lambda g, x: g * (_sigmoid(x) + x * _sigmoid(x) * (1 - _sigmoid(x))),
-    "add_terms": _with_terms, "row_sums": lambda x: x.sum(axis=-1),
-    "row_norms": lambda x: np.sqrt((x * x).sum(axis=-1)), "scaled_rows": _scaled_rows, "column_sums": lambda x: x.sum(axis=0),
+    "add_terms": _with_terms, "row_norms": lambda x: np.sqrt((x * x).sum(axis=-1)), "scaled_rows": _scaled_rows,
+    "column_sums": lambda x: x.sum(axis=0),
 }
 variants: dict[str, Callable[..., Any]] = {
-    **{f"{name}_back": functools.partial(apply_back, name) for name in NAMES}, "add_terms": _added_to_a_copy, "row_sums": row_sums,
+    **{f"{name}_back": functools.partial(apply_back, name) for name in NAMES}, "add_terms": _added_to_a_copy,
     "row_norms": row_norms, "scaled_rows": scaled_rows, "column_sums": column_sums,
 }
 
@@ -176,7 +178,7 @@ def cases(name: str, dtype: Any) -> Iterator[tuple[Any, ...]]:
     random = np.random.default_rng(20260101)
     for shape in ((1, 1, 1), (1, 1, 7), (2, 3, 4), (3, 5, 33), (2, 3, 1024), (7, 2, 1030), (300, 2, 36), (2, 1, 3001)):
         x, y = (3.0 * random.normal(size=shape).astype(dtype) for _ in range(2))
-        if name in ("row_sums", "row_norms", "column_sums"):
+        if name in ("row_norms", "column_sums"):
             yield (x,)
         elif name == "scaled_rows":
             rows = x.reshape(shape[0], -1)

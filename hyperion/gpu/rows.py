@@ -14,7 +14,8 @@ from . import maps
 from .launching import MOST, THREADS, cupy, launch, on_gpu
 
 __all__ = [
-    "cross_entropy", "cross_entropy_back", "log_softmax", "log_softmax_back", "norm", "norm_back", "softmax", "softmax_back", "variants",
+    "cross_entropy", "cross_entropy_back", "log_softmax", "log_softmax_back", "norm", "norm_back", "softmax", "softmax_back", "sums",
+    "variants",
 ]
 
 SHARE = 64              # rows that a block of norm_columns adds up, at least
@@ -69,6 +70,15 @@ def _back_over_rows(name: str, g: Any, y: Any) -> Any:
         return None
     out = cupy().empty(y.shape, y.dtype)
     _launch(name, y.shape[-1], (_beside(g, y), y, out), ())
+    return out
+
+
+def sums(x: Any) -> Any:
+    """Return the sums over the last axis, or None."""
+    if not _serves(x):
+        return None
+    out = cupy().empty(x.shape[:-1], x.dtype)
+    _launch("sums", x.shape[-1], (x, out), ())
     return out
 
 

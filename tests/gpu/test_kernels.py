@@ -10,7 +10,7 @@ import hyperion as hp
 from hyperion import nn, operators, optim
 from hyperion.autograd.dtypes import as_dtype
 from hyperion.cpu import rows as cpu_rows
-from hyperion.gpu import device, layers, maps, modes, multitensor, products, rows
+from hyperion.gpu import device, layers, maps, modes, multitensor, products, reductions, rows
 from hyperion.random import Generator
 from tests.gpu import emulator, standin
 
@@ -90,6 +90,30 @@ def test_rows_agree_with_the_references_of_the_cpu(cupy, name, dtype, monkeypatc
 
 
 @on_both
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float64"])
+@pytest.mark.parametrize(("shape", "axes"), [
+    ((5,), (0,)), ((70000,), (0,)), ((3, 65536), (1,)), ((4, 5), (0,)), ((300, 7), (0,)), ((600, 64), (0,)), ((3, 5, 8), (1,)),
+    ((2, 3, 4, 5), (1, 2)), ((2, 3, 4, 5), (0, 1, 2, 3)), ((2, 600, 12), (1,)), ((1, 1), (0, 1)),
+])
+def test_sums_over_any_axes(cupy, shape, axes, dtype):
+    x = arrays([shape], dtype)[0]
+    found, expected = reductions.total(cupy.asarray(x), axes), wide(x).sum(axis=axes)
+    if dtype == "bfloat16" and axes[-1] != len(shape) - 1:
+        assert found is None                # left to CuPy
+        return
+    assert found.dtype == as_dtype(dtype) and found.shape == expected.shape
+    scale = np.sqrt(np.prod([shape[i] for i in axes]))          # of the sum, and of its rounding in float32
+    assert np.max(np.abs(wide(cupy.asnumpy(found)) - expected)) < scale * {"bfloat16": 2e-2, "float32": 2e-5, "float64": 1e-13}[dtype]
+
+
+@on_both
+def test_sums_of_other_arrays_are_left_to_cupy(cupy):
+    x = cupy.asarray(np.ones((4, 6, 3)))
+    for y, axes in ((x, (0, 2)), (x[:, ::2], (0,)), (cupy.asarray(np.ones((4, 3), np.int64)), (0,)), (cupy.asarray(np.ones((0, 3))), (0,))):
+        assert reductions.total(y, axes) is None
+
+
+@on_both
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])
 def test_rows_with_infinities_and_nan_are_those_of_numpy(cupy, name):
     inf, nan = np.inf, np.nan
@@ -105,7 +129,7 @@ def test_rows_with_infinities_and_nan_are_those_of_numpy(cupy, name):
 def test_kernels_leave_to_cupy_what_they_do_not_serve(cupy):
     gaps, integers, half = cupy.asarray(np.zeros((4, 6)))[:, ::2], cupy.asarray(np.arange(6)), cupy.asarray(np.zeros(3, np.float16))
     for x in (gaps, integers, half, np.zeros(3), cupy.asarray(np.zeros(0))):
-        assert maps.apply_back("gelu", x, x) is None and maps.row_sums(x) is None and maps.column_sums(x) is None
+        assert maps.apply_back("gelu", x, x) is None and maps.row_norms(x) is None and maps.column_sums(x) is None
         assert not maps.add_terms(x, None, None) and modes.combine(x, (1,)) is None
     assert products.multiply(integers.reshape(2, 3), integers.reshape(3, 2)) is None
 

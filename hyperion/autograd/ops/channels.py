@@ -14,7 +14,7 @@ from hyperion.autograd.table import Primitive, general
 from hyperion.autograd.tensor import Tensor, as_tensor
 from hyperion.cpu.pool import ARRAYS
 from hyperion.errors import ShapeError
-from hyperion.gpu import device, maps, products
+from hyperion.gpu import device, maps, products, rows
 
 __all__ = ["pointwise"]
 
@@ -83,8 +83,9 @@ def _pull(g: Any, out: Any, inputs: tuple[Tensor, ...], params: dict[str, Any]) 
 
 def _summed(g: Any, wide: Any) -> Any:
     """Return the sums over the first and the last axis."""
-    sums = maps.row_sums(g)
-    return g.sum(axis=2, dtype=wide).sum(axis=0) if sums is None else maps.column_sums(sums)
+    sums = rows.sums(g)
+    found = None if sums is None else maps.column_sums(sums)
+    return g.sum(axis=2, dtype=wide).sum(axis=0) if found is None else found
 
 
 def _batched(op: Primitive, batched: tuple[bool, ...], inputs: list[Tensor], params: dict[str, Any]) -> Tensor:

@@ -36,7 +36,7 @@ from hyperion.autograd.ops.shaping import (
 from hyperion.autograd.table import PRIMITIVES, general, linear
 from hyperion.autograd.tensor import Tensor, as_tensor
 from hyperion.errors import DtypeError, ShapeError
-from hyperion.gpu import device
+from hyperion.gpu import device, reductions
 
 __all__ = [
     "Extremes", "MeanAndSpread", "all", "amax", "amin", "aminmax", "any", "argmax", "argmin", "count_nonzero", "log_softmax", "logsumexp",
@@ -71,6 +71,13 @@ def _reduced(name: str) -> Any:
         return getattr(x, name)(axis=axis, dtype=x.dtype, keepdims=keepdims)
 
     return forward
+
+
+def _sum_forward(xp: Any, x: Any, axis: Axes, keepdims: bool) -> Any:
+    found = None if xp is np else reductions.total(x, axis)
+    if found is None:
+        return _reduced("sum")(xp, x, axis, keepdims)
+    return found.reshape(_kept(x.shape, axis)) if keepdims else found
 
 
 def _variance_forward(xp: Any, x: Any, axis: Axes, keepdims: bool, correction: float) -> Any:
@@ -267,7 +274,7 @@ def _pulled_rows(kernel: str) -> Callable[..., Any]:
     return pull
 
 
-_sum = linear("sum", _reduced("sum"), lambda g, x, axis, keepdims: _spread(g, x, axis), batch=by_axes("axis"))
+_sum = linear("sum", _sum_forward, lambda g, x, axis, keepdims: _spread(g, x, axis), batch=by_axes("axis"))
 _mean = linear("mean", _reduced("mean"), _mean_back, batch=by_axes("axis"))
 _prod = general("prod", _reduced("prod"), _prod_vjp, _prod_jvp, batch=by_axes("axis"))
 _max = general(

@@ -1,4 +1,4 @@
-/* Maps of each element, sums of terms, and sums over rows and columns. Compiled with -DREAL=float|double.
+/* Derivatives of activations, sums of terms, lengths of rows and sums over columns. Compiled with -DREAL=float|double.
 
    These are bound by memory: every thread moves 16 bytes at a time. `packs` counts the groups of 16 bytes at the beginning of an array that
    are read so: all of them, or none where an array does not begin at a multiple of 16 bytes; what is left is done one by one. */
@@ -59,28 +59,22 @@ extern "C" __global__ void add_terms(
     }
 }
 
-/* out[row] = the sum of x[row, :], or the root of the sum of its squares. A block for each row. */
-template <bool NORM> __device__ void reduced(const real *x, real *out, long long columns, long long packs) {
+/* out[row] = the root of the sum of the squares of x[row, :]. A block for each row. */
+extern "C" __global__ void row_norms(const real *__restrict__ x, real *__restrict__ out, long long columns, long long packs) {
     __shared__ real part[THREADS];
     const real *row = x + blockIdx.x * columns;
     real total = 0;
     for (long long i = threadIdx.x; i < packs; i += THREADS) {
         Pack a = ((const Pack *)row)[i];
-        for (int k = 0; k < LANES; k++) total += NORM ? a.at[k] * a.at[k] : a.at[k];
+        for (int k = 0; k < LANES; k++) total += a.at[k] * a.at[k];
     }
-    for (long long i = packs * LANES + threadIdx.x; i < columns; i += THREADS) total += NORM ? row[i] * row[i] : row[i];
+    for (long long i = packs * LANES + threadIdx.x; i < columns; i += THREADS) total += row[i] * row[i];
     part[threadIdx.x] = total;
     for (int half = THREADS / 2; half > 0; half /= 2) {
         __syncthreads();
         if (threadIdx.x < half) part[threadIdx.x] += part[threadIdx.x + half];
     }
-    if (threadIdx.x == 0) out[blockIdx.x] = NORM ? (WIDE ? (real)sqrt((double)part[0]) : (real)sqrtf((float)part[0])) : part[0];
-}
-extern "C" __global__ void row_sums(const real *__restrict__ x, real *__restrict__ out, long long columns, long long packs) {
-    reduced<false>(x, out, columns, packs);
-}
-extern "C" __global__ void row_norms(const real *__restrict__ x, real *__restrict__ out, long long columns, long long packs) {
-    reduced<true>(x, out, columns, packs);
+    if (threadIdx.x == 0) out[blockIdx.x] = WIDE ? (real)sqrt((double)part[0]) : (real)sqrtf((float)part[0]);
 }
 
 /* out[row, :] = x[row, :] g[row] / norm[row], 0 where the norm is 0. Blocks: (columns, rows). */
@@ -101,23 +95,37 @@ extern "C" __global__ void scaled_rows(
     }
 }
 
-/* out[share, column] = sum of x[row, column] over the rows of a share. Blocks: (columns / 32, shares); threads: 32 columns, 8 rows. */
-extern "C" __global__ void column_sums(const real *__restrict__ x, real *__restrict__ out, long long rows, long long columns) {
-    __shared__ real part[THREADS];
+/* out[outer, share, column] = sum of x[outer, row, column] over the rows of a share. Blocks: (columns / (32 W), shares, outer); threads: 32
+   groups of W columns, which are read at once, and 8 rows. */
+template <int W> __device__ void added_columns(const real *x, real *out, long long rows, long long columns) {
+    struct alignas(W * sizeof(real)) Group { real at[W]; };
+    __shared__ real part[W][THREADS];
     int lane = threadIdx.x % 32, line = threadIdx.x / 32;
-    long long column = blockIdx.x * 32 + lane, share = (rows + gridDim.y - 1) / gridDim.y;
+    long long column = (blockIdx.x * 32LL + lane) * W, share = (rows + gridDim.y - 1) / gridDim.y;
     long long first = blockIdx.y * share, last = first + share < rows ? first + share : rows;
-    real total = 0;
+    x += blockIdx.z * rows * columns;
+    real total[W] = {};
     if (column < columns) {
-        #pragma unroll 4
-        for (long long row = first + line; row < last; row += 8) total += x[row * columns + column];
+        #pragma unroll 8
+        for (long long row = first + line; row < last; row += 8) {
+            Group group = *(const Group *)(x + row * columns + column);
+            for (int k = 0; k < W; k++) total[k] += group.at[k];
+        }
     }
-    part[threadIdx.x] = total;
+    for (int k = 0; k < W; k++) part[k][threadIdx.x] = total[k];
     for (int half = 4; half > 0; half /= 2) {
         __syncthreads();
-        if (line < half) part[threadIdx.x] += part[threadIdx.x + 32 * half];
+        if (line < half)
+            for (int k = 0; k < W; k++) part[k][threadIdx.x] += part[k][threadIdx.x + 32 * half];
     }
-    if (line == 0 && column < columns) out[blockIdx.y * columns + column] = part[threadIdx.x];
+    if (line == 0 && column < columns)
+        for (int k = 0; k < W; k++) out[((long long)blockIdx.z * gridDim.y + blockIdx.y) * columns + column + k] = part[k][threadIdx.x];
+}
+extern "C" __global__ void column_sums(const real *__restrict__ x, real *__restrict__ out, long long rows, long long columns) {
+    added_columns<1>(x, out, rows, columns);
+}
+extern "C" __global__ void column_sums_wide(const real *__restrict__ x, real *__restrict__ out, long long rows, long long columns) {
+    added_columns<LANES>(x, out, rows, columns);
 }
 
 /* table[k, i] = where part i of array k begins: base + (i / parts) outer + (i % parts) inner elements, for products of many matrices. */

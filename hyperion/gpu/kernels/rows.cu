@@ -114,6 +114,19 @@ template <accum (*both)(accum, accum)> __device__ accum over_row(accum x) {
     return x;
 }
 
+/* out[row] = the sum of a row */
+extern "C" __global__ void sums(const real *__restrict__ x, real *__restrict__ out, long long rows, long long columns) {
+    Row row(rows, columns);
+    accum total = 0;
+    for (long long c = 0; c < row.chunks(); c++) {
+        Chunk chunk;
+        chunk.load(row, c, x, 0);
+        EACH_OF(h, k) total += chunk.at[h][k];
+    }
+    total = over_row<plus>(total);
+    if (row.lane == 0 && row.real_one) put(out[row.number], total);
+}
+
 /* total = sum(exp(x - top)) over a row, and top, its largest number; 0 if that is not finite. `chunk` holds the last chunk afterwards;
    of a row of one chunk its exponentials, if EXPONENTIALS: they are formed once. */
 template <bool EXPONENTIALS> __device__ void softmax_sums(const Row &row, const real *x, Chunk &chunk, accum &top, accum &total) {
