@@ -38,7 +38,7 @@ class _Call(ctypes.Structure):
         *((name, _POINTER) for name in ("first", "last", "bits")), *((name, _NUMBER) for name in ("mask_batch", "mask_head", "words")),
         ("random", ctypes.c_uint64 * 2), ("limit", ctypes.c_uint64), ("random_rows", _NUMBER), ("kept", ctypes.c_double),
         ("out", _POINTER), ("lse", _POINTER), ("g", _View), ("y", _View),
-        *((name, _POINTER) for name in ("g_lse", "to_q", "to_k", "to_v", "sums")), ("parts", _NUMBER), ("failed", _POINTER),
+        *((name, _POINTER) for name in ("g_lse", "to_q", "to_k", "to_v", "sums", "ranges")), ("parts", _NUMBER), ("failed", _POINTER),
     ]
 
 
@@ -166,6 +166,7 @@ def backward(q: Any, k: Any, v: Any, out: Any, lse: Any, g: Any, of_lse: Any, te
     call.g, call.y = made.view(g), made.view(out)
     call.lse, call.g_lse = made.address(lse, q.dtype), made.address(of_lse, q.dtype)
     sums, call.sums = made.new((library.attention_sums(ctypes.byref(call), CHUNKS),))
+    call.ranges = made.address(np.empty((call.batch * call.kept_heads * call.parts, 2), np.int64), np.int64)
     (to_q, call.to_q), (to_k, call.to_k), (to_v, call.to_v) = (made.new(x.shape) for x in (q, k, v))
     made.run(library.attention_backward)
     del sums

@@ -45,6 +45,7 @@ typedef struct {
   const real *g_lse;                                     /* cotangent of lse, or null */
   real *to_q, *to_k, *to_v;                              /* contiguous */
   real *sums;                                            /* (chunks, keys, padded width + padded depth) */
+  int64_t *ranges;                                       /* (chunks, 2): the keys that the rows of a chunk see, no others have sums */
   int64_t parts;                                         /* chunks of a head of keys */
   atomic_int *failed;
 } Call;
@@ -368,9 +369,21 @@ static void backward_chunk(const Call *c, long chunk) {
   const long sizes[] = {c->width, c->depth, pad, deep, c->width, KEYS, KEYS, KEYS, 1, 1};
   for (int i = 0; i < 10; next += PANEL * sizes[i++]) *pieces[i] = next;
   real *to_k = c->sums + chunk * c->keys * (pad + deep), *to_v = to_k + c->keys * pad;
-  memset(to_k, 0, (size_t)(c->keys * (pad + deep)) * sizeof(real));
+  const long first = all_panels * part / c->parts, last = all_panels * (part + 1) / c->parts;
+  long low = c->keys, high = 0;
   Panel p;
-  for (long i = all_panels * part / c->parts; i < all_panels * (part + 1) / c->parts; i++) {
+  for (long i = first; i < last; i++) {
+    place(&p, c, head / c->kept_heads, head % c->kept_heads, i * PANEL);
+    low = least(low, p.low / KEYS * KEYS);
+    high = most(high, least(c->keys, (p.high + KEYS - 1) / KEYS * KEYS));
+  }
+  if (high > low) {
+    memset(to_k + low * pad, 0, (size_t)((high - low) * pad) * sizeof(real));
+    memset(to_v + low * deep, 0, (size_t)((high - low) * deep) * sizeof(real));
+  }
+  c->ranges[2 * chunk] = low;
+  c->ranges[2 * chunk + 1] = high;
+  for (long i = first; i < last; i++) {
     place(&p, c, head / c->kept_heads, head % c->kept_heads, i * PANEL);
     pull_panel(c, &p, &d, to_k, to_v);
   }
@@ -384,10 +397,14 @@ static void collect_chunk(const Call *c, long chunk) {
   const real *sums = c->sums + head * c->parts * c->keys * (pad + deep);
   for (long j = first; j < last; j++) {
     real *to_k = c->to_k + (head * c->keys + j) * c->width, *to_v = c->to_v + (head * c->keys + j) * c->depth;
+    memset(to_k, 0, (size_t)c->width * sizeof(real));
+    memset(to_v, 0, (size_t)c->depth * sizeof(real));
     for (long part = 0; part < c->parts; part++) {
+      const int64_t *range = c->ranges + 2 * (head * c->parts + part);
+      if (j < range[0] || j >= range[1]) continue;
       const real *k = sums + part * c->keys * (pad + deep) + j * pad, *v = sums + part * c->keys * (pad + deep) + c->keys * pad + j * deep;
-      for (long i = 0; i < c->width; i++) to_k[i] = part ? to_k[i] + k[i] : k[i];
-      for (long i = 0; i < c->depth; i++) to_v[i] = part ? to_v[i] + v[i] : v[i];
+      for (long i = 0; i < c->width; i++) to_k[i] += k[i];
+      for (long i = 0; i < c->depth; i++) to_v[i] += v[i];
     }
   }
 }
