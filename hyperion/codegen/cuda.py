@@ -12,19 +12,24 @@ from .program import Assign, Program, Stencil, Term, sweeps
 from .render import History
 from .sums import Body, Kept, Statements, simplified
 
+Mine = tuple[int, str, tuple[Term, ...]]                # a history of a sweep: (number, target, terms)
 WINDOW = 40                                            # numbers that planes of axis 0 may hold in registers as a thread marches
 
 
 @dataclass(frozen=True)
 class CudaKernel:
     """A kernel: its name, the arrays its table of pointers holds (two entries each: low and high slab), and the sets of stretched axes of
-    the boxes that it runs in. keeps: whether it writes histories; recorded: whether it reads them."""
+    the boxes that it runs in. among: whether a set stands for all boxes where its axes are among those stretched."""
 
     name: str
     arrays: tuple[str, ...]
     masks: tuple[frozenset[int], ...]
-    keeps: bool = False
-    recorded: bool = False
+    among: bool = False
+
+    @property
+    def interior(self) -> bool:
+        """Whether it is the interior's."""
+        return frozenset() in self.masks
 
 
 @dataclass(frozen=True)
@@ -40,9 +45,9 @@ class CudaSweep:
 
 @dataclass(frozen=True)
 class CudaProgram:
-    """The text of all kernels, and what they are."""
+    """The text of the kernels, and apart of those that keep histories; and what they are."""
 
-    text: str
+    texts: tuple[str, str]
     sweeps: tuple[CudaSweep, ...]
 
 
@@ -52,62 +57,51 @@ def cuda_text(program: Program, histories: Iterable[History], vector: int, recor
     histories: what to write to history arrays, in order. vector: numbers in 16 bytes. recorded: {coefficient read from a history: its
     number}.
     """
-    histories, lines, out = list(histories), list[str](), list[CudaSweep]()
+    histories, texts, out = list(histories), (list[str](), list[str]()), list[CudaSweep]()
     masks = [frozenset(i for i in range(program.ndim) if bits[i]) for bits in product((0, 1), repeat=program.ndim)]
-    slabs = [m for m in masks if m]
 
-    def kernel(name: str, assigns: list[Assign], boxes: list[frozenset[int]], alike: frozenset[int] | None = None,
-               kept: Iterable[tuple[int, str, tuple[Term, ...]]] = ()) -> list[CudaKernel]:
-        """Write a kernel for boxes, all as if `alike` were stretched; return it, or nothing where there is nothing to do."""
-        kept = list(kept)
-        bodies = {m: simplified(program, assigns, m if alike is None else alike, kept) for m in boxes}
-        bodies = {m: both for m, both in bodies.items() if both[0]}
-        if not bodies:
+    def kernel(name: str, assigns: list[Assign], boxes: list[frozenset[int]], kept: list[Mine],
+               among: bool = False) -> list[CudaKernel]:
+        """Write a kernel for boxes; return it, or nothing where there is nothing to do."""
+        bodies = {m: simplified(program, assigns, m, kept) for m in boxes}
+        made = _Kernel(program, name, {m: both for m, both in bodies.items() if both[0]}, vector, recorded or {})
+        if not made.bodies:
             return []
-        made = _Kernel(program, name, bodies, vector, recorded or {}, alike)
-        lines.append(made.text())
-        return [CudaKernel(name, tuple(made.index), tuple(bodies), bool(kept), made.reads_recorded)]
+        texts[bool(kept)].append(made.text())
+        return [CudaKernel(name, tuple(made.index), tuple(made.bodies), among)]
 
-    def beside(s: int, assigns: list[Assign], kept: Iterable[tuple[int, str, tuple[Term, ...]]]) -> tuple[CudaKernel, ...]:
-        return tuple(made for name, boxes in (("interior", masks[:1]), ("slabs", slabs))
-                     for made in kernel(f"{name}{s}{'k' if kept else ''}", assigns, boxes, kept=kept))
+    def beside(s: int, assigns: list[Assign], kept: list[Mine]) -> tuple[CudaKernel, ...]:
+        end = f"{s}{'k' if kept else ''}"
+        return (*kernel(f"interior{end}", assigns, masks[:1], kept), *kernel(f"slabs{end}", assigns, masks[1:], kept))
     for s, (before, main) in enumerate(sweeps(program)):
-        levels: list[tuple[CudaKernel, ...]] = []
-        for k, group in enumerate(before):
-            axes = sorted({a.axis for a in group if a.axis is not None})
-            levels.append(tuple(made for axis in axes
-                                for made in kernel(f"before{s}_{k}_{axis}", group, [m for m in slabs if axis in m], frozenset((axis,)))))
+        alone = [frozenset((axis,)) for axis in range(program.ndim)]
+        levels = tuple(tuple(kernel(f"before{s}_{k}", group, alone, [], among=True)) for k, group in enumerate(before))
         mine = [(i, target, terms) for i, (stage, target, terms) in enumerate(histories) if stage == s]
-        plain, keeping = beside(s, main, ()), beside(s, main, mine) if mine else ()
-        out.append(CudaSweep(tuple(levels), plain, keeping or plain, tuple(a.target for a in main if a.target not in program.memory)))
-    return CudaProgram("\n".join(lines), tuple(out))
+        plain, keeping = beside(s, main, []), beside(s, main, mine) if mine else ()
+        out.append(CudaSweep(levels, plain, keeping or plain, tuple(a.target for a in main if a.target not in program.memory)))
+    return CudaProgram(("\n".join(texts[0]), "\n".join(texts[1])), tuple(out))
 
 
 class _Kernel:
     """A kernel over tiles of several boxes: which body it runs, a tile says."""
 
     def __init__(self, program: Program, name: str, bodies: dict[frozenset[int], tuple[Body, Kept]], vector: int,
-                 recorded: Mapping[str, int], alike: frozenset[int] | None):
-        self.program, self.name, self.bodies, self.vector, self.recorded, self.alike = program, name, bodies, vector, recorded, alike
+                 recorded: Mapping[str, int]):
+        self.program, self.name, self.bodies, self.vector, self.recorded = program, name, bodies, vector, recorded
         self.index: dict[str, int] = {}                # place of each array's pointers
         self.reads_recorded = False
 
     def text(self) -> str:
         """Return the kernel, after a function for each kind of box."""
-        unlike = {} if self.alike is None else dict.fromkeys(self.bodies, next(iter(self.bodies.values())))
         functions: list[str] = []
         calls: list[str] = []
-        arguments = "s, p, t, shot, history"
         for mask, (body, kept) in self.bodies.items():
             bits = sum(1 << axis for axis in mask)
-            name = f"{self.name}_{'any' if unlike else bits}"
-            if not (unlike and functions):
-                functions.append(_Box(self, name, body, kept, not mask).text())
-            test = f"if (t.mask == {bits}) " if len(self.bodies) > 1 and not unlike else ""
-            calls.append(f"  {test}{name}({arguments});")
-        if unlike:
-            calls = calls[:1]
-        history = "kept_at(kept, step_at(clock, k, turn), shot)" if self.reads_recorded or any(k for _, k in self.bodies.values()) else "0"
+            functions.append(_Box(self, f"{self.name}_{bits}", body, kept, not mask and self.program.ndim == 3).text())
+            test = f"if (t.mask == {bits}) " if len(self.bodies) > 1 else ""
+            calls.append(f"  {test}{self.name}_{bits}(s, p, t, shot, history);")
+        keeps = any(kept for _, kept in self.bodies.values())
+        history = "kept_at(kept, clock, step_at(clock, k, turn), shot)" if self.reads_recorded or keeps else "0"
         count = 2 * len(self.index)
         return "\n".join([
             f"struct Places_{self.name} {{ real *at[{count}]; }};", *functions,

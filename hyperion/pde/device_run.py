@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from hyperion.codegen import CudaKernel
+from hyperion.cpu.disk import DiskBuffer
+from hyperion.gpu import device as devices
 from hyperion.gpu.launching import THREADS
-from hyperion.gpu.stencils import KEPT, ROWS, SIZES, TILE, WRAP, structure
+from hyperion.gpu.stencils import KEPT, ROWS, SIZES, TILE, WRAP, given, structure
 
 from .experiment import Experiment, stages
 from .layout import Arena, Layout, Taps
@@ -19,9 +21,10 @@ from .run import exploded
 from .storage import BLOCK, Keeping, slots
 
 CHUNK_CELLS = 2e10                                     # cell updates between looks for NaN and Ctrl-C: about a tenth of a second
-GROUPS = {2: 8, 3: 8}                                  # rows (in two dimensions: strips of planes) of a tile, of 32 threads at most each
-PLANES = {2: 8, 3: 32}                                 # planes that a thread marches along, in two dimensions per strip
-
+# Planes that a thread marches along, by number of axes, in slabs and in the interior: measured on an H200. Slabs are small: many threads
+# at work count there for more than what marching saves.
+PLANES = {2: (1, 4), 3: (8, 16)}
+HELD_BYTES = 1e9                                       # of histories that go to a file, on the device at one time
 GRAPH = 32                                             # steps, at least, of a graph that is recorded once and replayed
 
 
@@ -118,12 +121,30 @@ class Shot:
 
 @dataclass(frozen=True)
 class DeviceHistory:
-    """A shot's part of the histories of a group: (shots, slots, bytes of a slot)."""
+    """Histories of a group of shots: (shots, slots held, bytes of a slot) on the device, and all slots in a file if they are not held."""
 
     memory: Any
-    shot: int
     every: int
     bits: int
+    file: DiskBuffer | None = None
+
+    @property
+    def chunk(self) -> int:
+        """How many steps can be run before slots are moved."""
+        return (self.memory.shape[1] - 1) * self.every if self.file else 1 << 40
+
+    def move(self, first: int, last: int, out: bool) -> None:
+        """Move the slots of steps [first, last) to the file, or from it."""
+        if self.file is None:
+            return
+        shots, _, size = self.memory.shape
+        kept = self.file.bytes.reshape(shots, -1, size)
+        a, b, base = slots(0, first, self.every), slots(0, last, self.every), first // self.every
+        for shot in range(shots):
+            if out:
+                kept[shot, a:b] = devices.to_numpy(self.memory[shot, a - base:b - base])
+            else:
+                self.memory[shot, a - base:b - base] = devices.namespace(self.memory).asarray(kept[shot, a:b])
 
 
 class DeviceRun:
@@ -144,14 +165,14 @@ class DeviceRun:
         self._stride = [math.prod(full[k + 1:]) for k in range(lay.ndim)]
         self._sizes = self._measured(lay)
         self._profiles = {name: e.xp.asarray(e.profiles[name]) for name in self.program.profiles}
-        self._tiles: dict[tuple[frozenset[int], ...], Any] = {}
+        self._tiles: dict[str, tuple[int, Any]] = {}
         self._plans: dict[int, list[Launch]] = {}
         self._graphs: dict[tuple[int, int], Any] = {}
         stream = getattr(e.xp.cuda, "Stream", None)
         self._streams: list[Any] = [contextlib.nullcontext()] if stream is None else [stream(), stream()]
         self._tables: dict[tuple[str, int, int], list[tuple[Any, ...]]] = {}
         self._turn = -1 if kind == "forward" else e.steps - 1
-        self._clock = e.xp.asarray(np.zeros(5, np.int64))
+        self._clock = e.xp.asarray(np.zeros(6, np.int64))
         self._found = e.xp.zeros(len(shots), np.int32)
         self._storing, self._first, self._slot0 = 0, 0, 0
         self._scratch: Any = None
@@ -204,9 +225,11 @@ class DeviceRun:
 
     def new_histories(self, keeping: Keeping, steps: int) -> list[DeviceHistory]:
         """Return room for the histories of so many steps of each shot."""
-        slot = self.e.needs(0.0, 0).slot_bytes(keeping.bits)
-        memory = self.e.xp.empty((len(self.shots), slots(0, steps, keeping.every), slot), np.uint8)
-        return [DeviceHistory(memory, i, keeping.every, keeping.bits) for i in range(len(self.shots))]
+        slot, count = self.e.needs(0.0, 0).slot_bytes(keeping.bits), slots(0, steps, keeping.every)
+        file = DiskBuffer(len(self.shots) * count * slot, keeping.folder) if keeping.disk else None
+        held = min(count, 1 + max(1, int(HELD_BYTES / (slot * len(self.shots))))) + 1 if keeping.disk else count
+        memory = self.e.xp.empty((len(self.shots), held, slot), np.uint8)
+        return [DeviceHistory(memory, keeping.every, keeping.bits, file)] * len(self.shots)
 
     def use_nothing(self) -> None:
         """Let the shots keep nothing."""
@@ -232,8 +255,7 @@ class DeviceRun:
         h = self.histories[0]
         if h.bits:
             return structure(KEPT, base=self._scratch.data.ptr, slot=0, shot=count, every=1)
-        return structure(KEPT, base=h.memory.data.ptr, slot=count, shot=math.prod(h.memory.shape[1:]) // item, every=h.every,
-                         first=self._slot0)
+        return structure(KEPT, base=h.memory.data.ptr, slot=count, shot=math.prod(h.memory.shape[1:]) // item, every=h.every)
 
     def _rows(self) -> Any:
         """Return how histories lie in their slots."""
@@ -241,7 +263,7 @@ class DeviceRun:
         length, needs = lay.history_shape[-1], self.e.needs(0.0, 0)
         return structure(ROWS, rows=math.prod(lay.history_shape[:-1]), length=length, cells=lay.size[-1], bits=h.bits,
                          row_bytes=length * (h.bits // 8 or lay.dtype.itemsize), history_bytes=needs.kept_bytes(h.bits),
-                         slot_bytes=needs.slot_bytes(h.bits), shot_bytes=math.prod(h.memory.shape[1:]), every=h.every, first=self._slot0,
+                         slot_bytes=needs.slot_bytes(h.bits), shot_bytes=math.prod(h.memory.shape[1:]), every=h.every,
                          base=h.memory.data.ptr)
 
     def _is_kept(self, n: int) -> bool:
@@ -252,10 +274,10 @@ class DeviceRun:
 
     def _tiles_of(self, kernel: CudaKernel) -> Any:
         """Return the tiles of the boxes that a kernel runs in."""
-        if kernel.masks not in self._tiles:
-            made = np.array(list(tiles(self.e.layout, set(kernel.masks))), TILE)
-            self._tiles[kernel.masks] = (len(made), self.e.xp.asarray(made.view(np.uint8)))
-        return self._tiles[kernel.masks]
+        if kernel.name not in self._tiles:
+            made = tiles(self.e.layout, kernel)
+            self._tiles[kernel.name] = (len(made), self.e.xp.asarray(made.view(np.uint8)))
+        return self._tiles[kernel.name]
 
     def _address(self, name: str, side: int, odd: int) -> int:
         """Return the address of cell 0 of an array of the first shot, or of a profile."""
@@ -269,7 +291,8 @@ class DeviceRun:
         """Return the launches of a loop count, which repeat after `_period` counts."""
         key = m % self._period
         if key not in self._plans:
-            self._plans[key] = [replace(x, kernel=self._stencils.function(x.kernel)) for x in self._step(m) if x.grid[0]]
+            self._plans[key] = [replace(x, kernel=self._stencils.function(x.kernel), arguments=tuple(map(given, x.arguments)))
+                                for x in self._step(m) if x.grid[0]]
         return self._plans[key]
 
     @property
@@ -286,16 +309,14 @@ class DeviceRun:
         keeps = self._storing == 1 and self._is_kept(self._at(m))
         kept = self._kept() if keeps or self.program.recorded else structure(KEPT, every=1)
         for stage, sweep in enumerate(self.sweeps):
-            main = sweep.keeping if keeps else sweep.main
-            apart = [*itertools.chain(*sweep.before), *(kernel for kernel in main if frozenset() not in kernel.masks)]
-            beside = [kernel for kernel in main if frozenset() in kernel.masks]
-            present = [kernel for kernel in (*apart, *beside) if self._tiles_of(kernel)[0]]
+            kernels = (*itertools.chain(*sweep.before), *(sweep.keeping if keeps else sweep.main))
+            present = [kernel for kernel in sorted(kernels, key=lambda kernel: kernel.interior) if self._tiles_of(kernel)[0]]
             for i, kernel in enumerate(present):
                 addresses = [self._address(x, side, m & 1) for x in kernel.arrays for side in (0, 1)]
                 places = structure(np.dtype([("at", np.uint64, len(addresses))]), at=addresses)
                 count, table = self._tiles_of(kernel)
                 yield Launch(kernel.name, (count * len(self.shots), 1), (self._sizes, places, table, kept, self._clock, self._turn),
-                             Lane.APART if kernel in apart else Lane.BESIDE, i == 0)
+                             Lane.BESIDE if kernel.interior else Lane.APART, i == 0)
             yield from self._after(stage, m, keeps)
             if keeps and self.histories[0].bits:
                 yield from self._pack(stage)
@@ -388,18 +409,25 @@ class DeviceRun:
         """Run loop counts [first, last) in chunks; NaN and Ctrl-C are noticed between them."""
         e = self.e
         chunk = max(1, int(CHUNK_CELLS / (e.layout.cells_count * len(self.shots))))
+        held = self.histories[0] if self.histories and self._storing else None
+        chunk = min(chunk, held.chunk) if held else chunk
         for start in range(first, last, chunk):
             stop = min(start + chunk, last)
             steps = (start, stop) if self.kind == "forward" else (e.steps - stop, e.steps - start)
             heard = (0, e.steps) if self.kind == "forward" else steps
             with self._streams[0]:
-                self._clock[...] = e.xp.asarray(np.array([start, *steps, *heard], np.int64))
+                slot = steps[0] // held.every if held and held.file else self._slot0
+                self._clock[...] = e.xp.asarray(np.array([start, *steps, *heard, slot], np.int64))
+                if held and self._storing == 2:
+                    held.move(*steps, out=False)
                 if self.kind != "forward" or start == 0:             # what meets the state this call starts from
                     for stage, sweep in enumerate(self.sweeps):
                         for x in (*self._after(stage, start - 1, False), *self._wrap(sweep.written, start - 1)):
-                            self._stencils.function(x.kernel)(x.grid, (THREADS,), (*x.arguments, -1))
+                            self._stencils.function(x.kernel)(x.grid, (THREADS,), (*map(given, x.arguments), -1))
                 self._march(start, stop)
                 self._look_for_infinite(start, stop)
+                if held and self._storing == 1:
+                    held.move(*steps, out=True)
             if report:
                 report((stop - start) * len(self.shots))
 
@@ -463,23 +491,27 @@ def blocks(count: int) -> int:
     return -(-count // THREADS)
 
 
-def tiles(lay: Layout, masks: set[frozenset[int]]) -> Iterable[tuple[Any, ...]]:
-    """Yield the tiles of all boxes whose set of stretched axes is among `masks`, as rows of TILE."""
+def tiles(lay: Layout, kernel: CudaKernel) -> np.ndarray:
+    """Return the tiles of all boxes that a kernel runs in, as TILE."""
     edges = [(0, lay.low[a], lay.high[a], lay.cells[a]) for a in range(lay.ndim)]
-    for place in itertools.product(range(3), repeat=lay.ndim):
+    vector, out = 16 // lay.dtype.itemsize, [np.zeros(0, TILE)]
+    for body, place in itertools.product(kernel.masks, itertools.product(range(3), repeat=lay.ndim)):
         mask = frozenset(a for a, where in enumerate(place) if where != 1)
         box = [edges[a][where:where + 2] for a, where in enumerate(place)]
-        if mask not in masks or any(begin >= end for begin, end in box):
+        if not (body <= mask if kernel.among else body == mask):
             continue
-        lanes = _lanes(box[-1][1] - box[-1][0], lay.vector * lay.dtype.itemsize // 16 and 16 // lay.dtype.itemsize)
-        groups, width = 256 >> lanes, (16 // lay.dtype.itemsize) << lanes
-        planes = PLANES[2] if lay.ndim == 2 else 0
-        lengths = (planes * groups, width) if lay.ndim == 2 else (PLANES[3], groups, width)
-        bits, sides = sum(1 << a for a in mask), sum(1 << a for a, where in enumerate(place) if where == 2)
-        for begin in itertools.product(*(range(b, e, n) for (b, e), n in zip(box, lengths, strict=True))):
-            end = [min(b + n, e) for b, n, (_, e) in zip(begin, lengths, box, strict=True)]
-            spare = (0,) * (3 - lay.ndim)
-            yield ((*begin, *spare), (*end, *spare), bits, sides, lanes, planes, (0, 0))
+        lanes, planes = _lanes(box[-1][1] - box[-1][0], vector), PLANES[lay.ndim][kernel.interior]
+        groups, width = THREADS >> lanes, vector << lanes
+        lengths = (planes * groups, width) if lay.ndim == 2 else (planes, groups, width)
+        begins = np.meshgrid(*(np.arange(b, e, n) for (b, e), n in zip(box, lengths, strict=True)), indexing="ij")
+        made = np.zeros(begins[0].size, TILE)
+        for axis, (begin, n, (_, end)) in enumerate(zip(begins, lengths, box, strict=True)):
+            made["begin"][:, axis] = begin.ravel()
+            made["end"][:, axis] = np.minimum(begin.ravel() + n, end)
+        made["mask"], made["sides"] = sum(1 << a for a in body), sum(1 << a for a, where in enumerate(place) if where == 2)
+        made["lanes"], made["planes"] = lanes, planes
+        out.append(made)
+    return np.concatenate(out)
 
 
 def _lanes(cells: int, vector: int) -> int:

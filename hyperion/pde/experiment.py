@@ -70,7 +70,7 @@ class Engine:
         if key not in self.kernels:
             program, reads = self.of(kind), self.recorded if kind == "adjoint" else None
             made = cuda_text(program, () if reads is not None else self.histories, 16 // self.dtype.itemsize, reads)
-            self.kernels[key] = (made.sweeps, Stencils(made.text, program.ndim, self.dtype, int(device.partition(":")[2])))
+            self.kernels[key] = (made.sweeps, Stencils(made.texts, program.ndim, self.dtype, int(device.partition(":")[2])))
         return self.kernels[key]
 
     def of(self, kind: str) -> Program:

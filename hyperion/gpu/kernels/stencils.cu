@@ -32,14 +32,14 @@ struct Sizes {
 struct Tile {
     int begin[3], end[3], mask, sides, lanes, planes, spare[2];
 };
-/* Loop counts: where a call begins, and the steps whose data it may touch, and whose samples it may hear. */
+/* Loop counts: where a call begins; the steps whose data it may touch, and whose samples it may hear; the number of the first slot held. */
 struct Clock {
-    long long first, from, to, heard_from, heard_to;
+    long long first, from, to, heard_from, heard_to, slot;
 };
-/* Histories: of the kept step n at base + (n / every - first) * slot; a slot of zero numbers is a place for the step at hand. */
+/* Histories: of the kept step n at base + (n / every - the first slot held) * slot; a slot of zero numbers is a place for the step at hand. */
 struct Kept {
     real *base;
-    long long slot, shot, every, first;
+    long long slot, shot, every;
 };
 
 /* The step of the run that a loop count stands for: itself, or counted from `turn` backwards. */
@@ -48,8 +48,8 @@ INLINE long long step_at(const Clock *clock, long long k, long long turn) {
     return turn < 0 ? m : turn - m;
 }
 
-INLINE real *kept_at(const Kept &kept, long long step, long long shot) {
-    return kept.base + shot * kept.shot + (step / kept.every - kept.first) * kept.slot;
+INLINE real *kept_at(const Kept &kept, const Clock *clock, long long step, long long shot) {
+    return kept.base + shot * kept.shot + (step / kept.every - clock->slot) * kept.slot;
 }
 
 /* Add what sources send to cells, and to the histories that they belong to: `at` holds addresses, taps start[i] .. start[i + 1] belong to
@@ -61,7 +61,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) inject(
     if (i >= count || n < clock->from || n >= clock->to) return;
     real sum = 0;
     for (int tap = start[i]; tap < start[i + 1]; tap++) sum += weight[tap] * ((const real *)data[tap])[n * traces];
-    real *cell = (real *)at[i] + (kept.slot ? (n / kept.every - kept.first) * kept.slot : 0);
+    real *cell = (real *)at[i] + (kept.slot ? (n / kept.every - clock->slot) * kept.slot : 0);
     *cell += sum;
 }
 
@@ -79,11 +79,11 @@ extern "C" __global__ void __launch_bounds__(THREADS) receive(
 /* Histories in slots: rows of numbers in `bits` (0: as computed), and behind them, where they are packed, the scales of their blocks. */
 struct Rows {
     long long rows, length, cells;                 /* of a history: rows, numbers of a row, those that are true cells */
-    long long bits, row_bytes, history_bytes, slot_bytes, shot_bytes, every, first;
+    long long bits, row_bytes, history_bytes, slot_bytes, shot_bytes, every;
     char *base;
 };
-INLINE char *packed_at(const Rows &r, long long step, long long shot, long long history) {
-    return r.base + shot * r.shot_bytes + (step / r.every - r.first) * r.slot_bytes + history * r.history_bytes;
+INLINE char *packed_at(const Rows &r, const Clock *clock, long long step, long long shot, long long history) {
+    return r.base + shot * r.shot_bytes + (step / r.every - clock->slot) * r.slot_bytes + history * r.history_bytes;
 }
 INLINE float *scales_of(const Rows &r, char *history, long long row) {
     return (float *)(history + r.rows * r.row_bytes) + row * ((r.length + BLOCK - 1) / BLOCK);
@@ -96,7 +96,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) pack(
     const long long i = (long long)blockIdx.x * THREADS + threadIdx.x, shot = blockIdx.y;
     if (i >= r.rows * blocks) return;
     const long long row = i / blocks, begin = i % blocks * BLOCK;
-    char *to = packed_at(r, step_at(clock, k, turn), shot, history);
+    char *to = packed_at(r, clock, step_at(clock, k, turn), shot, history);
     const V *x = (const V *)(from + shot * from_shot + history * count + row * r.length + begin);
     const int whole = r.length - begin < BLOCK ? (int)(r.length - begin) / VL : BLOCK / VL;
     V values[BLOCK / VL];
@@ -131,7 +131,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) image(
     const real *a = cotangent + z * s.stride[0] + (AXES == 3 ? y * s.stride[1] : 0) + x;
     V sum = zeros();
     for (long long shot = 0; shot < shots; shot++) {
-        char *from = packed_at(r, n, shot, history);
+        char *from = packed_at(r, clock, n, shot, history);
         V kept;
         if (r.bits == 0) kept = LD((const real *)(from + row * r.row_bytes) + x);
         else {
