@@ -143,7 +143,8 @@ def compare(
                 reference = result if reference is None else reference
                 median = statistics.median(times[system])
                 records.append({
-                    "case": case.name, "system": system, "version": worker.start["version"], "device": "cpu", "seconds": median,
+                    "case": case.name, "system": system, "version": worker.start["version"],
+                    "device": getattr(case, "device", "cpu"), "seconds": median,
                     "throughput": work / median, "unit": unit, "peak_mb": round(peaks[system], 1),
                     "ratio_to_hyperion": median / own if own else None, "note": worker.start["note"], "best": min(times[system]),
                     "times": times[system], "first_call": worker.start["first"], "base_mb": round(worker.start["base_mb"], 1),
@@ -191,10 +192,11 @@ def table(records: Sequence[dict[str, Any]], scale: str = "ms") -> str:
     return "\n".join(lines)
 
 
-def arguments(command: str, doc: str | None, cases: Sequence[str], systems: Sequence[str], repeats: int, turns: str) -> argparse.Namespace:
+def arguments(command: str, doc: str | None, cases: Sequence[str], systems: Sequence[str], repeats: int, turns: str,
+              device: bool = False) -> argparse.Namespace:
     """Return the options that all timing commands share, checked: cases, systems, repeats, threads, smoke, json, results.
 
-    turns: what a repeat is, for the help.
+    turns: what a repeat is, for the help.  device: whether there are cases for a GPU, too.
     """
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog=f"hyperion bench {command}", description=doc, formatter_class=form)
@@ -203,6 +205,8 @@ def arguments(command: str, doc: str | None, cases: Sequence[str], systems: Sequ
     parser.add_argument("--repeats", type=int, default=repeats, help=f"{turns} (default {repeats})")
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     parser.add_argument("--threads", type=int, default=available, help=f"of each system (default {available})")
+    if device:
+        parser.add_argument("--device", choices=("cpu", "cuda:0"), default="cpu", help="where; default cpu")
     parser.add_argument("--smoke", action="store_true", help="small sizes, to see that everything runs; the figures mean nothing")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write one object a line: " + ", ".join(KEYS))
     parser.add_argument("--results", type=Path, metavar="FILE", help="one JSON object: every time, hardware, versions, commit, command")

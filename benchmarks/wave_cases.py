@@ -15,7 +15,7 @@ class Case:
     """One problem. Positions are in nodes of the inner grid; all of them lie on nodes, so that no system interpolates.
 
     equation: "acoustic", "elastic" (pressure is sent and heard) or "maxwell" (e_z is sent and heard). exact: whether a gradient must be
-    exact to rounding. systems: that take part.
+    exact to rounding. device: where it runs. systems: that take part.
     """
 
     name: str
@@ -29,6 +29,7 @@ class Case:
     equation: str = "acoustic"
     order: int = 8
     exact: bool = False
+    device: str = "cpu"
     systems: tuple[str, ...] = EVERYONE
 
     @property
@@ -141,4 +142,40 @@ def suite(full: bool) -> list[Case]:
     ]
 
 
+def gpu_suite(full: bool) -> list[Case]:
+    """Return the cases for a GPU: sizes that fill it."""
+
+    def size(*shape: int) -> tuple[int, ...]:
+        return shape if full else tuple(100 if len(shape) == 2 else 40 for _ in shape)
+
+    def steps(count: int) -> int:
+        return count if full else min(count, 50)
+
+    there = {"device": "cuda:0", "systems": ("hyperion", "deepwave")}
+    deep = {"step": 8e-4, "frequency": 15.0} | there
+    elastic = {"step": 1e-3, "frequency": 8.0, "equation": "elastic", "order": 4} | there
+    light = {"spacing": 0.01, "step": 0.8 * 0.01 / LIGHT / 3**0.5, "frequency": 1.5e9, "equation": "maxwell", "order": 2} | there
+    return [
+        Case("gpu_acoustic_2d_8_shots", size(2000, 2000), steps(1000), shots=8, **there),
+        Case("gpu_acoustic_2d", size(2000, 2000), steps(1000), **there),
+        Case("gpu_acoustic_2d_gradient", size(2000, 2000), steps(300), shots=8, gradient=True, **there),
+        Case("gpu_acoustic_3d", size(400, 400, 400), steps(200), **deep),
+        Case("gpu_acoustic_3d_gradient", size(400, 400, 400), steps(150), gradient=True, **deep),
+        Case("gpu_elastic_2d", size(2000, 2000), steps(500), shots=8, **elastic),
+        Case("gpu_elastic_2d_gradient", size(2000, 2000), steps(200), shots=8, gradient=True, **elastic),
+        Case("gpu_maxwell_3d", size(400, 400, 400), steps(100), **light | {"systems": ("hyperion",)}),
+    ]
+
+
+def gpu() -> dict[str, str]:
+    """Return what runs the GPU's cases."""
+    import cupy
+
+    properties = cupy.cuda.runtime.getDeviceProperties(0)
+    runtime = cupy.cuda.runtime
+    return {"name": properties["name"].decode(), "cupy": cupy.__version__, "driver": str(runtime.driverGetVersion()),
+            "cuda": str(runtime.runtimeGetVersion())}
+
+
 FULL, SMOKE = suite(full=True), suite(full=False)
+GPU, GPU_SMOKE = gpu_suite(full=True), gpu_suite(full=False)

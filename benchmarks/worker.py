@@ -59,7 +59,8 @@ def serve(module, cases, index, threads, result):
         del value
         say(version=version, note=system.note(case), first=first, base_mb=base)
         for _ in sys.stdin:
-            say(seconds=timed(call)[0], peak_mb=memory()[1])
+            seconds = timed(call)[0]
+            say(seconds=seconds, peak_mb=memory()[1] if getattr(case, "device", "cpu") == "cpu" else system.device_mb())
     except Exception as error:
         say(failed=f"{type(error).__name__}: {error}")
         raise
