@@ -21,6 +21,11 @@ class AcousticVariableDensity(VariableDensity):
     """
 
     vector: ClassVar[str] = "v"
+    particle_velocity: dict[int, str]
+
+    def __init__(self, ndim: int = 2):
+        super().__init__(ndim)
+        self.particle_velocity = {axis: f"v{i}" for i, axis in self.axes.items()}
 
     def declared(self, places: Mapping[str, tuple[int, ...]]) -> dict[str, Field]:
         """Return pressure and velocities."""
