@@ -14,8 +14,8 @@ class AcousticPressure(VariableDensity):
     A source s is a density as for `Acoustic`: where the density is constant the two are the same.
     Source: Morse and Ingard, Theoretical Acoustics (1968), eq. 6.2.15.
 
-    >>> AcousticPressure(ndim=2).fields["az"]
-    Field(unit='m/s^2', time_order=0, at=(-2,))
+    >>> AcousticPressure(ndim=2).fields["az"].at
+    (-2,)
     """
 
     vector: ClassVar[str] = "a"
