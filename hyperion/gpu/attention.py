@@ -41,17 +41,22 @@ SLOPES = _struct(
 
 
 class Tiling:
-    """What a forward kernel is compiled for: a head size, warpgroups of 64 queries, keys of a tile, and tiles on their way."""
+    """What a forward kernel is compiled for: a head size, warpgroups of 64 queries, keys of a tile, and tiles of keys on their way.
 
-    def __init__(self, head: int, consumers: int, keys: int, stages: int, pingpong: bool = False) -> None:
+    pingpong: two warpgroups take turns.  emulated: how many of 8 exponentials are polynomials.
+    """
+
+    def __init__(self, head: int, consumers: int, keys: int, stages: int, pingpong: bool = False, emulated: int = 0) -> None:
         self.head, self.consumers, self.keys, self.stages, self.pingpong = head, consumers, keys, stages, pingpong
+        self.emulated, self.queue = emulated, 2 if head <= 128 else 1
         self.rows = 64 * consumers
         columns = -(-head // 64)
-        self.shared = columns * 128 * ((2 if head <= 128 else 1) * self.rows + 2 * stages * keys) + 16 * (1 + 2 * stages) + 16
+        self.shared = columns * 128 * (self.queue * self.rows + 2 * stages * keys) + 8 + 16 * self.queue + 32 * stages
 
     def macros(self) -> dict[str, int]:
         """Return what the compiler is told."""
-        return {"HEAD": self.head, "CONSUMERS": self.consumers, "KEYS": self.keys, "STAGES": self.stages, "PINGPONG": int(self.pingpong)}
+        return {"HEAD": self.head, "CONSUMERS": self.consumers, "KEYS": self.keys, "STAGES": self.stages, "QUEUE": self.queue,
+                "PINGPONG": int(self.pingpong), "EMULATED": self.emulated}
 
 
 class BackTiling:
@@ -63,7 +68,7 @@ class BackTiling:
         self.head, self.queries, self.adds = head, queries, adds
         columns = head // 64
         self.sums = queries if head == 128 else queries // 2
-        self.shared = columns * 128 * (256 + 4 * queries) + adds * 2 * queries * 256 + 16 * queries + 32 + 8 + 6 * 16
+        self.shared = columns * 128 * (256 + 4 * queries) + adds * 2 * queries * 256 + 16 * queries + 64 + 8 + 6 * 16
 
     def macros(self) -> dict[str, int]:
         """Return what the compiler is told."""
@@ -85,15 +90,21 @@ class SlopeTiling:
         return {"HEAD": self.head, "KEYS": self.keys, "STAGES": self.stages}
 
 
-# Of increasing head size: the first that is large enough serves.
+# Of increasing head size: the first that is large enough serves. They are as large as registers allow, which masks need too.
 TILINGS = [Tiling(64, 3, 128, 4), Tiling(96, 2, 128, 2), Tiling(128, 2, 128, 2), Tiling(256, 2, 64, 2)]
-BACK_TILINGS = {adds: [BackTiling(64, 128, adds), BackTiling(128, 64, adds)] for adds in (True, False)}
-LISTED = {adds: [BackTiling(64, 96, adds), BackTiling(128, 64, adds)] for adds in (True, False)}     # where masks are no bands
+TILINGS_LISTED = [Tiling(64, 3, 96, 4), *TILINGS[1:]]
+BACK_TILINGS = {adds: [BackTiling(64, 128, adds), BackTiling(128, 80, adds)] for adds in (True, False)}
+BACK_TILINGS_LISTED = {adds: [BackTiling(64, 96, adds), BackTiling(128, 64, adds)] for adds in (True, False)}
 SLOPE_TILINGS = [SlopeTiling(64, 128, 2), SlopeTiling(128, 96, 2)]
 
 
 def _fitting(tilings: list[Any], head: int) -> Any:
     return next(one for one in tilings if head <= one.head)
+
+
+def _listed(seen: Any) -> bool:
+    """Tell whether a mask is no band, so that the kernels go by lists of blocks."""
+    return getattr(seen, "band", None) is None
 
 
 def text(tiling: Tiling | BackTiling | SlopeTiling) -> str:
@@ -221,7 +232,7 @@ def forward(q: Any, k: Any, v: Any, seen: Any, scale: float) -> tuple[Any, Any]:
     q: (batch, heads, queries, size), k, v: (batch, heads of keys, keys, size), CuPy arrays of any strides.  seen: as `visibility` makes it.
     """
     scale, q = _ordered(scale, q)
-    tiling = _fitting(TILINGS, max(q.shape[-1], v.shape[-1]))
+    tiling = _fitting(TILINGS_LISTED if _listed(seen) else TILINGS, max(q.shape[-1], v.shape[-1]))
     (batch, heads, queries, _), (_, kept, keys, depth) = q.shape, v.shape
     out, lse = _empty_like(q, (*q.shape[:3], depth)), cupy().empty(q.shape[:3], dtype=np.float32)
     q, k, v = _fit(q), _fit(k), _fit(v)
@@ -251,7 +262,7 @@ def backward(
     lse, of_lse = cupy().ascontiguousarray(lse), None if of_lse is None else cupy().ascontiguousarray(of_lse)
     size, depth = q.shape[-1], v.shape[-1]
     q, k, v, out, g = _fit(q), _fit(k), _fit(v), _fit(out), _fit(g)
-    tiling = _fitting((LISTED if getattr(seen, "band", None) is None else BACK_TILINGS)[adds], max(size, depth))
+    tiling = _fitting((BACK_TILINGS_LISTED if _listed(seen) else BACK_TILINGS)[adds], max(size, depth))
     (batch, heads, queries, wide), (_, kept, keys, deep) = q.shape, v.shape
     tiles, blocks = -(-queries // tiling.queries), -(-keys // tiling.keys)
     device, brain, empty = q.device.id, _brain(q), cupy().empty

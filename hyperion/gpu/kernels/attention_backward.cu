@@ -41,6 +41,17 @@ struct Problem {
     float scale_log2, scale;
 };
 
+/* What this block of threads owns: 128 keys of a head of keys. */
+struct Item {
+    int batch, kept, block;
+};
+__device__ __forceinline__ Item item_of(const Problem &p) {
+    int kept_heads = p.heads / p.group, whole = p.span * p.blocks, run = blockIdx.x / whole, rest = blockIdx.x - run * whole;
+    int heads = min(p.span, p.batch * kept_heads - run * p.span), block = rest / heads, kept = run * p.span + rest - block * heads;
+    int batch = kept / kept_heads;
+    return Item{batch, kept - batch * kept_heads, p.longest_first ? block : p.blocks - 1 - block};
+}
+
 /* The tiles of queries that a block meets, head by head. */
 struct Walk {
     Visits visits;
@@ -123,10 +134,16 @@ __device__ __forceinline__ void pack_slopes(u32 (&d)[QUERIES / 4], const float (
     }
 }
 
-/* What the producer tells the consumers about a tile of queries: its number among all (-1: there are no more), its first query, the head,
-   and the entry of the list. */
-__device__ __forceinline__ void tell(u32 note, int number, int query, int head, int entry) {
-    asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" :: "r"(note), "r"(number), "r"(query), "r"(head), "r"(entry) : "memory");
+/* What the producer tells the consumers about the j-th tile of queries: its number among all (-1: there are no more), its first query, the
+   head, and a bit for each consumer: whether something is hidden between the tile and its keys. There is room for four: the number is needed until dQ of the tile has been added, one tile later. */
+__device__ __forceinline__ void tell(u32 notes, u32 j, int number, int query, int head, int hidden) {
+    asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};"
+                 :: "r"(notes + j % 4 * 16), "r"(number), "r"(query), "r"(head), "r"(hidden) : "memory");
+}
+__device__ __forceinline__ int number_of(u32 notes, u32 j) {
+    int number;
+    asm volatile("ld.shared.u32 %0, [%1];" : "=r"(number) : "r"(notes + j % 4 * 16) : "memory");
+    return number;
 }
 
 struct Room {
@@ -135,7 +152,9 @@ struct Room {
 };
 
 __device__ __forceinline__ void produce(const TensorMap *q, const TensorMap *k, const TensorMap *v, const TensorMap *o, const Problem &p,
-                                        const Mask &mask, const Room &room, int batch, int kept, int block) {
+                                        const Mask &mask, const Room &room) {
+    Item item = item_of(p);
+    int batch = item.batch, kept = item.kept, block = item.block;
     arrive_expecting(room.kept_full, 2 * K_BYTES);
     for (int c = 0; c < COLUMNS; c++) {
         copy_tile(room.k + c * K_COLUMN, k, 64 * c, block * OWN, kept, batch, room.kept_full);
@@ -146,13 +165,15 @@ __device__ __forceinline__ void produce(const TensorMap *q, const TensorMap *k, 
         u32 stage = j & 1, parity = j >> 1 & 1 ^ 1, q_full = room.q_full + 8 * stage, o_full = room.o_full + 8 * stage;
         wait(room.q_empty + 8 * stage, parity);
         if (!walk.left) {
-            tell(room.notes + 16 * stage, -1, 0, 0, 0);
+            tell(room.notes, j, -1, 0, 0, 0);
             arrive(q_full);
             break;
         }
         int tile = tile_of(walk), row = tile * QUERIES, number = (batch * p.heads + walk.head) * p.tiles + tile;
         long long at = (long long)number * QUERIES;
-        tell(room.notes + 16 * stage, number, row, walk.head, walk.entry);
+        int key = block * OWN, hides = hidden_turned<QUERIES>(mask, walk.entry, key, p.keys);
+        hides |= hidden_turned<QUERIES>(mask, walk.entry, key + 64, p.keys) * 2;
+        tell(room.notes, j, number, row, walk.head, hides);
         arrive_expecting(q_full, Q_BYTES + ADD_BYTES);
         for (int c = 0; c < COLUMNS; c++) copy_tile(room.q + stage * Q_BYTES + c * Q_COLUMN, q, 64 * c, row, walk.head, batch, q_full);
         copy_bytes(room.lse + stage * ADD_BYTES, p.lse + at, ADD_BYTES, q_full);
@@ -169,9 +190,17 @@ __device__ __forceinline__ void add_sums(float (&d)[SUMS], float *sums, int thre
     for (int i = 0; i < SUMS / 4; i++) add_four(sums + i * 512 + thread * 4, d[4 * i], d[4 * i + 1], d[4 * i + 2], d[4 * i + 3]);
 }
 
-__device__ __forceinline__ void consume(const Problem &p, const Mask &mask, const Room &room, int consumer, int batch, int kept, int block) {
+/* Zeros for what the mask hides in P^T of the j-th tile. */
+__device__ __forceinline__ void hide_in(float (&p)[QUERIES / 2], const Problem &problem, const Mask &mask, u32 notes, u32 j, int consumer) {
+    uint4 note = load_16_bytes(notes + j % 4 * 16);
+    if (!(note.w >> consumer & 1)) return;
+    Item item = item_of(problem);                   /* found again each time: there are no registers to keep it in */
+    int lane = threadIdx.x & 31, key = item.block * OWN + consumer * 64 + (threadIdx.x & 127) / 32 * 16 + (lane >> 2);
+    hide_turned<QUERIES>(p, mask, mask_of(mask, item.batch, note.z), key, note.y + 2 * (lane & 3), problem.queries, problem.keys);
+}
+
+__device__ __forceinline__ void consume(const Problem &p, const Mask &mask, const Room &room, int consumer) {
     int thread = threadIdx.x & 127, lane = thread & 31, warp = thread >> 5, column = 2 * (lane & 3);
-    int from = block * OWN + consumer * 64, key = from + warp * 16 + (lane >> 2);
     float of_v[HEAD / 2], of_k[HEAD / 2], s[QUERIES / 2], of_p[QUERIES / 2], of_q[SUMS];
     u32 fragment[QUERIES / 4], slopes[QUERIES / 4];
     #pragma unroll
@@ -182,27 +211,24 @@ __device__ __forceinline__ void consume(const Problem &p, const Mask &mask, cons
     u32 of_half = matrix_at(room.slopes + (HEAD == 64) * consumer * (QUERIES * 64), 16);
     /* where this lane puts rows of dS, turned, with stmatrix: the first 16 queries */
     u32 put = room.slopes + consumer * Q_COLUMN + ((lane >> 4) * 8 + (lane & 7)) * 128 + (((warp * 2 + (lane >> 3 & 1)) ^ (lane & 7)) << 4);
-    int before = 0;                                 /* number of the tile whose dQ is still to be computed */
     wait(room.kept_full, 0);
     wait(room.q_full, 0);
-    uint4 note = load_16_bytes(room.notes);
-    if ((int)note.x >= 0) {
+    bool more = number_of(room.notes, 0) >= 0;
+    if (more) {
         scores(s, k, q);
         wait(room.o_full, 0);
         scores(of_p, v, o);
         products_wait<1>();
         keep(s);
         probabilities(s, room.lse + column * 4, p.scale_log2);
-        if (hidden_turned<QUERIES>(mask, note.w, from, p.keys))
-            hide_turned<QUERIES>(s, mask, mask_of(mask, batch, note.z), key, note.y + column, p.queries, p.keys);
+        hide_in(s, p, mask, room.notes, 0, consumer);
         products_wait<0>();
         keep(of_p);
     }
     u32 j = 0;
-    for (; (int)note.x >= 0; j++) {
+    for (; more; j++) {
         /* here: s = P^T and of_p = dP^T of tile j; nothing is in flight */
         u32 stage = j & 1, next = stage ^ 1, parity = j >> 1 & 1, parity_next = j + 1 >> 1 & 1;
-        int now = note.x;
         if (!LATE) {
             pack(fragment, s);
             keep(of_v);
@@ -240,24 +266,22 @@ __device__ __forceinline__ void consume(const Problem &p, const Mask &mask, cons
         if (lane == 0) arrive(room.q_empty + 8 * stage);
         /* the last time these are products that nobody reads: a branch around them would make the assembler wait after each */
         wait(room.q_full + 8 * next, parity_next);
-        note = load_16_bytes(room.notes + 16 * next);
+        more = number_of(room.notes, j + 1) >= 0;
         scores(s, k, q + next * (Q_BYTES / 16));
 #if ADDS
         products_wait<1>();
         keep(of_q);
         if (j > 0) {
             if (lane == 0) arrive(room.slopes_empty + 8 * next);
-            add_sums(of_q, p.sums + (long long)before * (QUERIES * HEAD) + consumer * (SUMS * 128), thread);
+            add_sums(of_q, p.sums + (long long)number_of(room.notes, j - 1) * (QUERIES * HEAD) + consumer * (SUMS * 128), thread);
         }
-        before = now;
 #endif
-        if ((int)note.x >= 0) wait(room.o_full + 8 * next, parity_next);
+        if (more) wait(room.o_full + 8 * next, parity_next);
         scores(of_p, v, o + next * (Q_BYTES / 16));
         products_wait<1>();
         keep(s);
         probabilities(s, room.lse + next * ADD_BYTES + column * 4, p.scale_log2);
-        if ((int)note.x >= 0 && hidden_turned<QUERIES>(mask, note.w, from, p.keys))
-            hide_turned<QUERIES>(s, mask, mask_of(mask, batch, note.z), key, note.y + column, p.queries, p.keys);
+        if (more) hide_in(s, p, mask, room.notes, j + 1, consumer);
         products_wait<0>();
         keep(of_p);
     }
@@ -268,14 +292,15 @@ __device__ __forceinline__ void consume(const Problem &p, const Mask &mask, cons
         slopes_times_keys(of_q, k_inner, of_half + stage * (SLOPES_BYTES / 16));
         products_wait<0>();
         keep(of_q);
-        add_sums(of_q, p.sums + (long long)before * (QUERIES * HEAD) + consumer * (SUMS * 128), thread);
+        add_sums(of_q, p.sums + (long long)number_of(room.notes, j - 1) * (QUERIES * HEAD) + consumer * (SUMS * 128), thread);
     }
 #endif
     together(consumer);                             /* the warpgroup has read its rows of V */
-    int first = from + warp * 16;
+    Item item = item_of(p);
+    int first = item.block * OWN + consumer * 64 + warp * 16;
     u32 own = room.v + (consumer * 64 + warp * 16) * 128;
-    write_rows<HEAD>(p.to_v + batch * p.v_batch + kept * p.v_head + first * p.v_row, p.v_row, of_v, 1, 1, p.keys - first, p.depth_v, own, K_COLUMN);
-    write_rows<HEAD>(p.to_k + batch * p.k_batch + kept * p.k_head + first * p.k_row, p.k_row, of_k, p.scale, p.scale, p.keys - first, p.depth, own,
+    write_rows<HEAD>(p.to_v + item.batch * p.v_batch + item.kept * p.v_head + first * p.v_row, p.v_row, of_v, 1, 1, p.keys - first, p.depth_v, own, K_COLUMN);
+    write_rows<HEAD>(p.to_k + item.batch * p.k_batch + item.kept * p.k_head + first * p.k_row, p.k_row, of_k, p.scale, p.scale, p.keys - first, p.depth, own,
                      K_COLUMN);
 }
 
@@ -292,7 +317,7 @@ attention_backward(const __grid_constant__ TensorMap q, const __grid_constant__ 
     room.lse = room.slopes + ADDS * 2 * SLOPES_BYTES;
     room.shift = room.lse + 2 * ADD_BYTES;
     room.notes = room.shift + 2 * ADD_BYTES;
-    room.kept_full = room.notes + 32;
+    room.kept_full = room.notes + 64;
     room.q_full = room.kept_full + 8, room.q_empty = room.q_full + 16;
     room.o_full = room.q_empty + 16, room.o_empty = room.o_full + 16;
     room.slopes_full = room.o_empty + 16, room.slopes_empty = room.slopes_full + 16;
@@ -309,18 +334,13 @@ attention_backward(const __grid_constant__ TensorMap q, const __grid_constant__ 
         barriers_ready();
     }
     __syncthreads();
-    int kept_heads = p.heads / p.group, whole = p.span * p.blocks, run = blockIdx.x / whole, rest = blockIdx.x - run * whole;
-    int heads = min(p.span, p.batch * kept_heads - run * p.span), block = rest / heads, kept = run * p.span + rest - block * heads;
-    int batch = kept / kept_heads;
-    kept -= batch * kept_heads;
-    if (!p.longest_first) block = p.blocks - 1 - block;
     int warpgroup = __shfl_sync(~0u, threadIdx.x / 128, 0);         /* the same in a warp, which the compiler cannot know */
     if (warpgroup == 0) {
         registers_fewer<24>();
-        if (threadIdx.x == 0) produce(&q, &k, &v, &o, p, mask, room, batch, kept, block);
+        if (threadIdx.x == 0) produce(&q, &k, &v, &o, p, mask, room);
     } else {
         registers_more<240>();
-        consume(p, mask, room, warpgroup - 1, batch, kept, block);
+        consume(p, mask, room, warpgroup - 1);
     }
 }
 

@@ -1,0 +1,288 @@
+"""Attention beside PyTorch's (cuDNN, FlashAttention-2, flex_attention compiled), in one process, in an order drawn anew each turn.
+
+    hyperion bench attention --device cuda:0 --json figures.jsonl      (or: PYTHONPATH=. python benchmarks/attention.py ...)
+    hyperion bench attention --device cpu --threads 2
+
+On a GPU: 16,384 tokens, width 2048, bfloat16; a step is the forward or the backward call, inputs and cotangents at hand. Operations are
+4 S^2 D for each head forward, half of it if causal, and 2.5 times that backward. A GPU slows down as it heats up: take the ratios.
+On a CPU: batch 1, 8 heads, 1024 tokens, head size 64, float32: forward, and forward and backward together.
+"""
+
+import argparse
+import json
+import math
+import os
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+TOKENS, WIDTH = 16384, 2048
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is timed: direction "forward", "backward", "exact" (backward, the same bits every time) or "both"; goals: ratios to peers."""
+
+    direction: str
+    size: int
+    tokens: int
+    mask: str = "full"
+    goals: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def name(self) -> str:
+        return f"{self.direction}_d{self.size}_{self.mask}_{self.tokens}"
+
+    def operations(self) -> float:
+        """Return the floating-point operations, of what a mask that is not causal leaves too."""
+        seen = {"full": self.tokens, "causal": self.tokens / 2, "window": 1024, "documents": self.tokens / 12}[self.mask]
+        rate = {"forward": 1.0, "backward": 2.5, "exact": 2.5, "both": 3.5}[self.direction]
+        return 4.0 * rate * TOKENS * WIDTH * seen
+
+
+def _rows(direction: str, size: int, mask: str, goals: dict[int, float]) -> list[Case]:
+    return [Case(direction, size, tokens, mask, (("cudnn", goal), ("flash2", 1.6))) for tokens, goal in goals.items()]
+
+
+GPU = [
+    *_rows("forward", 128, "full", {1024: 1.0, 2048: 1.0, 8192: 1.08, 16384: 1.05}),
+    *_rows("forward", 128, "causal", {1024: 1.0, 2048: 1.0, 8192: 1.10, 16384: 1.15}),
+    *_rows("forward", 64, "full", {2048: 1.0, 8192: 1.15}), *_rows("forward", 64, "causal", {2048: 1.0, 8192: 1.05}),
+    *_rows("backward", 128, "full", {1024: 1.0, 2048: 1.12, 8192: 1.13, 16384: 1.05}),
+    *_rows("backward", 128, "causal", {1024: 1.0, 2048: 1.05, 8192: 1.17, 16384: 1.05}),
+    *_rows("backward", 64, "full", {8192: 1.3}), *_rows("backward", 64, "causal", {8192: 1.4}),
+    Case("exact", 128, 8192, "full", (("cudnn", 0.85),)),
+    *(Case(direction, 128, 16384, mask, (("flex", 1.5),)) for mask in ("window", "documents") for direction in ("forward", "both")),
+]
+CPU = ("forward", "both")
+CPU_GOALS = {"forward": 1.0, "both": 1 / 0.9}           # torch's time over Hyperion's, at least
+
+
+def documents() -> np.ndarray:
+    """Return the ids of 12 documents of random lengths in 16,384 tokens."""
+    cuts = np.sort(np.random.default_rng(0).choice(np.arange(1, TOKENS), 11, replace=False))
+    return np.repeat(np.arange(12), np.diff([0, *cuts, TOKENS]))
+
+
+class Runs:
+    """The systems on one case on a GPU: calls that do one step each."""
+
+    def __init__(self, case: Case, device: str) -> None:
+        import cupy
+        import torch
+
+        import hyperion as hp
+        from hyperion import nn
+
+        self.case, self.torch = case, torch
+        self.stream = cupy.cuda.ExternalStream(torch.cuda.current_stream().cuda_stream)
+        shape = TOKENS // case.tokens, WIDTH // case.size, case.tokens, case.size
+        self.there = [torch.randn(*shape, device=device, dtype=torch.bfloat16) for _ in range(4)]
+        ids = documents()
+        self.mask = {"full": None, "causal": nn.Causal(), "window": nn.SlidingWindow(1023), "documents": nn.Document(ids)}[case.mask]
+        if self.mask is not None and self.mask.arrays:
+            self.mask = nn.Document(hp.asarray(ids, device=device))
+        self.own = [hp.Tensor(cupy.from_dlpack(x)) for x in self.there]
+        self.hp = hp
+
+    def hyperion(self) -> Callable[[], Any]:
+        """Return a step of Hyperion."""
+        hp, case = self.hp, self.case
+        if case.direction == "forward":
+            return lambda: self._on_stream(lambda: hp.attention(*self.own[:3], mask=self.mask).data)
+        with self.stream:
+            if case.direction == "both":
+                return lambda: self._on_stream(lambda: self._pulled(hp.vjp(self._call, *self.own[:3])))
+            pull = hp.vjp(self._call, *self.own[:3])
+        return lambda: self._on_stream(lambda: self._pulled(pull, exact=case.direction == "exact"))
+
+    def _call(self, q: Any, k: Any, v: Any) -> Any:
+        return self.hp.attention(q, k, v, mask=self.mask)
+
+    def _pulled(self, pull: Any, exact: bool = False) -> list[Any]:
+        with self.hp.deterministic(exact):
+            return [x.data for x in pull[1](self.own[3])]
+
+    def _on_stream(self, step: Callable[[], Any]) -> Any:
+        with self.stream:
+            return step()
+
+    def sdpa(self, backend: str) -> Callable[[], Any]:
+        """Return a step of PyTorch's scaled_dot_product_attention with a backend."""
+        from torch.nn.attention import SDPBackend, sdpa_kernel
+
+        kind = {"cudnn": SDPBackend.CUDNN_ATTENTION, "flash2": SDPBackend.FLASH_ATTENTION}[backend]
+        causal = self.case.mask == "causal"
+
+        def forward(q: Any, k: Any, v: Any) -> Any:
+            with sdpa_kernel(kind):
+                return self.torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
+
+        return self._steps(forward)
+
+    def flex(self) -> Callable[[], Any]:
+        """Return a step of flex_attention, compiled, with its block mask."""
+        from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+        ids = self.torch.as_tensor(documents(), device=self.there[0].device)
+        rules = {"window": lambda b, h, i, j: (j <= i) & (j > i - 1024), "documents": lambda b, h, i, j: ids[i] == ids[j]}
+        blocks = create_block_mask(rules[self.case.mask], None, None, self.case.tokens, self.case.tokens, device=self.there[0].device)
+        compiled = self.torch.compile(flex_attention)
+        return self._steps(lambda q, k, v: compiled(q, k, v, block_mask=blocks))
+
+    def _steps(self, forward: Callable[..., Any]) -> Callable[[], Any]:
+        torch = self.torch
+        if self.case.direction == "forward":
+            def step() -> Any:
+                with torch.no_grad():
+                    return forward(*self.there[:3])
+            return step
+        q, k, v = (x.detach().requires_grad_() for x in self.there[:3])
+        if self.case.direction == "both":
+            return lambda: torch.autograd.grad(forward(q, k, v), (q, k, v), self.there[3])
+        out = forward(q, k, v)
+        return lambda: torch.autograd.grad(out, (q, k, v), self.there[3], retain_graph=True)
+
+    def seconds(self, step: Callable[[], Any], times: int) -> float:
+        """Return the time of a step, from events around several."""
+        begin, end = (self.torch.cuda.Event(enable_timing=True) for _ in range(2))
+        step()
+        begin.record()
+        for _ in range(times):
+            step()
+        end.record()
+        end.synchronize()
+        return begin.elapsed_time(end) / times * 1e-3
+
+    def difference(self, found: Any, expected: Any) -> float:
+        """Return the largest relative L2 difference between results."""
+        torch = self.torch
+        with self.stream:
+            mine = [torch.from_dlpack(x.astype(np.float32)) for x in (found if isinstance(found, list) else [found])]
+        theirs = expected if isinstance(expected, tuple) else (expected,)
+        return max(float((x - y.float()).norm() / y.float().norm()) for x, y in zip(mine, theirs, strict=True))
+
+
+def on_gpu(case: Case, device: str, turns: int) -> list[dict[str, Any]]:
+    """Return a record for each system."""
+    import cupy
+    import torch
+
+    import hyperion
+
+    runs = Runs(case, device)
+    steps: dict[str, Callable[[], Any]] = {"hyperion": runs.hyperion()}
+    peers = {"flex": runs.flex} if case.mask in ("window", "documents") else {
+        name: lambda name=name: runs.sdpa(name) for name in ("cudnn", "flash2")}
+    for name, make in peers.items():
+        try:
+            step = make()
+            step()
+            steps[name] = step
+        except Exception as error:          # a backend that refuses: several classes, and the others still count
+            print(f"{case.name}: {name} does not run: {error}", file=sys.stderr)
+    found, others = steps["hyperion"](), [name for name in steps if name != "hyperion"]
+    worst = runs.difference(found, steps[others[0]]()) if others else 0.0
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    order, count = list(steps), max(2, int(0.01 * 450e12 / case.operations()))
+    for _ in range(turns):
+        random.shuffle(order)
+        for name in order:
+            times[name].append(runs.seconds(steps[name], count))
+    typical = {name: statistics.median(several) for name, several in times.items()}
+    versions = {"hyperion": hyperion.__version__}
+    note = f"differs by {worst:.1e}; CuPy {cupy.__version__}" if worst < 1e-2 else f"DIFFERS by {worst:.1e}"
+    return [record(case.name, name, versions.get(name, torch.__version__), device, seconds, case.operations() / seconds / 1e12, "TFLOP/s",
+                   seconds / typical["hyperion"], note if name == "hyperion" else "", times[name]) for name, seconds in typical.items()]
+
+
+def record(case: str, system: str, version: str, device: str, seconds: float, rate: float, unit: str, ratio: float, note: str,
+           times: list[float]) -> dict[str, Any]:
+    """Return what is written of a system on a case; the ratio is its time over Hyperion's."""
+    return {"case": case, "system": system, "version": version, "device": device, "seconds": seconds, "throughput": rate, "unit": unit,
+            "peak_mb": None, "ratio_to_hyperion": ratio, "note": note, "all": times}
+
+
+def on_cpu(direction: str, turns: int) -> list[dict[str, Any]]:
+    """Return a record for each system: batch 1, 8 heads, 1024 tokens, head size 64, full."""
+    import torch
+
+    import hyperion as hp
+
+    torch.set_num_threads(int(os.environ.get("HYPERION_THREADS", "1")))
+    arrays = [np.random.default_rng(i).standard_normal((1, 8, 1024, 64)).astype(np.float32) for i in range(4)]
+    theirs = [torch.as_tensor(x).requires_grad_(i < 3 and direction == "both") for i, x in enumerate(arrays)]
+    mine = [hp.asarray(x) for x in arrays]
+
+    def hyperion_step() -> Any:
+        if direction == "forward":
+            return [hp.attention(*mine[:3]).data]
+        return [x.data for x in hp.vjp(hp.attention, *mine[:3])[1](mine[3])]
+
+    def torch_step() -> Any:
+        out = torch.nn.functional.scaled_dot_product_attention(*theirs[:3])
+        return [out] if direction == "forward" else torch.autograd.grad(out, theirs[:3], theirs[3])
+
+    worst = max(float(np.abs(x - y.detach().numpy()).max()) for x, y in zip(hyperion_step(), torch_step(), strict=True))
+    steps = {"hyperion": hyperion_step, "torch": torch_step}
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(turns):
+        for name, step in steps.items():
+            begin = time.perf_counter()
+            step()
+            times[name].append(time.perf_counter() - begin)
+    typical = {name: statistics.median(several) for name, several in times.items()}
+    work = 4.0 * 8 * 1024**2 * 64 * (1.0 if direction == "forward" else 3.5)
+    versions = {"hyperion": hp.__version__, "torch": torch.__version__}
+    return [record(f"cpu_{direction}_d64_full_1024", name, versions[name], "cpu", seconds, work / seconds / 1e9, "GFLOP/s",
+                   seconds / typical["hyperion"], f"differs by {worst:.1e}" if name == "hyperion" else "", times[name])
+            for name, seconds in typical.items()]
+
+
+def line(records: list[dict[str, Any]], goals: dict[str, float]) -> str:
+    """Return a line for a case: rates, ratios to peers, and whether they are what they should be."""
+    parts = [f"{records[0]['case']:30}", *(f"{r['system']} {r['throughput']:.0f}" for r in records)]
+    for r in records[1:]:
+        goal = goals.get(r["system"])
+        verdict = "" if goal is None else f" (goal {goal:.2f}: {'reached' if r['ratio_to_hyperion'] >= goal else 'not reached'})"
+        parts.append(f"| {r['ratio_to_hyperion']:.2f} x {r['system']}{verdict}")
+    return "  ".join([*parts, "|", records[0]["note"]])
+
+
+def main() -> int:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="hyperion bench attention", description=__doc__, formatter_class=raw)
+    parser.add_argument("--device", default="cuda:0", help='"cuda:N" (default cuda:0) or "cpu"')
+    parser.add_argument("--cases", nargs="+", metavar="CASE", help="only cases whose names contain one of these")
+    parser.add_argument("--turns", type=int, default=8, help="turns, each of them all systems in a new order (default 8)")
+    parser.add_argument("--threads", type=int, default=1, help="threads on a CPU (default 1)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write a line for each system and case there")
+    options = parser.parse_args()
+    found: list[dict[str, Any]] = []
+
+    def keep(records: list[dict[str, Any]], goals: dict[str, float]) -> None:
+        found.extend(records)
+        print(line(records, goals), flush=True)
+        if options.json is not None:
+            options.json.write_text("".join(json.dumps(r) + "\n" for r in found), encoding="utf-8")
+
+    if options.device == "cpu":
+        os.environ["HYPERION_THREADS"] = str(options.threads)
+        for direction in CPU:
+            keep(on_cpu(direction, options.turns), {"torch": CPU_GOALS[direction]})
+    else:
+        for case in GPU:
+            if options.cases is None or any(part in case.name for part in options.cases):
+                keep(on_gpu(case, options.device, options.turns), dict(case.goals))
+    return 0 if all(math.isfinite(r["seconds"]) and "DIFFERS" not in r["note"] for r in found) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
