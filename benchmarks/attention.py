@@ -5,12 +5,12 @@
 
 On a GPU: 16,384 tokens, width 2048, bfloat16; a step is the forward or the backward call, inputs and cotangents at hand. Operations are
 4 S^2 D for each head forward, half of it if causal, and 2.5 times that backward. A GPU slows down as it heats up: take the ratios.
+Also: errors against float64 beside PyTorch's, and the memory that forward and backward take, to 131,072 tokens.
 On a CPU: batch 1, 8 heads, 1024 tokens, head size 64, float32: forward, and forward and backward together.
 """
 
 import argparse
 import json
-import math
 import os
 import random
 import statistics
@@ -203,6 +203,62 @@ def on_gpu(case: Case, device: str, turns: int) -> list[dict[str, Any]]:
                    seconds / typical["hyperion"], note if name == "hyperion" else "", times[name]) for name, seconds in typical.items()]
 
 
+def errors(device: str) -> list[dict[str, Any]]:
+    """Return records of relative L2 errors against float64, of the output and the gradients of q, k, v, beside FlashAttention-2's."""
+    import cupy
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    import hyperion as hp
+    from hyperion import nn
+
+    found = []
+    for kind in (torch.bfloat16, torch.float16):
+        for size, causal, large in ((64, False, 1.0), (128, True, 1.0), (128, False, 8.0)):
+            there = [torch.randn(2, 4, 1000, size, device=device).to(kind) * (large if i < 2 else 1.0) for i in range(4)]
+            *given, g = there
+
+            def pulled(dtype: Any, given: Any = given, g: Any = g, causal: bool = causal) -> list[Any]:
+                q, k, v = (x.to(dtype).requires_grad_() for x in given)
+                with sdpa_kernel(SDPBackend.MATH if dtype == torch.float64 else SDPBackend.FLASH_ATTENTION):
+                    out = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
+                return [out.detach(), *torch.autograd.grad(out, (q, k, v), g.to(dtype))]
+
+            exact, theirs = pulled(torch.float64), pulled(kind)
+            with cupy.cuda.ExternalStream(torch.cuda.current_stream().cuda_stream):
+                own = [hp.Tensor(cupy.from_dlpack(x)) for x in there]
+                out, pull = hp.vjp(lambda q, k, v, causal=causal: hp.attention(q, k, v, mask=nn.Causal() if causal else None), *own[:3])
+                mine = [torch.from_dlpack(x.data.astype(np.float32)) for x in (out, *pull(own[3]))]
+            away = [[float((x.double() - y).norm() / y.norm()) for x, y in zip(several, exact, strict=True)] for several in (mine, theirs)]
+            name = f"error_{str(kind).removeprefix('torch.')}_d{size}_{'causal' if causal else 'full'}{'_large' if large > 1 else ''}"
+            ratio = max(x / y for x, y in zip(*away, strict=True))
+            found.append({"case": name, "hyperion": away[0], "flash2": away[1], "largest_ratio": ratio})
+            words = [" ".join(f"{x:.2e}" for x in several) for several in away]
+            print(f"{name:34} hyperion {words[0]}  flash2 {words[1]}  largest ratio {ratio:.3f} (goal 1.10)", flush=True)
+    return found
+
+
+def memory(device: str) -> list[dict[str, Any]]:
+    """Return records of the bytes that forward and backward allocate for each token: 16 heads of 128, causal, bfloat16."""
+    import cupy
+
+    import hyperion as hp
+    from hyperion import nn
+
+    found, pool = [], cupy.get_default_memory_pool()
+    for tokens in (4096, 16384, 65536, 131072):
+        own = [hp.Tensor(cupy.random.standard_normal((1, 16, tokens, 128), dtype=np.float32).astype("bfloat16")) for _ in range(4)]
+        pool.free_all_blocks()
+        before = pool.total_bytes()
+        _, pull = hp.vjp(lambda q, k, v: hp.attention(q, k, v, mask=nn.Causal()), *own[:3])
+        pull(own[3])
+        cupy.cuda.Device().synchronize()
+        taken = (pool.total_bytes() - before) / tokens
+        found.append({"case": f"memory_{tokens}", "bytes_per_token": taken, "of_which_inputs_have": 4 * 16 * 128 * 2})
+        print(f"memory_{tokens:<8} {taken:.0f} bytes a token; q, k, v and g have {4 * 16 * 128 * 2}", flush=True)
+    return found
+
+
 def record(case: str, system: str, version: str, device: str, seconds: float, rate: float, unit: str, ratio: float, note: str,
            times: list[float]) -> dict[str, Any]:
     """Return what is written of a system on a case; the ratio is its time over Hyperion's."""
@@ -256,11 +312,16 @@ def line(records: list[dict[str, Any]], goals: dict[str, float]) -> str:
     return "  ".join([*parts, "|", records[0]["note"]])
 
 
+def write(path: Path | None, found: list[dict[str, Any]]) -> None:
+    if path is not None:
+        path.write_text("".join(json.dumps(r) + "\n" for r in found), encoding="utf-8")
+
+
 def main() -> int:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="hyperion bench attention", description=__doc__, formatter_class=raw)
     parser.add_argument("--device", default="cuda:0", help='"cuda:N" (default cuda:0) or "cpu"')
-    parser.add_argument("--cases", nargs="+", metavar="CASE", help="only cases whose names contain one of these")
+    parser.add_argument("--cases", nargs="+", metavar="CASE", help="only cases whose names contain one of these; also: errors, memory")
     parser.add_argument("--turns", type=int, default=8, help="turns, each of them all systems in a new order (default 8)")
     parser.add_argument("--threads", type=int, default=1, help="threads on a CPU (default 1)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write a line for each system and case there")
@@ -270,8 +331,7 @@ def main() -> int:
     def keep(records: list[dict[str, Any]], goals: dict[str, float]) -> None:
         found.extend(records)
         print(line(records, goals), flush=True)
-        if options.json is not None:
-            options.json.write_text("".join(json.dumps(r) + "\n" for r in found), encoding="utf-8")
+        write(options.json, found)
 
     if options.device == "cpu":
         os.environ["HYPERION_THREADS"] = str(options.threads)
@@ -281,7 +341,11 @@ def main() -> int:
         for case in GPU:
             if options.cases is None or any(part in case.name for part in options.cases):
                 keep(on_gpu(case, options.device, options.turns), dict(case.goals))
-    return 0 if all(math.isfinite(r["seconds"]) and "DIFFERS" not in r["note"] for r in found) else 1
+        for name, part in (("errors", errors), ("memory", memory)):
+            if options.cases is None or name in options.cases:
+                found.extend(part(options.device))
+        write(options.json, found)
+    return 0 if all("DIFFERS" not in r.get("note", "") for r in found) else 1
 
 
 if __name__ == "__main__":
