@@ -238,6 +238,39 @@ def errors(device: str) -> list[dict[str, Any]]:
     return found
 
 
+def decoding(device: str) -> list[dict[str, Any]]:
+    """Return a record of one new token for 16 texts of 32,768 kept ones, 32 heads of queries, 4 of keys, head size 128: bytes a second."""
+    import cupy
+
+    import hyperion as hp
+    from hyperion import nn
+
+    def drawn(heads: int, tokens: int) -> Any:
+        parts = [cupy.random.standard_normal((1, heads, tokens, 128), dtype=np.float32).astype("bfloat16") for _ in range(16)]
+        return hp.Tensor(cupy.concatenate(parts))
+
+    def seconds(step: Callable[[], Any]) -> float:
+        times = []
+        for _ in range(12):
+            begin, end = cupy.cuda.Event(), cupy.cuda.Event()
+            begin.record()
+            for _ in range(5):
+                step()
+            end.record()
+            end.synchronize()
+            times.append(cupy.cuda.get_elapsed_time(begin, end) / 5e3)
+        return statistics.median(times[2:])
+
+    q, k, v = drawn(32, 1), drawn(4, 32768), drawn(4, 32768)
+    step = seconds(lambda: hp.attention(q, k, v, mask=nn.Causal()))
+    other = cupy.empty_like(k.data)
+    rate, copied = 2 * k.data.nbytes / step, 2 * k.data.nbytes / seconds(lambda: cupy.cuda.runtime.memcpyAsync(
+        other.data.ptr, k.data.data.ptr, k.data.nbytes, 3, cupy.cuda.get_current_stream().ptr))
+    print(f"decoding_16x32768  {step * 1e6:.0f} us, {rate / 1e12:.2f} TB/s, {rate / copied:.2f} of a copy's {copied / 1e12:.2f} (goal 0.75)",
+          flush=True)
+    return [{"case": "decoding_16x32768", "seconds": step, "bytes_per_second": rate, "copy_bytes_per_second": copied}]
+
+
 def memory(device: str) -> list[dict[str, Any]]:
     """Return records of the bytes that forward and backward allocate for each token: 16 heads of 128, causal, bfloat16."""
     import cupy
@@ -341,7 +374,7 @@ def main() -> int:
         for case in GPU:
             if options.cases is None or any(part in case.name for part in options.cases):
                 keep(on_gpu(case, options.device, options.turns), dict(case.goals))
-        for name, part in (("errors", errors), ("memory", memory)):
+        for name, part in (("errors", errors), ("decoding", decoding), ("memory", memory)):
             if options.cases is None or name in options.cases:
                 found.extend(part(options.device))
         write(options.json, found)

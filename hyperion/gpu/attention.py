@@ -14,6 +14,8 @@ __all__ = ["backward", "forward", "serves"]
 
 LARGEST = 256               # head size of the forward kernel
 LARGEST_BACK = 128          # of the backward kernels
+FEW_ROWS = 64               # queries, of all heads that share keys, that are few: the keys are then parted among the multiprocessors
+LEAST_PART = 512            # keys of a part
 IN_CACHE = 24 << 20         # bytes of keys and values of the heads that are worked on together: less than half of the L2 cache
 LOG2E = 1.4426950408889634
 
@@ -27,8 +29,8 @@ def _struct(*fields: tuple[Any, str]) -> np.dtype[Any]:
 # The structs of the kernels, name by name.
 MASK = _struct((_POINTER, "first last words counts lists"), (_INT, "of_batch of_head row_words blocks list_length low high"))
 FORWARD = _struct(
-    (_POINTER, "out lse counter"), (_LONG, "out_batch out_head out_row"),
-    (_INT, "batch heads group queries keys depth row_blocks span longest_first"), (_FLOAT, "scale"))
+    (_POINTER, "out lse counter"), (_LONG, "out_batch out_head out_row out_part"),
+    (_INT, "batch heads group queries keys depth row_blocks span longest_first part"), (_FLOAT, "scale"))
 BACKWARD = _struct(
     (_POINTER, "lse shift sums to_k to_v"), (_LONG, "k_batch k_head k_row v_batch v_head v_row"),
     (_INT, "batch heads group queries keys depth depth_v tiles blocks span longest_first"), (_FLOAT, "scale_log2 scale"))
@@ -46,7 +48,10 @@ class Tiling:
     pingpong: two warpgroups take turns.  emulated: how many of 8 exponentials are polynomials.
     """
 
-    def __init__(self, head: int, consumers: int, keys: int, stages: int, pingpong: bool = False, emulated: int = 0) -> None:
+    def __init__(
+        self, head: int, consumers: int, keys: int, stages: int, pingpong: bool = False, emulated: int = 0, split: bool = False,
+    ) -> None:
+        self.split = split
         self.head, self.consumers, self.keys, self.stages, self.pingpong = head, consumers, keys, stages, pingpong
         self.emulated, self.queue = emulated, 2 if head <= 128 else 1
         self.rows = 64 * consumers
@@ -56,7 +61,7 @@ class Tiling:
     def macros(self) -> dict[str, int]:
         """Return what the compiler is told."""
         return {"HEAD": self.head, "CONSUMERS": self.consumers, "KEYS": self.keys, "STAGES": self.stages, "QUEUE": self.queue,
-                "PINGPONG": int(self.pingpong), "EMULATED": self.emulated}
+                "PINGPONG": int(self.pingpong), "EMULATED": self.emulated, "SPLIT": int(self.split)}
 
 
 class BackTiling:
@@ -92,6 +97,8 @@ class SlopeTiling:
 
 # Of increasing head size: the first that is large enough serves. They are as large as registers allow, which masks need too.
 TILINGS = [Tiling(64, 3, 128, 4), Tiling(96, 2, 128, 2), Tiling(128, 2, 128, 2), Tiling(256, 2, 64, 2)]
+SPLIT_TILINGS = [Tiling(64, 2, 128, 4, split=True), Tiling(96, 2, 128, 2, split=True), Tiling(128, 2, 128, 2, split=True),
+                 Tiling(256, 2, 64, 2, split=True)]
 TILINGS_LISTED = [Tiling(64, 3, 96, 4), *TILINGS[1:]]
 BACK_TILINGS = {adds: [BackTiling(64, 128, adds), BackTiling(128, 80, adds)] for adds in (True, False)}
 BACK_TILINGS_LISTED = {adds: [BackTiling(64, 96, adds), BackTiling(128, 64, adds)] for adds in (True, False)}
@@ -232,22 +239,57 @@ def forward(q: Any, k: Any, v: Any, seen: Any, scale: float) -> tuple[Any, Any]:
     q: (batch, heads, queries, size), k, v: (batch, heads of keys, keys, size), CuPy arrays of any strides.  seen: as `visibility` makes it.
     """
     scale, q = _ordered(scale, q)
-    tiling = _fitting(TILINGS_LISTED if _listed(seen) else TILINGS, max(q.shape[-1], v.shape[-1]))
-    (batch, heads, queries, _), (_, kept, keys, depth) = q.shape, v.shape
-    out, lse = _empty_like(q, (*q.shape[:3], depth)), cupy().empty(q.shape[:3], dtype=np.float32)
-    q, k, v = _fit(q), _fit(k), _fit(v)
+    (batch, heads, queries, _), (kept, keys, depth) = q.shape, v.shape[1:]
+    if queries * heads // kept <= FEW_ROWS and keys >= 2 * LEAST_PART and _sees_all(seen, queries, keys):
+        return _few(q, k, v, scale)
+    tiling = _fitting(TILINGS_LISTED if _listed(seen) else TILINGS, max(q.shape[-1], depth))
     kind, mask, _held = _mask(seen, tiling.rows, tiling.keys, False)
-    blocks = -(-queries // tiling.rows)
-    steps = _steps(out)
+    out, lse = _empty_like(q, (batch, heads, queries, depth)), cupy().empty(q.shape[:3], dtype=np.float32)
+    _launch_forward(tiling, kind, mask, _fit(q), _fit(k), _fit(v), out, lse, scale, -(-queries // tiling.rows), 0)
+    return out[..., :depth], lse
+
+
+def _launch_forward(
+    tiling: Tiling, kind: int, mask: Any, q: Any, k: Any, v: Any, out: Any, lse: Any, scale: float, blocks: int, part: int,
+) -> None:
+    """Launch the forward kernel. out: (batch, heads, queries, size); with parts of keys, (parts, batch, ...).  part: tiles of a part."""
+    (batch, heads, queries, _), kept, keys = q.shape, *k.shape[1:3]
     device = q.device.id
+    steps = _steps(out[0] if part else out)
     counter = _counter(device, cupy().cuda.get_current_stream().ptr)
     problem = _filled(
         FORWARD, out=out.data.ptr, lse=lse.data.ptr, counter=counter.data.ptr, out_batch=steps[0], out_head=steps[1], out_row=steps[2],
-        batch=batch, heads=heads, group=heads // kept, queries=queries, keys=keys, depth=out.shape[-1], row_blocks=blocks,
-        span=_span(k, v, heads // kept, batch * heads), longest_first=1, scale=scale * LOG2E)
+        out_part=out.strides[0] // 2 if part else 0, batch=batch, heads=heads, group=heads // kept, queries=queries, keys=keys,
+        depth=out.shape[-1], row_blocks=blocks, span=_span(k, v, heads // kept, batch * heads), longest_first=int(not part),
+        scale=scale * LOG2E, part=part)
     function = _kernel("attention_forward", tiling, _brain(q), kind, 128 * (tiling.consumers + 1), tiling.shared, device)
     grid = min(_device(device)[1], batch * heads * blocks)
     function((grid,), (_map(q, tiling.rows), _map(k, tiling.keys), _map(v, tiling.keys), problem, mask))
+
+
+def _sees_all(seen: Any, queries: int, keys: int) -> bool:
+    """Tell whether every query sees every key, as that of the next token does."""
+    return not _listed(seen) and seen.band[0] + queries - 1 <= 0 and seen.band[1] >= keys
+
+
+def _few(q: Any, k: Any, v: Any, scale: float) -> tuple[Any, Any]:
+    """Return the same for few queries that see all keys: those of the heads that share keys as rows of one block, the keys in parts."""
+    (batch, heads, queries, size), (kept, keys, depth) = q.shape, v.shape[1:]
+    rows = queries * heads // kept
+    tiling = _fitting(SPLIT_TILINGS, max(size, depth))
+    q = _fit(cupy().ascontiguousarray(q).reshape(batch, kept, rows, size))
+    tiles = -(-keys // tiling.keys)
+    parts = max(1, min(2 * _device(q.device.id)[1] // (batch * kept), keys // LEAST_PART))
+    part = -(-tiles // parts)
+    parts = -(-tiles // part)
+    empty, room = cupy().empty, -(-depth // 8) * 8
+    outs, sums = empty((parts, batch, kept, rows, room), dtype=q.dtype), empty((parts, batch, kept, rows), dtype=np.float32)
+    mask = np.zeros((), MASK)
+    mask["low"], mask["high"] = -(1 << 29), 1 << 29
+    _launch_forward(tiling, 0, mask[()], q, _fit(k), _fit(v), outs, sums, scale, parts, part)
+    out, lse = empty((batch, heads, queries, room), dtype=q.dtype), empty((batch, heads, queries), dtype=np.float32)
+    combine = _kernel("attention_combine", tiling, _brain(q), 0, 128, 0, q.device.id)
+    combine((lse.size,), (outs, sums, out, lse, np.int32(lse.size), np.int32(parts), np.int32(room)))
     return out[..., :depth], lse
 
 

@@ -77,21 +77,34 @@ class Kernel:
         self.run(grid, *arguments)
 
     def attention_forward(self, grid: Any, q: Any, k: Any, v: Any, p: Any, mask: Any) -> None:
-        rows = 64 * self.macros["CONSUMERS"]
-        out = strided(p["out"], (p["batch"], p["heads"], p["queries"], p["depth"]), (p["out_batch"], p["out_head"], p["out_row"]), q.dtype)
-        lse = at(p["lse"], p["batch"] * p["heads"] * p["queries"], np.float32).reshape(out.shape[:3])
-        assert p["row_blocks"] == -(-p["queries"] // rows)
+        rows, split, blocks = 64 * self.macros["CONSUMERS"], self.macros["SPLIT"], int(p["row_blocks"])
+        parts = blocks if split else 1
+        shape = parts, p["batch"], p["heads"], p["queries"], p["depth"]
+        outs = strided(p["out"], shape, (p["out_part"], p["out_batch"], p["out_head"], p["out_row"]), q.dtype)
+        lses = at(p["lse"], np.prod(shape[:4]), np.float32).reshape(shape[:4])
+        size = int(p["part"]) * self.macros["KEYS"]
+        assert blocks == (-(-p["keys"] // size) if split else -(-p["queries"] // rows))
         assert at(p["counter"], 2, np.int32).tolist() == [0, 0]
-        for b, h in np.ndindex(*out.shape[:2]):
-            seen = seen_of(mask, self.macros["MASK"], b, h, p["row_blocks"], rows, self.macros["KEYS"], p["queries"], p["keys"], False)
+        for part, b, h in np.ndindex(*outs.shape[:3]):
+            seen = seen_of(mask, self.macros["MASK"], b, h, blocks, rows, self.macros["KEYS"], p["queries"], p["keys"], False)
+            if split:
+                seen = seen & (np.arange(p["keys"]) // size == part)
             scores = np.where(seen, q[b, h].astype(float) @ k[b, h // p["group"]].astype(float).T * p["scale"], -np.inf)
             top = scores.max(-1)
             weights = np.exp2(scores - np.where(np.isinf(top), 0, top)[:, None])
             total = weights.sum(-1)
-            part = weights @ v[b, h // p["group"]].astype(float) / np.where(total == 0, 1, total)[:, None]
-            out[b, h] = part
+            outs[part, b, h] = weights @ v[b, h // p["group"]].astype(float) / np.where(total == 0, 1, total)[:, None]
             with np.errstate(divide="ignore"):
-                lse[b, h] = (np.where(np.isinf(top), 0, top) + np.log2(total)) * np.log(2)
+                lses[part, b, h] = (np.where(np.isinf(top), 0, top) + np.log2(total)) * np.log(2)
+
+    def attention_combine(self, grid: Any, outs: Any, sums: Any, out: Any, lse: Any, rows: Any, parts: Any, depth: Any) -> None:
+        assert grid == (rows,) and outs.shape[0] == parts and out.shape[-1] == depth
+        parted = np.asarray(sums).view(np.ndarray).reshape(parts, rows)
+        whole = np.logaddexp.reduce(parted, axis=0)
+        weights = np.exp(parted - whole)[..., None]
+        found = (weights * np.asarray(outs).view(np.ndarray).reshape(parts, rows, depth).astype(float)).sum(0)
+        np.asarray(out).view(np.ndarray).reshape(rows, depth)[...] = found
+        np.asarray(lse).view(np.ndarray).reshape(rows)[...] = whole
 
     def attention_rows(self, grid: Any, p: Any) -> None:
         queries, heads = self.macros["QUERIES"], int(p["heads"])

@@ -101,3 +101,18 @@ def test_attention_is_that_of_the_formula(cupy, shape, mask, exact):
     limit = 1e-2 if SHAPES[shape][-2] == BRAIN else 2e-3        # two and a half rounding steps of the inputs' type
     for x, y in zip(found, expected, strict=True):
         assert away(device.to_numpy(x), y) < limit
+
+
+@pytest.mark.skipif(emulator.COMPILER is None, reason="no C++ compiler: the stand-in needs one")
+@pytest.mark.parametrize("queries", [1, 3])
+@pytest.mark.parametrize(("heads", "kept", "keys", "size"), [(8, 1, 1500, 64), (4, 4, 5000, 128), (6, 2, 1030, 20)])
+def test_few_queries_and_many_keys(cupy, heads, kept, keys, size, queries):
+    shape = 2, heads, kept, queries, keys, size, size, HALF, None
+    arrays = inputs(shape, turned=False)
+    expected = pulled([x.astype(np.float64) for x in arrays], nn.Causal() if queries == 1 else None, None)
+    attention_kernels.ran.clear()
+    found = pulled([there(cupy, x) for x in arrays], nn.Causal() if queries == 1 else None, None)
+    if isinstance(found[0], standin.ndarray):
+        assert attention_kernels.ran[:2] == ["attention_forward", "attention_combine"]
+    for x, y in zip(found, expected, strict=True):
+        assert away(device.to_numpy(x), y) < 2e-3

@@ -13,8 +13,11 @@
    is rare. Exponentials are powers of two, with scale * log2(e) in one FMA; every EMULATED of 8 by a polynomial, where the unit for them
    would be what everything waits for (small heads).
 
+   SPLIT=1 is for few queries and many keys, as when a text is continued: there is one block of queries, an item is a part of its keys, and
+   `attention_combine` weighs the outputs of the parts by their log-sum-exps.
+
    Compiled with -DBF16 -DHEAD=64|96|128|256 (head size; smaller ones are filled up with zeros by the copy engine) -DCONSUMERS -DKEYS
-   -DSTAGES -DQUEUE -DPINGPONG -DEMULATED -DMASK, after hopper.cuh, the products of wgmma and attention.cuh.
+   -DSTAGES -DQUEUE -DPINGPONG -DEMULATED -DSPLIT -DMASK, after hopper.cuh, the products of wgmma and attention.cuh.
    Source: Dao et al. 2022, arXiv:2205.14135; Shah et al. 2024, arXiv:2407.08608. */
 
 enum {
@@ -31,15 +34,17 @@ struct Problem {
     u16 *out;
     float *lse;                             /* (batch, heads, queries) */
     int *counter;                           /* items taken, and blocks that are done: both 0 at the beginning and at the end */
-    long long out_batch, out_head, out_row; /* strides in numbers */
+    long long out_batch, out_head, out_row, out_part;       /* strides in numbers */
     int batch, heads, group, queries, keys, depth;
     int row_blocks, span, longest_first;    /* items go over the blocks of `span` heads, then over the next */
+    int part;                               /* tiles of a part, where SPLIT */
     float scale;                            /* times log2(e) */
 };
 
 struct Item {
-    int batch, head, block;
+    int batch, head, block;                 /* of queries; of parts of the keys, where SPLIT */
 };
+__device__ __forceinline__ int first_row(int block) { return SPLIT ? 0 : block * ROWS; }
 __device__ __forceinline__ Item item_of(const Problem &p, int number) {
     int whole = p.span * p.row_blocks, run = number / whole, rest = number - run * whole;
     int heads = min(p.span, p.batch * p.heads - run * p.span), block = rest / heads, head = run * p.span + rest - block * heads;
@@ -51,8 +56,12 @@ __device__ __forceinline__ Visits visits_of(const Problem &p, const Mask &mask, 
 #if MASK
     return visits_listed(mask, mask_of(mask, item.batch, item.head), item.block);
 #else
-    int row = item.block * ROWS;
-    return visits_between(row + mask.low, min(p.keys, min(row + ROWS, p.queries) - 1 + mask.high), KEYS);
+    int row = first_row(item.block);
+    Visits all = visits_between(row + mask.low, min(p.keys, min(row + ROWS, p.queries) - 1 + mask.high), KEYS);
+#if SPLIT
+    all.begin += item.block * p.part, all.count = min(p.part, all.count - item.block * p.part);
+#endif
+    return all;
 #endif
 }
 /* The state of the online softmax for a thread's two rows: the largest score when they were last scaled, and the sums of exponentials. */
@@ -142,16 +151,23 @@ __device__ __forceinline__ void gather(float (&o)[HEAD / 2], const u32 (&p)[KEYS
     products_commit();
 }
 
+/* Where the output and the log-sum-exp of an item's head lie. */
+__device__ __forceinline__ u16 *out_of(const Problem &p, const Item &item) {
+    return p.out + item.batch * p.out_batch + item.head * p.out_head + (SPLIT ? item.block * p.out_part : 0);
+}
+__device__ __forceinline__ float *lse_of(const Problem &p, const Item &item) {
+    return p.lse + ((SPLIT ? (long long)item.block * p.batch : 0) * p.heads + (long long)item.batch * p.heads + item.head) * p.queries;
+}
 /* The first query of this thread's two, of 64 from the consumer's first one on. */
 __device__ __forceinline__ int row_of(const Item &item, int consumer) {
-    return item.block * ROWS + consumer * 64 + (threadIdx.x & 127) / 32 * 16 + (threadIdx.x & 31) / 4;
+    return first_row(item.block) + consumer * 64 + (threadIdx.x & 127) / 32 * 16 + (threadIdx.x & 31) / 4;
 }
 /* Write the log-sum-exp of a thread's two rows, and leave in the state what their sums are to be multiplied with. */
 __device__ __forceinline__ void finish_sums(const Problem &p, const Item &item, Softmax &state, int consumer) {
     int row = row_of(item, consumer);
     float sum = over_quad(state.sum, false), sum_below = over_quad(state.sum_below, false);
     if ((threadIdx.x & 3) == 0) {
-        float *lse = p.lse + ((long long)item.batch * p.heads + item.head) * p.queries;
+        float *lse = lse_of(p, item);
         const float none = __int_as_float(0xff800000), ln2 = 0.693147180559945f;
         if (row < p.queries) lse[row] = sum > 0 ? state.top * p.scale * ln2 + logf(sum) : none;
         if (row + 8 < p.queries) lse[row + 8] = sum_below > 0 ? state.top_below * p.scale * ln2 + logf(sum_below) : none;
@@ -162,7 +178,7 @@ __device__ __forceinline__ void finish_sums(const Problem &p, const Item &item, 
 __device__ __forceinline__ void finish(const Problem &p, const Item &item, const float (&o)[HEAD / 2], float by, float by_below, int consumer,
                                        u32 room) {
     int lane = threadIdx.x & 31, row = row_of(item, consumer), first = row - (lane >> 2);
-    u16 *out = p.out + item.batch * p.out_batch + item.head * p.out_head + first * p.out_row;
+    u16 *out = out_of(p, item) + first * p.out_row;
     if (QUEUE > 1) {
         write_rows<HEAD>(out, p.out_row, o, by, by_below, p.queries - first, p.depth, room, Q_COLUMN);
     } else {                                /* the next Q may lie there already */
@@ -178,13 +194,13 @@ __device__ __forceinline__ void finish(const Problem &p, const Item &item, const
 }
 /* Zeros for the 64 queries of a warpgroup, which see nothing. */
 __device__ __forceinline__ void finish_empty(const Problem &p, const Item &item, int row) {
-    u16 *out = p.out + item.batch * p.out_batch + item.head * p.out_head;
+    u16 *out = out_of(p, item);
     for (int i = threadIdx.x & 127; i < 8 * HEAD; i += 128) {
         int r = row + i / (HEAD / 8), column = i % (HEAD / 8) * 8;
         if (r < p.queries && column < p.depth) *(uint4 *)(out + r * p.out_row + column) = make_uint4(0, 0, 0, 0);
     }
     int r = row + (threadIdx.x & 127);
-    if (r < min(row + 64, p.queries)) p.lse[((long long)item.batch * p.heads + item.head) * p.queries + r] = __int_as_float(0xff800000);
+    if (r < min(row + 64, p.queries)) lse_of(p, item)[r] = __int_as_float(0xff800000);
 }
 
 /* Where things lie in shared memory. */
@@ -207,7 +223,7 @@ __device__ __forceinline__ void produce(const TensorMap *q, const TensorMap *k, 
         Item item = item_of(p, number);
         arrive_expecting(q_full, Q_BYTES);
         for (int c = 0; c < COLUMNS; c++)
-            copy_tile(room.q + slot * Q_BYTES + c * Q_COLUMN, q, 64 * c, item.block * ROWS, item.head, item.batch, q_full);
+            copy_tile(room.q + slot * Q_BYTES + c * Q_COLUMN, q, 64 * c, first_row(item.block), item.head, item.batch, q_full);
         number = gridDim.x + atomicAdd(p.counter, 1);
         Visits visits = visits_of(p, mask, item);
         for (int j = 0; j < visits.count; j++, turn++) {
@@ -256,7 +272,7 @@ __device__ __forceinline__ void take(const Problem &p, const Mask &mask, const R
         if (work.number < 0) return;
         Item item = item_of(p, work.number);
         Visits visits = visits_of(p, mask, item);
-        work.row = item.block * ROWS + consumer * 64, work.at = visits.begin, work.left = visits.count;
+        work.row = first_row(item.block) + consumer * 64, work.at = visits.begin, work.left = visits.count;
 #if MASK
         work.list = visits.list;
 #endif
@@ -396,3 +412,29 @@ attention_forward(const __grid_constant__ TensorMap q, const __grid_constant__ T
         consume(p, mask, room, warpgroup - 1);
     }
 }
+
+#if SPLIT
+/* The output and log-sum-exp of rows (batch, heads, queries) from those of `parts` parts: rows of `depth` numbers without gaps, the parts one
+   after the other. A block of threads for each row. */
+extern "C" __global__ void __launch_bounds__(128)
+attention_combine(const u16 *__restrict__ parts_out, const float *__restrict__ parts_lse, u16 *__restrict__ out, float *__restrict__ lse,
+                  int rows, int parts, int depth) {
+    int row = blockIdx.x;
+    const float none = __int_as_float(0xff800000);
+    float top = none, total = 0;
+    for (int i = 0; i < parts; i++) top = fmaxf(top, parts_lse[(long long)i * rows + row]);
+    float base = top == none ? 0 : top;
+    for (int i = 0; i < parts; i++) total += expf(parts_lse[(long long)i * rows + row] - base);
+    float by = total > 0 ? 1 / total : 0;
+    for (int c = 2 * threadIdx.x; c < depth; c += 256) {
+        float2 sum = make_float2(0, 0);
+        for (int i = 0; i < parts; i++) {
+            float weight = expf(parts_lse[(long long)i * rows + row] - base) * by;
+            float2 x = unpacked(*(const u32 *)(parts_out + ((long long)i * rows + row) * depth + c));
+            sum.x += weight * x.x, sum.y += weight * x.y;
+        }
+        *(u32 *)(out + (long long)row * depth + c) = packed(sum.x, sum.y);
+    }
+    if (threadIdx.x == 0) lse[row] = total > 0 ? top + logf(total) : none;
+}
+#endif
