@@ -219,7 +219,7 @@ def errors(device: str) -> list[dict[str, Any]]:
             *given, g = there
 
             def pulled(dtype: Any, given: Any = given, g: Any = g, causal: bool = causal) -> list[Any]:
-                q, k, v = (x.to(dtype).requires_grad_() for x in given)
+                q, k, v = (x.detach().to(dtype).requires_grad_() for x in given)
                 with sdpa_kernel(SDPBackend.MATH if dtype == torch.float64 else SDPBackend.FLASH_ATTENTION):
                     out = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
                 return [out.detach(), *torch.autograd.grad(out, (q, k, v), g.to(dtype))]
@@ -266,7 +266,7 @@ def decoding(device: str) -> list[dict[str, Any]]:
     other = cupy.empty_like(k.data)
     rate, copied = 2 * k.data.nbytes / step, 2 * k.data.nbytes / seconds(lambda: cupy.cuda.runtime.memcpyAsync(
         other.data.ptr, k.data.data.ptr, k.data.nbytes, 3, cupy.cuda.get_current_stream().ptr))
-    print(f"decoding_16x32768  {step * 1e6:.0f} us, {rate / 1e12:.2f} TB/s, {rate / copied:.2f} of a copy's {copied / 1e12:.2f} (goal 0.75)",
+    print(f"decoding_16x32768  {step * 1e6:.0f} us, {rate / 1e12:.2f} TB/s: {rate / copied:.2f} of a copy's {copied / 1e12:.2f} (goal .75)",
           flush=True)
     return [{"case": "decoding_16x32768", "seconds": step, "bytes_per_second": rate, "copy_bytes_per_second": copied}]
 

@@ -38,10 +38,13 @@ class Visibility:
         """Return the blocks that are not empty, for each block of queries (turned: of keys).
 
         Returns: their number (.., .., blocks), and 2 * place + (1: PARTIAL), in order, (.., .., blocks, the most there can be); both int32.
+        A block that reaches beyond the keys counts as PARTIAL: what a kernel finds there is to be hidden.
         """
         key = rows, columns, turned
         if key not in self._lists:
             xp, kinds = self.xp, self.kinds(rows, columns)
+            if self.keys % columns:
+                kinds[..., -1] = xp.minimum(kinds[..., -1], PARTIAL)
             kinds = kinds.swapaxes(-1, -2) if turned else kinds
             places = 2 * xp.arange(kinds.shape[-1], dtype=np.int32) + (kinds == PARTIAL)
             found = xp.sort(xp.where(kinds == EMPTY, xp.int32(1 << 30), places.astype(np.int32)), axis=-1)

@@ -45,23 +45,19 @@ SLOPES = _struct(
 class Tiling:
     """What a forward kernel is compiled for: a head size, warpgroups of 64 queries, keys of a tile, and tiles of keys on their way.
 
-    pingpong: two warpgroups take turns.  emulated: how many of 8 exponentials are polynomials.
+    pingpong: two warpgroups take turns.  split: an item is a part of the keys.
     """
 
-    def __init__(
-        self, head: int, consumers: int, keys: int, stages: int, pingpong: bool = False, emulated: int = 0, split: bool = False,
-    ) -> None:
-        self.split = split
-        self.head, self.consumers, self.keys, self.stages, self.pingpong = head, consumers, keys, stages, pingpong
-        self.emulated, self.queue = emulated, 2 if head <= 128 else 1
+    def __init__(self, head: int, consumers: int, keys: int, stages: int, pingpong: bool = False, split: bool = False) -> None:
+        self.head, self.consumers, self.keys, self.stages, self.pingpong, self.split = head, consumers, keys, stages, pingpong, split
         self.rows = 64 * consumers
         columns = -(-head // 64)
-        self.shared = columns * 128 * (self.queue * self.rows + 2 * stages * keys) + 8 + 16 * self.queue + 32 * stages
+        self.shared = columns * 128 * ((2 if head <= 128 else 1) * self.rows + 2 * stages * keys) + 16 * (1 + 2 * stages) + 16
 
     def macros(self) -> dict[str, int]:
         """Return what the compiler is told."""
-        return {"HEAD": self.head, "CONSUMERS": self.consumers, "KEYS": self.keys, "STAGES": self.stages, "QUEUE": self.queue,
-                "PINGPONG": int(self.pingpong), "EMULATED": self.emulated, "SPLIT": int(self.split)}
+        return {"HEAD": self.head, "CONSUMERS": self.consumers, "KEYS": self.keys, "STAGES": self.stages,
+                "PINGPONG": int(self.pingpong), "SPLIT": int(self.split)}
 
 
 class BackTiling:
@@ -99,10 +95,9 @@ class SlopeTiling:
 TILINGS = [Tiling(64, 3, 128, 4), Tiling(96, 2, 128, 2), Tiling(128, 2, 128, 2), Tiling(256, 2, 64, 2)]
 SPLIT_TILINGS = [Tiling(64, 2, 128, 4, split=True), Tiling(96, 2, 128, 2, split=True), Tiling(128, 2, 128, 2, split=True),
                  Tiling(256, 2, 64, 2, split=True)]
-TILINGS_LISTED = [Tiling(64, 3, 96, 4), *TILINGS[1:]]
 BACK_TILINGS = {adds: [BackTiling(64, 128, adds), BackTiling(128, 80, adds)] for adds in (True, False)}
 BACK_TILINGS_LISTED = {adds: [BackTiling(64, 96, adds), BackTiling(128, 64, adds)] for adds in (True, False)}
-SLOPE_TILINGS = [SlopeTiling(64, 128, 2), SlopeTiling(128, 96, 2)]
+SLOPE_TILINGS = [SlopeTiling(64, 128, 2), SlopeTiling(128, 64, 3)]
 
 
 def _fitting(tilings: list[Any], head: int) -> Any:
@@ -242,7 +237,7 @@ def forward(q: Any, k: Any, v: Any, seen: Any, scale: float) -> tuple[Any, Any]:
     (batch, heads, queries, _), (kept, keys, depth) = q.shape, v.shape[1:]
     if queries * heads // kept <= FEW_ROWS and keys >= 2 * LEAST_PART and _sees_all(seen, queries, keys):
         return _few(q, k, v, scale)
-    tiling = _fitting(TILINGS_LISTED if _listed(seen) else TILINGS, max(q.shape[-1], depth))
+    tiling = _fitting(TILINGS, max(q.shape[-1], depth))
     kind, mask, _held = _mask(seen, tiling.rows, tiling.keys, False)
     out, lse = _empty_like(q, (batch, heads, queries, depth)), cupy().empty(q.shape[:3], dtype=np.float32)
     _launch_forward(tiling, kind, mask, _fit(q), _fit(k), _fit(v), out, lse, scale, -(-queries // tiling.rows), 0)

@@ -50,10 +50,13 @@ def test_blocks_are_what_they_are_called(mask, size):
         assert kinds[i, j] in ((visibility.EMPTY, visibility.PARTIAL) if not part.any() else
                                (visibility.FULL,) if part.all() else (visibility.PARTIAL,))
         assert not (kinds[i, j] == visibility.PARTIAL and not part.any() and isinstance(form, visibility.Bits))
+    kinds[:, -1] = np.minimum(kinds[:, -1], visibility.PARTIAL) if 213 % size[1] else kinds[:, -1]
     for turned in (False, True):
         counts, lists = (x[0, 0] for x in form.lists(*size, turned))
         for row, count, entries in zip(kinds.T if turned else kinds, counts, lists, strict=True):
             assert [2 * j + (kind == 1) for j, kind in enumerate(row) if kind] == entries[:count].tolist()
+    beyond = form_of(mask, 150, 213, 1, 1).lists(150, 128)[1][0, 0, 0]
+    assert all(entry & 1 for entry in beyond if entry // 2 == 1)       # 213 keys: the second block reaches beyond them
 
 
 def test_documents_of_several_rows_and_of_the_last_queries():

@@ -60,6 +60,7 @@ def seen_of(mask: Any, kind: int, batch: int, head: int, blocks: int, size: int,
             mine, theirs = slice(block * size, (block + 1) * size), slice((entry >> 1) * other, ((entry >> 1) + 1) * other)
             rows, columns = (theirs, mine) if turned else (mine, theirs)
             seen[rows, columns] = rule[rows, columns] if entry & 1 else True
+            assert entry & 1 or columns.stop <= keys, "what lies beyond the keys is to be hidden"
     return seen
 
 

@@ -75,7 +75,7 @@ def test_every_file_of_kernels_is_compiled_here():
 KINDS = [(tiling, 0) for tiling in (
     *attention.TILINGS, *attention.SPLIT_TILINGS, *attention.SLOPE_TILINGS, *attention.BACK_TILINGS[True], *attention.BACK_TILINGS[False])]
 KINDS += [(tiling, kind) for kind in (1, 2) for tiling in (
-    *attention.TILINGS_LISTED, *attention.SLOPE_TILINGS, *attention.BACK_TILINGS_LISTED[True], *attention.BACK_TILINGS_LISTED[False])]
+    *attention.TILINGS, *attention.SLOPE_TILINGS, *attention.BACK_TILINGS_LISTED[True], *attention.BACK_TILINGS_LISTED[False])]
 
 
 def kind_of(tiling, kind):
