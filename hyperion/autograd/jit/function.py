@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hyperion import config
-from hyperion.autograd.graph import Leaf, recording, state
+from hyperion.autograd.graph import Leaf, changes, recording, state
 from hyperion.autograd.jit.groups import Reading
 from hyperion.autograd.jit.ir import Code
 from hyperion.autograd.jit.native import Runner
@@ -185,7 +185,7 @@ class Jitted:
     def __init__(self, function: Callable[..., Any]) -> None:
         if not callable(function):
             raise InputError(f"jit(function): got a {type(function).__name__}; it must be callable")
-        functools.update_wrapper(self, function)
+        functools.update_wrapper(self, function, updated=())
         self.function = function
         self._programs: dict[Any, tuple[Program | None, Surroundings]] = {}
         self._bindings: dict[Any, Binding] = {}
@@ -199,7 +199,7 @@ class Jitted:
         return self if instance is None else functools.partial(self, instance)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if state.recorder is not None:
+        if state.recorder is not None or changes.debugging:         # debug looks at every operation
             return self.function(*args, **kwargs)
         parts: list[Any] = [state.recording, state.deterministic]
         flat: list[Any] = []

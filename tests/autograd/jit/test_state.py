@@ -373,3 +373,45 @@ def test_threads_use_one_program_side_by_side() -> None:
     with ThreadPoolExecutor(4) as pool:
         for x, got in zip(inputs, pool.map(f, inputs), strict=True):
             np.testing.assert_allclose(got.data, (hp.tanh(x) * 2.0 + hp.cumsum(x)).data, rtol=1e-12, atol=1e-12)
+
+
+def test_modules_methods_and_debug() -> None:
+    model = network()
+    x, _ = data()
+    with hp.no_grad():
+        compiled = hp.jit(model)
+        np.testing.assert_allclose(compiled(x).data, model(x).data, rtol=1e-5, atol=1e-6)
+        model.parameters()[0].assign(model.parameters()[0].detach() * 0.5)
+        np.testing.assert_allclose(compiled(x).data, model(x).data, rtol=1e-5, atol=1e-6)
+
+    class Scaled:
+        def __init__(self, factor: float) -> None:
+            self.factor = factor
+
+        @hp.jit
+        def apply(self, x: Any) -> Any:
+            return hp.log(x) * self.factor
+
+    one, other = Scaled(2.0), Scaled(3.0)
+    for scaled in (one, other, one):
+        np.testing.assert_allclose(scaled.apply(hp.asarray([2.0])).data, np.log(2.0) * scaled.factor, rtol=1e-6)
+    one.factor = 5.0
+    np.testing.assert_allclose(one.apply(hp.asarray([2.0])).data, np.log(2.0) * 5.0, rtol=1e-6)
+    with hp.debug(nan=True), pytest.raises(NonFiniteError, match="log: 1 Inf"):
+        one.apply(hp.asarray([0.0]))
+
+
+def test_an_error_in_the_function_leaves_everything_as_it_was() -> None:
+    model = network()
+    before = [p.data.copy() for p in model.parameters()]
+
+    @jit
+    def step(x: Any) -> Any:
+        hp.sum(model(x)).backward()
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        step(data()[0])
+    assert all(p.grad is None for p in model.parameters())
+    for p, old in zip(model.parameters(), before, strict=True):
+        np.testing.assert_array_equal(p.detach().numpy(), old)
