@@ -415,3 +415,25 @@ def test_an_error_in_the_function_leaves_everything_as_it_was() -> None:
     assert all(p.grad is None for p in model.parameters())
     for p, old in zip(model.parameters(), before, strict=True):
         np.testing.assert_array_equal(p.detach().numpy(), old)
+
+
+def test_parameters_that_are_written_over_are_not_those_that_were_returned() -> None:
+    """Large parameters are updated in place where nobody else holds them; what a run returned, and what it still reads, is held."""
+    def run(wrap: Any) -> list[Any]:
+        p = hp.asarray(np.ones(20_000, np.float32), requires_grad=True)
+        optimizer = optim.Adam([p], lr=0.1)
+
+        def step(x: Any) -> Any:
+            optimizer.zero_grad()
+            before = p.detach()
+            loss = hp.sum((p * x) ** 2)
+            loss.backward()
+            optimizer.step()
+            return p.detach(), p.detach() - before, before * 2.0, loss
+
+        call, x = wrap(step), hp.asarray(np.full(20_000, 0.5, np.float32))
+        return [call(x) for _ in range(4)]
+
+    for got, wanted in zip(run(jit), run(lambda f: f), strict=True):
+        for a, b in zip(got, wanted, strict=True):
+            np.testing.assert_allclose(a.data, b.data, rtol=2e-5, atol=1e-6)
