@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 TOKENS, WIDTH = 16384, 2048
@@ -246,8 +247,10 @@ def decoding(device: str) -> list[dict[str, Any]]:
     from hyperion import nn
 
     def drawn(heads: int, tokens: int) -> Any:
-        parts = [cupy.random.standard_normal((1, heads, tokens, 128), dtype=np.float32).astype("bfloat16") for _ in range(16)]
-        return hp.Tensor(cupy.concatenate(parts))
+        out = cupy.empty((16, heads, tokens, 128), dtype=ml_dtypes.bfloat16)
+        for part in out:
+            part[...] = cupy.random.standard_normal(part.shape, dtype=np.float32).astype(ml_dtypes.bfloat16)
+        return hp.Tensor(out)
 
     def seconds(step: Callable[[], Any]) -> float:
         times = []
@@ -280,7 +283,7 @@ def memory(device: str) -> list[dict[str, Any]]:
 
     found, pool = [], cupy.get_default_memory_pool()
     for tokens in (4096, 16384, 65536, 131072):
-        own = [hp.Tensor(cupy.random.standard_normal((1, 16, tokens, 128), dtype=np.float32).astype("bfloat16")) for _ in range(4)]
+        own = [hp.Tensor(cupy.random.standard_normal((1, 16, tokens, 128), dtype=np.float32).astype(ml_dtypes.bfloat16)) for _ in range(4)]
         pool.free_all_blocks()
         before = pool.total_bytes()
         _, pull = hp.vjp(lambda q, k, v: hp.attention(q, k, v, mask=nn.Causal()), *own[:3])
