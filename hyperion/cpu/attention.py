@@ -85,12 +85,16 @@ def serves(q: Any, k: Any, v: Any) -> bool:
     scores = q.shape[0] * q.shape[1] * q.shape[2] * k.shape[2]
     if type(q) is not np.ndarray or q.dtype not in (np.float32, np.float64) or scores < THRESHOLD or not v.shape[3]:
         return False
-    return (_loaded[q.dtype] if q.dtype in _loaded else _load(q.dtype)) is not None
+    return _found(q.dtype) is not None
+
+
+def _found(dtype: np.dtype[Any]) -> "ctypes.CDLL | None":
+    return _loaded[dtype] if dtype in _loaded else _load(dtype)
 
 
 def _library(dtype: np.dtype[Any]) -> ctypes.CDLL:
-    library = _loaded[dtype]
-    assert library is not None
+    library = _found(dtype)
+    assert library is not None, "ask `serves` first"
     return library
 
 
