@@ -47,11 +47,12 @@ def elastic(lamb: torch.Tensor, mu: torch.Tensor, buoyancy: torch.Tensor, grid_s
     kept = tuple(slice(int(low), -1 if high else None) for low, high in free)
     (lamb, inside), (mu, _), (buoyancy, _) = (widened(x[kept], free) for x in (lamb, mu, buoyancy))
     material = materials(lamb, mu, buoyancy)
-    shift = np.array([int(low) - part.start for (low, _), part in zip(free, inside, strict=True)])
+    # The surface lies half a cell from the row of vacuum there, on the outermost nodes here.
+    shift = np.array([int(low) - part.start + 0.5 * (int(high) - int(low)) for (low, high), part in zip(free, inside, strict=True)])
     grid = pde.Grid(tuple(material["density"].shape), spacing)
     sides = boundary(pml_width, ndim, free)
     names = ("z", "y", "x")[3 - ndim:]
-    ours = dict(zip(names, ("z", "x") if ndim == 2 else names, strict=True))
+    ours = dict(zip(names, {1: ("z",), 2: ("z", "x"), 3: names}[ndim], strict=True))
     sources = {k: (points.pop(f"source_amplitudes_{k}", None), points.pop(f"source_locations_{k}", None)) for k in (*names, "p")}
     receivers = {k: points.pop(f"receiver_locations_{k}", None) for k in (*names, "p")}
     refuse(points)
@@ -103,7 +104,7 @@ def boundary(width: Any, ndim: int, free: Sequence[tuple[bool, bool]] | None = N
     """Return a layer of one width, and free surfaces where there is vacuum."""
     widths = {int(w) for w in (width if isinstance(width, Sequence) else [width]) if w}
     layer = pde.CPML(widths.pop() if widths else 0)
-    names = (("top", "bottom"), ("left", "right")) if ndim == 2 else (("top", "bottom"), ("front", "back"), ("left", "right"))
+    names = (("top", "bottom"), ("front", "back"), ("left", "right"))[::2 if ndim < 3 else 1][:ndim]
     there = zip((n for pair in names for n in pair), (side for pair in free or [] for side in pair), strict=False)
     surfaces = {name: pde.FreeSurface() for name, side in there if side}
     return pde.Sides(layer, **surfaces) if surfaces else layer

@@ -185,7 +185,7 @@ def axes(equation: "Equation | type[Equation]", ndim: int, allowed: tuple[int, .
     if isinstance(ndim, bool) or ndim not in allowed:
         name = equation.__name__ if isinstance(equation, type) else type(equation).__name__
         raise InputError(f"{name}(ndim={ndim!r}): give {' or '.join(map(str, allowed))}, the number of space dimensions")
-    return {letter: axis for letter, axis in (("z", -ndim), ("y", -2), ("x", -1)) if ndim == 3 or letter != "y"}
+    return {letter: axis for axis, letter in enumerate({1: "z", 2: "zx", 3: "zyx"}[ndim], -ndim)}
 
 
 class Equation(ABC):

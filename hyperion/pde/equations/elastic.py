@@ -28,16 +28,15 @@ def checked(p_speed: Any, s_speed: Any, density: Any, ndim: int) -> Any:
     bad = (s_speed < 0.0) | (p_speed ** 2 <= 2.0 * (ndim - 1) / ndim * s_speed ** 2)
     if np.any(bad):
         at = tuple(int(i) for i in np.argwhere(bad)[0])
-        most = np.sqrt(ndim / (2.0 * (ndim - 1)))
-        raise InputError(f"solve(p_speed, s_speed): {p_speed[at]:g} and {s_speed[at]:g} m/s at node {at}; s_speed must be at least 0 and "
-                         f"below {most:.4g} p_speed, or the medium does not resist compression")
+        below = f" and below {np.sqrt(ndim / (2.0 * (ndim - 1))):.4g} p_speed, or the medium does not resist compression" if ndim > 1 else ""
+        raise InputError(f"solve(p_speed, s_speed): {p_speed[at]:g} and {s_speed[at]:g} m/s at node {at}; s_speed must be at least 0{below}")
     return np.broadcast_to(p_speed, density.shape)
 
 
 class Elastic(Equation):
-    """density v_t = div(stress) + force, stress_t = lame div(v) 1 + shear (grad v + grad v^T): P and S waves in two or three dimensions.
+    """density v_t = div(stress) + force, stress_t = lame div(v) 1 + shear (grad v + grad v^T): P and S waves in one to three dimensions.
 
-    Two dimensions: P and SV waves, velocities vz, vx. Normal stresses sit at the nodes, velocities half a cell beyond them along their own
+    One dimension: P waves, whose velocity is vz. Two: P and SV waves, velocities vz, vx. Normal stresses sit at the nodes, velocities half a cell beyond them along their own
     axis, shear stresses along both. The shear modulus there is the harmonic mean of four nodes: zero where one of them is fluid, which
     keeps contacts of fluids and solids stable.
     Sources: "vz": a force density [N/m^ndim]; "szz": a rate of stress; "pressure": minus that of all normal stresses; "mzz", "mzx": the
@@ -61,7 +60,7 @@ class Elastic(Equation):
     odd_at_free_surfaces: ClassVar[bool] = False       # stresses along the surface and velocities are neither
 
     def __init__(self, ndim: int = 2):
-        self.axes, self.dimensions = axes(self, ndim), (ndim,)
+        self.axes, self.dimensions = axes(self, ndim, (1, 2, 3)), (ndim,)
         self.particle_velocity = velocity_stress.velocities(self.axes)
         self.fields, self.tractions = velocity_stress.fields(self.axes), velocity_stress.tractions(self.axes)
 
