@@ -28,17 +28,19 @@ def checked(p_speed: Any, s_speed: Any, density: Any, ndim: int) -> Any:
     bad = (s_speed < 0.0) | (p_speed ** 2 <= 2.0 * (ndim - 1) / ndim * s_speed ** 2)
     if np.any(bad):
         at = tuple(int(i) for i in np.argwhere(bad)[0])
-        below = f" and below {np.sqrt(ndim / (2.0 * (ndim - 1))):.4g} p_speed, or the medium does not resist compression" if ndim > 1 else ""
-        raise InputError(f"solve(p_speed, s_speed): {p_speed[at]:g} and {s_speed[at]:g} m/s at node {at}; s_speed must be at least 0{below}")
+        most = np.sqrt(ndim / (2.0 * (ndim - 1))) if ndim > 1 else np.inf
+        below = f" and below {most:.4g} p_speed, or the medium does not resist compression" if ndim > 1 else ""
+        raise InputError(f"solve(p_speed, s_speed): {p_speed[at]:g} and {s_speed[at]:g} m/s at node {at}; s_speed must be at least "
+                         f"0{below}")
     return np.broadcast_to(p_speed, density.shape)
 
 
 class Elastic(Equation):
     """density v_t = div(stress) + force, stress_t = lame div(v) 1 + shear (grad v + grad v^T): P and S waves in one to three dimensions.
 
-    One dimension: P waves, whose velocity is vz. Two: P and SV waves, velocities vz, vx. Normal stresses sit at the nodes, velocities half a cell beyond them along their own
-    axis, shear stresses along both. The shear modulus there is the harmonic mean of four nodes: zero where one of them is fluid, which
-    keeps contacts of fluids and solids stable.
+    One dimension: P waves, whose velocity is vz. Two: P and SV waves, velocities vz, vx. Normal stresses sit at the nodes, velocities
+    half a cell beyond them along their own axis, shear stresses along both. The shear modulus there is the harmonic mean of four nodes:
+    zero where one of them is fluid, which keeps contacts of fluids and solids stable.
     Sources: "vz": a force density [N/m^ndim]; "szz": a rate of stress; "pressure": minus that of all normal stresses; "mzz", "mzx": the
     rate of a component of the moment tensor [N m/s / m^ndim]. Receivers hear a field, or "pressure".
     Source: Virieux 1986, Geophysics 51, 889, eq. 1; Levander 1988, Geophysics 53, 1425; Graves 1996, BSSA 86, 1091; means: Moczo et al.
