@@ -2,7 +2,6 @@
 
 import functools
 import importlib
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -119,7 +118,7 @@ def text(tiling: Tiling | BackTiling | SlopeTiling) -> str:
 
 
 def options(tiling: Tiling | BackTiling | SlopeTiling, brain: bool, mask: int) -> tuple[str, ...]:
-    """Return what the compiler is told. mask: as in attention_masks.cuh."""
+    """Return what the compiler is told. mask: as in attention.cuh."""
     return tuple([f"-D{key}={value}" for key, value in {"BF16": int(brain), "MASK": mask, **tiling.macros()}.items()])
 
 
@@ -345,6 +344,3 @@ def _slopes(q: Any, k: Any, v: Any, g: Any, log2: Any, shift: Any, to_q: Any, se
     maps = _map(q, tiling.rows), _map(k, tiling.keys), _map(v, tiling.keys), _map(g, tiling.rows)
     function = _kernel("attention_slopes", tiling, _brain(q), kind, 384, tiling.shared, q.device.id)
     function((blocks * batch * heads,), (*maps, problem, mask))
-
-
-reference: dict[str, Callable[..., Any]] = {}
