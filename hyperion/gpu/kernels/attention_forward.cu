@@ -302,7 +302,6 @@ attention_forward(const __grid_constant__ TensorMap q, const __grid_constant__ T
     }
 }
 
-#if SPLIT
 /* The output and log-sum-exp of rows (batch, heads, queries) from those of `parts` parts: rows of `depth` numbers without gaps, the parts one
    after the other. A block of threads for each row. */
 extern "C" __global__ void __launch_bounds__(128)
@@ -326,4 +325,3 @@ attention_combine(const u16 *__restrict__ parts_out, const float *__restrict__ p
     }
     if (threadIdx.x == 0) lse[row] = total > 0 ? top + logf(total) : none;
 }
-#endif
