@@ -10,7 +10,7 @@ from hyperion import pde
 
 EQUATIONS = {"acoustic": pde.Acoustic, "elastic": pde.Elastic, "maxwell": pde.Maxwell3D}
 FIELD = {"acoustic": "p", "elastic": "pressure", "maxwell": "ez"}
-EXACT = pde.Checkpoints(bytes=200_000_000)
+EXACT = pde.BoundaryRing()
 
 
 def version() -> str:

@@ -41,8 +41,8 @@ class Context(ctypes.Structure):
                                        "base", "storing", "format", "kept_bytes", "scratch_size", "injections", "receivers", "images",
                                        "histories", "periodic", "history_size")),
                 ("history_stride", _LONG * 2), ("table", _POINTER * 2),
-                *((n, _POINTER) for n in ("profile", "history", "scratch", "injection", "receiver", "image", "ring")),
-                ("arrived", _LONG), ("sense", _LONG)]
+                *((n, _POINTER) for n in ("profile", "history", "scratch", "injection", "receiver", "image", "ring", "beside", "undo")),
+                *((n, _LONG) for n in ("ahead", "arrived", "sense"))]
 
 
 def _text(name: str) -> str:
@@ -62,6 +62,11 @@ class TimeLoop:
         self._library = load(text, (f"-DREAL={real}", f"-DAXES={ndim}"))
         self._library.run.argtypes = (_POINTER, _LONG)
         self._library.all_finite.argtypes = (_POINTER, _LONG)
+
+    @property
+    def undo(self) -> int:
+        """Address of the function that takes a part of a sweep back."""
+        return ctypes.cast(self._library.undo, _POINTER).value or 0
 
     def run(self, contexts: list[Context]) -> None:
         """Advance simulations side by side by their loop counts [first, last). Ctrl-C is seen when the call returns."""

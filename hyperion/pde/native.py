@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from hyperion.codegen import sweeps
 from hyperion.cpu.timeloop import Image, Points
 from hyperion.gpu import device as devices
 
@@ -100,21 +101,42 @@ def _run_keeping_rings(e: Experiment, run: AnyRun, report: Callable[[int], None]
 
 
 def _undo(e: Experiment, adjoint_run: AnyRun, parameters: Any, rings: Sequence[RingHistory]) -> None:
-    """Run the adjoint of all steps beside the forward run taken back, a stretch of steps at a time."""
+    """Run the adjoint of all steps beside the forward run taken back: in the same tiles where each is one sweep, else in turns."""
     assert e.keeping is not None
     back = _run(e, "undone", adjoint_run.shots, adjoint_run.threads, parameters)
     for c, shot, arena, ring in zip(back.contexts, back.shots, back.arenas, rings, strict=True):
         _attach_forward(back, c, shot, None)
         arena.bytes[:] = ring.last.bytes
+    back.use_ring(rings)
+    ahead = {int(e.engine.program.owner(target) in e.engine.transposed.late) for _, target, _ in e.engine.images}
+    if len(sweeps(back.program)) == len(sweeps(adjoint_run.program)) == len(ahead) == 1 and not any(e.wraps):
+        _undo_together(e, adjoint_run, back, ahead.pop())
+        return
     stretch = STRETCH
     histories = back.new_histories(e.keeping, stretch)
-    back.use_ring(rings)
     for start in range(0, e.steps, stretch):
         stop = min(e.steps, start + stretch)
         back.use(histories, 1, e.steps - stop)
         back.advance(start, stop)
         adjoint_run.use(histories, 2, e.steps - stop)
         adjoint_run.advance(start, stop)
+
+
+def _undo_together(e: Experiment, adjoint_run: Run, back: Run, ahead: int) -> None:
+    """Run both in the same tiles, the forward run `ahead` loop counts ahead: cotangents that are late meet an earlier step's history."""
+    assert e.keeping is not None
+    histories = back.new_histories(e.keeping, 1)
+    adjoint_run.use_beside(back, ahead)
+    chunk = adjoint_run.chunk()
+    for start in range(0, e.steps, chunk):
+        stop = min(e.steps, start + chunk)
+        if ahead:                                      # what the adjoint run meets before its first sweep
+            back.use(histories, 1, e.steps - start - 1)
+            back.advance(start, start + 1)
+        back.expect(start, stop)
+        adjoint_run.use(histories, 2, e.steps - start - 1)
+        adjoint_run.advance(start, stop)
+        back.check(start, stop)
 
 
 def states(e: Experiment, every: int) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
@@ -234,10 +256,12 @@ def _start_cotangent(run: AnyRun, i: int, x: str, gathers: np.ndarray) -> np.nda
 
 
 def _divided(g: np.ndarray, k: np.ndarray) -> np.ndarray:
-    """Return g / k, and g where k is zero: where a side holds the field at zero there is nothing to tell."""
+    """Divide g by k in place and return it; it stays as it is where k is zero: where a side holds the field at zero there is nothing to
+    tell."""
     xp = devices.namespace(g)
-    there = k != 0.0
-    return xp.where(there, g / xp.where(there, k, g.dtype.type(1)), g)
+    if xp is np:
+        return np.divide(g, k, out=g, where=k != 0.0)
+    return xp.where(k != 0.0, g / xp.where(k != 0.0, k, g.dtype.type(1)), g)
 
 
 def _attach_adjoint(run: AnyRun, c: Any, shot: int, cotangent: np.ndarray, threads: int) -> list[tuple[str, np.ndarray]]:

@@ -1,7 +1,7 @@
 """The rates of an equation in stencil form: sums of kernel parameters times stencils of arrays, or products of them. Steppings arrange
 them in time."""
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hyperion.codegen import Assign, Program, Term, here
@@ -84,7 +84,7 @@ class Rates:
         time = self.equation.fields[f].time_order
         terms: list[Term] = []
         memory: list[Memory] = []
-        ghosts: dict[tuple[str, Polynomial], list[int]] = {}
+        ghosts: dict[tuple[str, float, Polynomial], list[int]] = {}
         for ds, polynomial in self.products[f].items():
             for d in ds:
                 if d.field in self.given:
@@ -95,15 +95,16 @@ class Rates:
                 weight, k = sum(w for _, w in polynomial), ()
             else:
                 held = tuple(side for d in ds for side in self._eliminated(f, d))
-                weight, k = 1.0, self._parameter(f, tuple(sorted(polynomial)), time, order, own, held, self._part(f, ds))
+                weight, shared = scaled(polynomial)
+                k = self._parameter(self._wanted(f, shared, time, order, own, held, self._part(f, ds)))
                 if self.relief and not self.equation.tractions and order:
-                    ghosts.setdefault((arrays[ds[0].field], tuple(sorted(polynomial))), []).append(int(ds[0].axis or 0))
+                    ghosts.setdefault((arrays[ds[0].field], weight, shared), []).append(int(ds[0].axis or 0))
             for reads in itertools.product(*(self._derivative(f, d, arrays[d.field], memory) for d in ds)):
                 coefficients = tuple(c for cs, _, _ in reads for c in cs)
                 terms.append(Term.of(weight, k + coefficients, [(array, stencil) for _, array, stencil in reads]))
-        for (array, polynomial), along in ghosts.items():
-            k = self._parameter(f, polynomial, time, 2, own, (), Ghosts(tuple(sorted(along))))
-            terms.append(Term(1.0, k, array, self.point))
+        for (array, weight, shared), along in ghosts.items():
+            k = self._parameter(self._wanted(f, shared, time, 2, own, (), Ghosts(tuple(sorted(along)))))
+            terms.append(Term(weight, k, array, self.point))
         return terms, memory
 
     def _check_relief(self) -> None:
@@ -256,28 +257,37 @@ class Rates:
         return [((c,), r.array, read) for c, _, read in found]
 
     def _injection(self, f: str, source: str, injection: Expression, time: int, own: Polynomial) -> Term:
-        """Return the source's term; it shares the kernel parameter of the rate where the two are equal."""
-        polynomial = tuple(sorted((parameters, w) for (parameters, _), w in injection.terms.items()))
+        """Return the source's term; it shares the kernel parameter of the rate where the two are equal but for a constant."""
+        polynomial = [(parameters, w) for (parameters, _), w in injection.terms.items()]
         if not own and not any(parameters for parameters, _ in polynomial):
             return Term(sum(w for _, w in polynomial), (), source, self.point)
-        same = KernelParameter(polynomial, time, 2, self.places[f], own, self.held(f), self.surfaces(f), self._part(f))
-        k = (self.parameters[same],) if same in self.parameters else self._parameter(f, polynomial, time, 0, own, (), self._part(f))
-        return Term(1.0, k, source, self.point)
+        weight, shared = scaled(polynomial)
+        wanted = [self._wanted(f, shared, time, space, own, (), self._part(f)) for space in (2, 1, 0)]
+        return Term(weight, self._parameter(next((k for k in wanted if k in self.parameters), wanted[-1])), source, self.point)
 
     def _eliminated(self, f: str, d: Derivative) -> Sides:
         """Return the free surfaces on which f lies and a derivative across them is not known: `on_free_surface` does without it."""
         return tuple((axis, side) for axis, side in self.surfaces(f)
                      if d.axis == axis and self.symmetries(d.field, axis)[side] is Symmetry.OPEN)
 
-    def _parameter(self, f: str, polynomial: Polynomial, time: int, space: int, own: Polynomial, held: Sides = (),
-                   part: Part | None = None) -> tuple[str, ...]:
+    def _wanted(self, f: str, polynomial: Polynomial, time: int, space: int, own: Polynomial, held: Sides = (),
+                part: Part | None = None) -> KernelParameter:
         """Return the kernel parameter of a term in the rate of f, where f sits; zero on `held` too."""
         held = tuple(sorted({*self.held(f), *held}))
         surfaces = tuple(s for s in self.surfaces(f) if s not in held)
-        parameter = KernelParameter(polynomial, time, space, self.places[f], own, held, surfaces, part)
-        return (self.parameters.setdefault(parameter, f"k{len(self.parameters)}"),)
+        return KernelParameter(polynomial, time, space, self.places[f], own, held, surfaces, part)
+
+    def _parameter(self, wanted: KernelParameter) -> tuple[str, ...]:
+        """Return the name of a kernel parameter, a new one if it has none."""
+        return (self.parameters.setdefault(wanted, f"k{len(self.parameters)}"),)
 
     def _is_positive(self, polynomial: Polynomial) -> bool:
         """Tell whether a polynomial is a product of what is positive everywhere, up to its sign."""
         (names, _), *others = polynomial
         return not others and set(names) <= set(self.equation.positive)
+
+
+def scaled(polynomial: Sequence[tuple[tuple[str, ...], float]]) -> tuple[float, Polynomial]:
+    """Return a constant and the polynomial it multiplies, whose first weight is one: terms that differ by a constant read one array."""
+    (names, first), *others = sorted(polynomial)
+    return first, ((names, 1.0), *((names, w / first) for names, w in others))

@@ -145,6 +145,15 @@ class Run:
                 self.hold.append(scratch)
                 c.scratch = scratch.bytes.ctypes.data
 
+    def use_beside(self, back: "Run", ahead: int) -> None:
+        """Let the adjoint run take `back` along, so many loop counts ahead: histories stay in the cache then."""
+        size = math.prod(self.e.layout.history_shape) * len(self.e.engine.histories)
+        for c, other in zip(self.contexts, back.contexts, strict=True):
+            scratch = POOL.take(self.threads * size * self.e.layout.dtype.itemsize)
+            self.hold += [other, scratch]
+            c.beside, c.undo, c.ahead = ctypes.addressof(other), back.loop.undo, ahead
+            c.scratch_size, c.scratch = size, scratch.bytes.ctypes.data
+
     def attach(self, c: Context, name: str, items: list[Points] | list[Image]) -> None:
         """Hand a context its injections, receivers or images."""
         kind = Image if name == "image" else Points
@@ -155,23 +164,34 @@ class Run:
 
     def advance(self, first: int, last: int, report: Callable[[int], None] | None = None) -> None:
         """Run loop counts [first, last) in chunks; NaN and Ctrl-C are noticed between them."""
-        e, c0 = self.e, self.contexts[0]
-        chunk = max(c0.tile, int(CHUNK_CELLS * c0.threads / e.layout.cells_count) // c0.tile * c0.tile)
-        if self.histories:
-            chunk = min(chunk, max(c0.tile, self.histories[0].chunk() // c0.tile * c0.tile))
+        c0, chunk = self.contexts[0], self.chunk()
         for start in range(first, last, chunk):
             stop = min(start + chunk, last)
-            for c in self.contexts:
-                c.first, c.last = start, stop
-                c.from_, c.to = (start, stop) if self.kind == "forward" else (e.steps - stop, e.steps - start)
+            self.expect(start, stop)
             self.loop.run(self.contexts)
             for history in self.histories:
                 history.passed(c0.from_, c0.to, chunk, c0.direction)
-            for shot, arena in zip(self.shots, self.arenas, strict=True):
-                if not self.loop.finite(arena.whole[self.watched]):
-                    exploded(e, self.kind, shot, start, stop)
+            self.check(start, stop)
             if report:
                 report((stop - start) * len(self.shots))
+
+    def chunk(self) -> int:
+        """Return how many steps to run in one native call."""
+        c = self.contexts[0]
+        chunk = max(c.tile, int(CHUNK_CELLS * c.threads / self.e.layout.cells_count) // c.tile * c.tile)
+        return min(chunk, max(c.tile, self.histories[0].chunk() // c.tile * c.tile)) if self.histories else chunk
+
+    def expect(self, start: int, stop: int) -> None:
+        """Say which loop counts the next native call runs, and whose data it may touch."""
+        for c in self.contexts:
+            c.first, c.last = start, stop
+            c.from_, c.to = (start, stop) if self.kind == "forward" else (self.e.steps - stop, self.e.steps - start)
+
+    def check(self, start: int, stop: int) -> None:
+        """Raise NonFiniteError if these loop counts have left numbers that are not finite."""
+        for shot, arena in zip(self.shots, self.arenas, strict=True):
+            if not self.loop.finite(arena.whole[self.watched]):
+                exploded(self.e, self.kind, shot, start, stop)
 
 
 def exploded(e: Experiment, kind: str, shot: int, start: int, stop: int) -> NoReturn:

@@ -59,7 +59,11 @@ typedef struct {
   real *kept;                                /* per step: the frames of all histories, then the rings of all arrays before the step */
 } Ring;
 
-typedef struct {
+/* Part of the region: from[0] <= plane < to[0]; in three dimensions also from[1] <= row < to[1]. */
+typedef struct { long from[2], to[2]; } Part;
+
+typedef struct Context Context;
+struct Context {
   long cells[3], size[3], low[3], high[3];   /* computed cells (whole vectors), true cells, where the interior begins and ends */
   long steps, first, last, from, to;         /* of the run; loop counts of this call; time steps whose data this call may touch */
   long tile, block, rows;                    /* steps a tile; planes and, in three dimensions, rows a block */
@@ -75,8 +79,11 @@ typedef struct {
   Points *injection, *receiver;
   Image *image;
   const Ring *ring;
+  const Context *beside;                     /* of an adjoint run: a forward run taken back so many loop counts ahead of it, part by part */
+  void (*undo)(const Context *, long, int, long, const Part *, real *);
+  long ahead;
   long arrived, sense;
-} Context;
+};
 
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 typedef void (*Kernel)(const Context *, const Array *, real *, const long *, const int *);
@@ -90,9 +97,6 @@ typedef void (*Kernel)(const Context *, const Array *, real *, const long *, con
 #define PIECE_ROWS (AXES == 3 ? 8 : 32)
 #define PIECE_COLUMNS (AXES == 3 ? 64 : 128)
 #endif
-
-/* Part of the region: from[0] <= plane < to[0]; in three dimensions also from[1] <= row < to[1]. */
-typedef struct { long from[2], to[2]; } Part;
 
 /* What one sweep runs in a box: kernels of memory variables by level and stretched axis, then the main kernel by the set of those axes. */
 typedef struct { int levels; const Kernel (*before)[AXES]; const Kernel *main; } Sweep;

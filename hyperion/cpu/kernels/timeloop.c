@@ -9,8 +9,8 @@ static long step_at(const Context *c, long m) { return c->direction > 0 ? m : c-
 
 static int inside(const Points *p, long k, const Part *part) { return AXES < 3 || (p->line[k] >= part->from[1] && p->line[k] < part->to[1]); }
 
-/* Once a part of a sweep's arrays is final: inject sources, sample receivers, add to images. */
-static void after(const Context *c, long thread, int stage, long m, const Part *part, real *history) {
+/* Once a part of a sweep's arrays is final: inject sources, sample receivers, add to images; the histories are in `made`, or in slots. */
+static void after(const Context *c, long thread, int stage, long m, const Part *part, real *history, const real *made) {
   const long first = part->from[0], last = part->to[0];
   const Array *t = c->table[m & 1];
   const long now = step_at(c, m);
@@ -39,7 +39,7 @@ static void after(const Context *c, long thread, int stage, long m, const Part *
     const Image *im = c->image + i;
     const long n = now + im->offset;
     if (im->stage != stage || !kept(c, n)) continue;
-    const char *history = slot(c, n) + im->history * c->kept_bytes;
+    const char *history = (made ? (const char *)made : slot(c, n)) + im->history * c->kept_bytes;
     const Array a = t[2 * im->array];
     for (long z = first; z < last; z++) for (long y = AXES == 3 ? part->from[1] : 0; y < (AXES == 3 ? part->to[1] : 1); y++) {
       const real *from = a.p + z * a.stride[0] + (AXES == 3 ? y * a.stride[1] : 0);
@@ -53,32 +53,38 @@ static void advance_keeping(const Context *c, long thread, int stage, long m, co
   real *history = c->scratch + thread * c->scratch_size - row_at(c, part->from[0], 0);
   copy_rings(c, stage, m, m, part, 1);
   sweep(c, stage, m, part, history);
-  after(c, thread, stage, m, part, history);
+  after(c, thread, stage, m, part, history, 0);
   copy_frames(c, stage, m, history, part, 1);
 }
 
-/* Backwards: the interior by itself, the rest as it was kept. */
-static void advance_undoing(const Context *c, long thread, int stage, long m, const Part *part) {
+/* Backwards: the interior by itself, the rest as it was kept. The histories of the step are left in `history`. */
+void undo(const Context *c, long thread, int stage, long m, const Part *part, real *history) {
   const long now = step_at(c, m);
-  real *history = (real *)slot(c, now);
   sweep(c, stage, m, part, history);
-  after(c, thread, stage, m, part, history);
+  after(c, thread, stage, m, part, history, 0);
   copy_frames(c, stage, now, history, part, 0);
   copy_rings(c, stage, m, now, part, 0);
 }
 
+/* An adjoint run beside a forward run taken back, each of one sweep: histories are used while they are in the cache, and not kept. */
+static void advance_beside(const Context *c, long thread, int stage, long m, const Part *part) {
+  real *made = c->scratch + thread * c->scratch_size - row_at(c, part->from[0], 0);
+  if (m + c->ahead < c->last) c->undo(c->beside, thread, stage, m + c->ahead, part, made);
+  sweep(c, stage, m, part, 0);
+  after(c, thread, stage, m, part, 0, made);
+}
+
 static void advance(const Context *c, long thread, int stage, long m, const Part *part) {
-  if (c->ring) {
-    (c->direction > 0 ? advance_keeping : advance_undoing)(c, thread, stage, m, part);
-    return;
-  }
+  if (c->ring && c->direction > 0) { advance_keeping(c, thread, stage, m, part); return; }
+  if (c->ring) { undo(c, thread, stage, m, part, (real *)slot(c, step_at(c, m))); return; }
+  if (c->beside) { advance_beside(c, thread, stage, m, part); return; }
   const long now = step_at(c, m);
   char *kept_here = c->storing == 1 && kept(c, now) ? slot(c, now) : 0;
   /* The kernels number the planes from 0; the scratch holds those at hand only, so that it stays in the cache. */
   real *history = !kept_here || !c->format ? (real *)kept_here : c->scratch + thread * c->scratch_size - row_at(c, part->from[0], 0);
   /* The adjoint run reads coefficients that the forward run recorded at every step, as computed. */
   sweep(c, stage, m, part, RECORDED ? (real *)slot(c, now) : history);
-  after(c, thread, stage, m, part, history);
+  after(c, thread, stage, m, part, history, 0);
   if (kept_here && c->format) pack(c, stage, history, kept_here, part);
 }
 
@@ -212,7 +218,7 @@ int run(Context **contexts, long count) {
     c->arrived = c->sense = 0;
     /* What meets the state this call starts from: data and images, halos; forward, receivers at time zero. */
     if (c->direction < 0 || c->first == 0) for (int stage = 0; stage < SWEEPS; stage++) {
-      after(c, 0, stage, c->first - 1, &(Part){{0, 0}, {c->cells[0], c->cells[1]}}, 0);
+      after(c, 0, stage, c->first - 1, &(Part){{0, 0}, {c->cells[0], c->cells[1]}}, 0, 0);
       if (c->periodic) wrap(c, stage, c->first - 1);
     }
   }
