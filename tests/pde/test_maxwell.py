@@ -305,3 +305,11 @@ def test_reflection_from_a_half_space(dispersive, others):
     index = np.sqrt(conducting if dispersive is None else admittance(dispersive, 1j * omega) / (1j * omega * EPSILON))
     fresnel = (1.0 - index) / (1.0 + index) * np.exp(-2j * omega / LIGHT * (first - 0.5 - 60.0) * h)
     assert np.abs(found - fresnel).max() < 0.005 and np.abs(fresnel).max() > 0.2
+
+
+def test_terms_that_differ_by_a_constant_read_one_kernel_parameter():
+    # Of each component of e impermittivity and its conductivity, of h impermeability: also for the other sign in a curl, and for sources.
+    wave = pde.Solver(pde.Maxwell3D(), pde.Grid((24, 24, 24), 0.01), order=2, boundary=pde.CPML(6))
+    kernel = wave.discrete.kernel_parameters
+    assert sorted(k.polynomial for k in kernel.values()) == sorted(
+        3 * [((("impermittivity",), 1.0),), ((("conductivity", "impermittivity"), 1.0),), ((("impermeability",), 1.0),)])
