@@ -10,10 +10,14 @@ import numpy as np
 import pytest
 
 import hyperion as hp
+from hyperion import pde
 from hyperion.autograd import jvp, vjp
+from hyperion.codegen import CudaKernel
 from hyperion.cpu import compiler
+from hyperion.errors import InputError, NonFiniteError
 from hyperion.gpu import device
 from hyperion.pde import device_run
+from hyperion.pde.simulation import Call
 from tests.gpu import emulator, standin
 from tests.pde.cases import Case, difference
 from tests.pde.registry import ENTRIES, Combination, _pairs, sampled
@@ -99,3 +103,48 @@ def test_the_adjoint_is_exact_and_tangents_are_slopes(cupy, combination):
     born = device.to_numpy(jvp(case.gathers, case.args, moved)[1].data)
     forward, reverse = np.vdot(born, weights), sum(np.vdot(g, u) for g, u in zip(gradients, directions, strict=True))
     assert abs(forward - reverse) <= 1e-12 * np.linalg.norm(born) * np.linalg.norm(weights)
+
+
+@on_both
+@pytest.mark.parametrize("bits", [16, 8])
+def test_packed_histories_are_those_of_the_cpu(cupy, bits):
+    def case() -> Case:
+        return Case((31, 45), 2, pde.CPML(width=5), dtype=np.float32, steps=20, storage=pde.Thinned(every=3, bits=bits))
+
+    expected, expected_gradients, weights = case().with_gradients()
+    out, gradients = with_gradients(there(case()), weights)
+    assert difference(out, expected) < 1e3 * EPS[np.float32]
+    # The same rounding but for numbers that lie between two whole ones, where the last bit of a field decides.
+    assert difference(gradients[1], expected_gradients[1]) < 0.02 / 2 ** (bits - 8)
+
+
+@on_both
+def test_histories_go_to_a_file_a_few_slots_at_a_time(cupy, monkeypatch):
+    monkeypatch.setattr(device_run, "HELD_BYTES", 1e5)
+    moved = []
+    monkeypatch.setattr(device_run.DeviceHistory, "move", lambda self, *steps, out, move=device_run.DeviceHistory.move: (
+        moved.append((*steps, out)), move(self, *steps, out=out)))
+    agree(named("acoustic", "none", 2, "disk"), np.float64)
+    assert sum(out for *_, out in moved) == sum(not out for *_, out in moved) > 1
+
+
+@on_both
+def test_what_becomes_infinite_is_said_and_rings_are_refused(cupy):
+    case = there(named("cubic", "none", 2, "every").case())
+    case.args = (case.args[0] * 1e4, *case.args[1:])
+    with pytest.raises(NonFiniteError, match="forward wavefield of shot 0"):
+        case.gathers(*case.args)
+    ring = there(Case((31, 37), 2, pde.CPML(width=0), steps=20, storage=pde.BoundaryRing()))
+    with pytest.raises(InputError, match="it runs on a GPU, where rings are not kept"):
+        vjp(ring.gathers, *ring.args)
+
+
+def test_tiles_hold_every_cell_of_every_box_once():
+    case = Case((150, 170), 4, pde.CPML(width=9), dtype=np.float32)
+    call = Call(case.solver, case.survey, {"speed": hp.asarray(case.args[1])}, case.solver.plan(case.survey, speed=case.args[1]), None)
+    masks = [frozenset(m) for m in ((), (0,), (1,), (0, 1))]
+    count = np.zeros(call.layout.cells, int)
+    for chosen in (masks[:1], masks[1:]):
+        for tile in device_run.tiles(call.layout, CudaKernel("", (), tuple(chosen))):
+            count[tuple(slice(b, e) for b, e in zip(tile["begin"][:2], tile["end"][:2], strict=True))] += 1
+    assert (count == 1).all()
