@@ -14,24 +14,8 @@ from typing import Any, ClassVar
 
 from hyperion.errors import InputError
 
-from . import units
-
-
-@dataclass(frozen=True)
-class Field:
-    """A field of an equation.
-
-    unit: its unit, as text. time_order: order of the time derivative that `rate` gives (1 or 2); 0: the rate is zero, as in a
-    steady equation. A solver in time takes a field of order 0 as given by others at every instant, if its rate is (what gives it) - field.
-    at: axes, counted from the last (-1 is x), along which the field sits half a cell beyond the node (staggered grids).
-    mirrored: axes across which a field on the nodes turns its sign in a mirror, as a velocity along them does: it is odd about pde.Rigid(),
-    where others are even. Fields half a cell beyond the nodes do so by their place.
-    """
-
-    unit: str
-    time_order: int = 1
-    at: tuple[int, ...] = ()
-    mirrored: tuple[int, ...] = ()
+from . import declaration, units
+from .declaration import Field
 
 
 @dataclass(frozen=True, order=True)
@@ -134,6 +118,14 @@ class Expression:
         return self._of(other) - self
 
     __radd__, __rmul__ = __add__, __mul__
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> "Expression":
+        """Numbers of NumPy are numbers; its functions are refused."""
+        simple = {"add": operator.add, "subtract": operator.sub, "multiply": operator.mul, "divide": operator.truediv}
+        if ufunc.__name__ not in simple or method != "__call__":
+            raise InputError(f"rate: numpy.{ufunc.__name__} of a field or coefficient; a rate is a sum of products of coefficients, fields "
+                             "and derivatives: declare what else it needs as a coefficient, and make it in `derive`")
+        return simple[ufunc.__name__](*(x if isinstance(x, Expression) else float(x) for x in inputs))
 
     def derivatives(self) -> set[Derivative]:
         """Return the derivatives of fields that occur, the fields themselves too."""
@@ -251,6 +243,15 @@ class Equation(ABC):
                          "speed that they are to absorb in the time stepping, as stepping=pde.SSPRK3(max_speed=...) [m/s], or pde.CPML(0) "
                          "or pde.Periodic() in their place; an equation of your own may declare fastest(...)")
 
+    def derived(self, **parameters: Any) -> dict[str, Any]:
+        """Return what `derive` makes, all coefficients that are declared. Raises: InputError if one is not there."""
+        made = self.derive(**parameters)
+        for name in self.coefficients or self.parameters:
+            if name not in made:
+                raise InputError(f"{type(self).__name__}.derive: gives {sorted(made)}, but {name!r} is declared and read by the rate; "
+                                 "return all coefficients by name")
+        return made
+
     @property
     def knows_speed(self) -> bool:
         """Whether it declares `fastest`."""
@@ -260,6 +261,7 @@ class Equation(ABC):
         """Return {field: expression} in `ndim` dimensions, checked."""
         if ndim not in self.dimensions:
             raise InputError(f"{type(self).__name__} in {ndim} dimensions: its rate has a meaning in {self.dimensions} only")
+        declaration.check(self, ndim)
         result = self.rate(**{f: Expression.field(f, ndim) for f in self.fields}, **self._symbols(ndim))
         rates = result if isinstance(result, dict) else {next(iter(self.fields)): result}
         if set(rates) != set(self.fields):
@@ -303,8 +305,10 @@ class Equation(ABC):
 
     def injections(self, ndim: int) -> dict[str, dict[str, Expression]]:
         """Return {name of a source: {field: what multiplies it there}} in `ndim` dimensions."""
-        one = Expression({((), ()): 1.0}, ndim)
-        return {name: {f: one * e for f, e in fields.items()} for name, fields in self.sources(**self._symbols(ndim)).items()}
+        one, sources = Expression({((), ()): 1.0}, ndim), self.sources(**self._symbols(ndim))
+        for name, fields in sources.items():
+            declaration.known(self, f"sources: {name!r} drives", fields)
+        return {name: {f: one * e for f, e in fields.items()} for name, fields in sources.items()}
 
     def _symbols(self, ndim: int) -> dict[str, Expression]:
         return {p: Expression.parameter(p, ndim) for p in self.coefficients or self.parameters}

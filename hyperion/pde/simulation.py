@@ -119,7 +119,7 @@ class Call:
         out: list[Tensor] = []
         faded = bool(solver.equation.faded) and any(map(any, solver.pads))
         tensors, pads = (self._faded(), ((0, 0),) * len(self.size)) if faded else (self.tensors, solver.pads)
-        coefficients = Placed(solver.equation, solver.equation.derive(**tensors), solver.wraps)
+        coefficients = Placed(solver.equation, solver.equation.derived(**tensors), solver.wraps)
         for name in discrete.program.parameters:
             k = discrete.kernel_parameters[name]
             factor = discrete.factor(name, self.plan.step, solver.cell)

@@ -63,7 +63,7 @@ def _medium(equation: Equation, discrete: Discretisation, given: Mapping[str, fl
     parameters = {name: np.full(1, v) for name, v in given.items() if name in equation.parameters}
     with np.errstate(all="ignore"):
         speed = float(np.max(equation.fastest(**parameters))) if equation.knows_speed else 1.0
-        made = equation.derive(**{name: as_tensor(v) for name, v in parameters.items()})
+        made = equation.derived(**{name: as_tensor(v) for name, v in parameters.items()})
         coefficients = {name: float(np.ravel(as_tensor(v).numpy())[0]) for name, v in made.items()}
     state = {name: float(v) for name, v in given.items() if name not in parameters}
     # Far from a surface that follows topography; near it no wave is faster.

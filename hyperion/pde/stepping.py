@@ -101,8 +101,8 @@ class Leapfrog(Stepping):
             if field.time_order not in (1, 2):
                 raise InputError(f"{rates.name}.fields[{f!r}]: time order {field.time_order}; leapfrog steps orders 1 and 2")
             if field.time_order == 1 and f in reads[f]:
-                raise InputError(f"{rates.name}.rate: {f} is advanced in place but its rate reads it at shifted points; "
-                                 "leapfrog needs a second-order field or a pair of fields")
+                raise InputError(f"{rates.name}.rate: {f} is advanced in place but its rate reads it at shifted points; use "
+                                 "stepping=pde.RungeKutta4() or pde.SSPRK3(), or for waves a field of second order or a pair of fields")
             if any(g in reads[f] or f in reads[g] for g in groups[-1]):
                 groups.append([])
             groups[-1].append(f)
