@@ -108,7 +108,7 @@ class Closure:
             if not is_inexact(first.dtype) or isinstance(x, Batched) or isinstance(first.data, device.Standin):
                 continue
             xp = device.namespace(first.data)
-            size = float(xp.max(xp.abs(xp.where(xp.isfinite(first.data), first.data, 0)), initial=0))
+            size = float(xp.max(xp.abs(xp.where(xp.isfinite(first.data), first.data, 0)))) if first.size else 0.0
             # Rounding of sums in another order stays far below the square root of eps; what was changed in place seldom does.
             allowed = float(np.finfo(real_dtype(first.dtype)).eps) ** 0.5 * size if first.dtype != BFLOAT16 else 0.1 * size
             if x.shape != first.shape or bool(xp.any(xp.abs(x.data - first.data) > allowed)):

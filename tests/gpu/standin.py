@@ -224,6 +224,8 @@ def _wrapped(name: str, of: Any = np) -> Any:
     def function(*arguments: Any, **options: Any) -> Any:
         if any(type(x) is np.ndarray and x.ndim for x in arguments):
             raise TypeError("Unsupported type <class 'numpy.ndarray'>")         # CuPy's words
+        if name in ("max", "min", "amax", "amin") and "initial" in options:
+            raise TypeError(f"{name}() got an unexpected keyword argument 'initial'")
         result = value(*map(_plain, arguments), **{key: _plain(x) for key, x in options.items()})
         if isinstance(result, tuple):                  # of factors
             return tuple(map(asarray, result))

@@ -89,3 +89,10 @@ def test_the_text_reads_numbers_once_and_arrays_in_groups():
     written = text("result = a0 * a1;", (True, False))
     assert "const real a0 = x0[0];" in written and "const Pack p1 = ((const Pack *)x1)[i];" in written
     assert "formula(a0, p1.at[k])" in written and "formula(a0, x1[i])" in written
+
+
+def test_checkpoints_run_again(cupy):
+    x = hp.asarray(np.linspace(0.1, 1.0, 6), requires_grad=True, device="cuda:0")
+    hp.sum(hp.checkpoint(lambda y: hp.tanh(y) * y)(x)).backward()
+    y = np.linspace(0.1, 1.0, 6)
+    np.testing.assert_allclose(cupy.asnumpy(x.grad.data), np.tanh(y) + y / np.cosh(y) ** 2, rtol=1e-13)
