@@ -10,7 +10,6 @@ from typing import ClassVar
 
 import numpy as np
 from matplotlib.figure import Figure
-from scipy.io import loadmat
 
 import hyperion as hp
 from hyperion import io, nn, operators, optim, pde
@@ -33,8 +32,8 @@ class Transport(pde.Equation):
 def solution(config):
     """Return points (n, 2), values (n,), and x, t, u (x, t), from a file or by the pseudo-spectral solver."""
     if config.reference:
-        file = loadmat(config.reference)
-        x, t, u = file["x"].ravel(), file["t"].ravel(), file["usol"].real
+        x, t, u = io.read_matlab(config.reference, "x", "t", "usol")
+        x, t, u = x.ravel(), t.ravel(), u.real
     else:
         torus = pde.Torus(1024, 2.0)
         x, t = torus.axis(0) - 1.0, np.linspace(0.0, 0.99, 100)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from scipy.io import loadmat
 
 import hyperion as hp
 from hyperion import fft, io, nn, operators, optim, pde
@@ -23,8 +22,8 @@ END = 0.5 * np.pi
 def reference(config):
     """Return x, t and h (x, t), complex: from a file, or by Fourier modes and exponential Runge-Kutta steps of order 4."""
     if config.reference:
-        file = loadmat(config.reference)
-        return file["x"].ravel(), file["tt"].ravel(), file["uu"]
+        x, t, h = io.read_matlab(config.reference, "x", "tt", "uu")
+        return x.ravel(), t.ravel(), h
     n, times = 256, 201
     x, t = -5.0 + 10.0 * np.arange(n) / n, np.linspace(0.0, END, times)
     wavenumbers = 2.0 * np.pi / 10.0 * np.fft.fftfreq(n, 1.0 / n)

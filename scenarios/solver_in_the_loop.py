@@ -127,6 +127,9 @@ def main(run, config):
         raise InputError(f"--lengths {config.lengths} and --batches {config.batches} must be equally many numbers from 1")
     config.at_least(1, "examples", "tested", "seeds", "width", "wider")
     config.at_least(2, "layers")
+    config.at_least(1, "batch")
+    config.at_least(0, "noise")
+    config.above(0, "rate", "interval", "fastest", "viscosity")
     truth = reference(config, config.examples + config.tested, run.device)
     seen, unseen = np.split(resampled(truth, config.points), [config.examples])
     seen += config.noise * seen.std() * np.random.default_rng(config.seed).standard_normal(seen.shape, np.float32)
@@ -134,9 +137,9 @@ def main(run, config):
 
     points = {SOLVER: config.points} | {f"{n} x {n}": n for n in config.finer}
     steps = {name: FiniteDifferences(n, config, run.device).step for name, n in points.items()}
-    steps |= trained(run, config, seen, FiniteDifferences(config.points, config, run.device))
     points |= {f"spectral, {n} x {n}": n for n in config.spectral}
-    steps |= {f"spectral, {n} x {n}": spectral(n, config, run.device) for n in config.spectral}
+    spectra = {f"spectral, {n} x {n}": spectral(n, config, run.device) for n in config.spectral}
+    steps |= trained(run, config, seen, FiniteDifferences(config.points, config, run.device)) | spectra
     start = {name: hp.asarray(resampled(truth[config.examples:, 0], points.get(name, config.points)), device=run.device) for name in steps}
     found = hybrid.compare(steps, start, unseen[:, 1:], project=lambda w: resampled(w, config.points), turns=9)
 

@@ -126,7 +126,9 @@ def main(run, config):
     """Make data, train with each loss, compare."""
     if config.resolution % 8 or config.resolution < 24:
         raise InputError(f"--resolution {config.resolution}: must be a multiple of 8, 24 or more")
-    config.at_least(1, "tested", "adjoints", "batch", "window", "steps", "width")
+    config.at_least(1, "tested", "adjoints", "batch", "window", "steps", "width", "modes")
+    config.at_least(0, "residual", "adjoint")
+    config.above(0, "spacing", "time_step", "duration", "frequency", "rate")
     if config.examples < max(config.batch, config.adjoints + 1):
         raise InputError(f"--examples {config.examples} must be at least --batch {config.batch} and above --adjoints {config.adjoints}")
     config.among(COLOURS, "losses")

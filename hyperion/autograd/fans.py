@@ -238,8 +238,12 @@ def _line(direction: Tensor) -> Coefficients:
     return of
 
 
+def _on_cpu(array: Any) -> bool:
+    return isinstance(array, ON_CPU)
+
+
 def _is_large(array: Any) -> bool:
-    return isinstance(array, ON_CPU) and array.dtype in REALS and array.size >= STACKED
+    return _on_cpu(array) and array.dtype in REALS and array.size >= STACKED
 
 
 def _options(op: Primitive, params: dict[str, Any]) -> Options | None:
@@ -270,7 +274,7 @@ def _is_layer(node: Node, moving: set[Node]) -> bool:
     x, *weights = given
     out: Any = node.output
     return (
-        x.node in moving and not any(w.node in moving for w in weights) and isinstance(out, ON_CPU) and out.dtype in REALS
-        and out.size >= POINTS * out.shape[-1] and all(isinstance(y.data, ON_CPU) and y.dtype == out.dtype for y in given)
+        x.node in moving and not any(w.node in moving for w in weights) and _on_cpu(out) and out.dtype in REALS
+        and out.size >= POINTS * out.shape[-1] and all(_on_cpu(y.data) and y.dtype == out.dtype for y in given)
         and max(weights[0].shape) <= WIDEST
     )

@@ -18,7 +18,7 @@ import numpy as np
 from hyperion.errors import BoundaryError, HyperionError, InputError, ShapeError
 from hyperion.gpu import device
 from hyperion.inversion.batches import Batches
-from hyperion.inversion.checks import is_whole, two_bounds
+from hyperion.inversion.checks import is_whole, refuse_gathers, two_bounds
 from hyperion.inversion.level import Level, Problem, Setup
 from hyperion.inversion.stage import Stage
 from hyperion.pde import Grid, Survey
@@ -194,13 +194,7 @@ def refuse_unfit(problem: Problem, start: np.ndarray) -> None:
     """Raise for data, models and geometry that disagree or cannot be."""
     grid, survey, observed, fixed = problem.grid, problem.survey, problem.observed, problem.fixed
     survey.check_inside(grid)
-    expected = (survey.shots, survey.receivers.shape[1], survey.wavelet.steps)
-    if observed.shape != expected:
-        raise ShapeError(f"observed has shape {observed.shape}, the survey gives {expected} (shots, receivers, steps); they must agree")
-    if not np.isfinite(observed).all():
-        raise InputError("observed: holds NaN or infinite values; mute or interpolate those traces first")
-    if not observed.any():
-        raise InputError("observed: is zero everywhere, so there is nothing to invert; check the file and the dataset")
+    refuse_gathers(observed, survey)
     if start.shape != grid.shape:
         raise ShapeError(f"start has shape {start.shape}, the grid has {grid.shape}; they must agree")
     if fixed.shape != grid.shape or fixed.dtype.kind != "b":

@@ -12,7 +12,7 @@ from hyperion import nn
 from hyperion.autograd.random import Generator
 from hyperion.errors import InputError, ShapeError
 from hyperion.gpu import device as devices
-from hyperion.inversion.checks import is_number, is_whole, two_bounds
+from hyperion.inversion.checks import is_number, is_whole, refuse_gathers, two_bounds
 from hyperion.inversion.fwi import Progress
 from hyperion.inversion.misfit import l2
 from hyperion.optim import Optimizer
@@ -132,7 +132,8 @@ def invert_network(
         `optimizer.parameters()` is the model of the earth. wave: a Solver. observed: gathers, (shots, receivers, steps).
     Yields a Progress after each iteration, as `FWI.run` does, with the misfit relative to the energy of the data; it ends when the
     optimiser finds no better model.
-    Raises: InputError unless the optimiser is of a NeuralModel and `iterations` is at least 1; ShapeError for gathers that do not fit.
+    Raises: InputError unless the optimiser is of a NeuralModel and `iterations` is at least 1, and for gathers with NaN or of zeros;
+        ShapeError for gathers that do not fit.
 
     >>> from hyperion import optim, pde
     >>> nn.seed(0)
@@ -149,9 +150,7 @@ def invert_network(
         raise InputError(f"invert_network(optimizer={type(optimizer).__name__}, iterations={iterations!r}): give an optimiser of a "
                          "NeuralModel, such as optim.LBFGS(model), and at least 1 iteration")
     observed = hp.as_tensor(observed).detach().to(wave.grid.device)
-    expected = (survey.shots, survey.receivers.shape[1], survey.wavelet.steps)
-    if observed.shape != expected:
-        raise ShapeError(f"invert_network: observed has shape {observed.shape}, the survey gives {expected}; they must agree")
+    refuse_gathers(observed.to("cpu").numpy(), survey)
     return _iterations(optimizer, wave, survey, observed, iterations, parameter)
 
 

@@ -4,6 +4,7 @@ from hyperion.io.checkpoint import load_tree, save_tree
 from hyperion.io.datasets import Dataset, read_dataset
 from hyperion.io.fields import FieldSeries
 from hyperion.io.gathers import Gathers, read_gathers, write_gathers
+from hyperion.io.matlab import read_matlab
 from hyperion.io.models import read_model
 from hyperion.io.pdebench import read_pdebench
 from hyperion.io.results import Axis, Results
@@ -20,6 +21,7 @@ __all__ = [
     "load_tree",
     "read_dataset",
     "read_gathers",
+    "read_matlab",
     "read_model",
     "read_pdebench",
     "read_safetensors",

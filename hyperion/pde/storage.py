@@ -154,9 +154,9 @@ class Thinned(Storage):
     every: k, or None: chosen from the wavelet's spectrum. bits: 32 (as computed), or 16 or 8: whole numbers, with a scale for each 32 cells
     of a row, so that errors are at most 1/65534 or 1/254 of the largest of them.
     Errors (relative L2 of the gradient against every step, tested): with k chosen 1e-4 (1e-5 is usual), up to 1e-3 where gathers are cut
-    off while waves still arrive; 16 bits add 2e-5, 8 bits up to 2.3e-2. The sum over time of the product of forward and adjoint field sees only
-    its zero frequency, so it may be sampled until an alias reaches zero; 2.5 times the product's Nyquist rate leaves room for the ends of
-    gathers.
+    off while waves still arrive; 16 bits add 2e-5, 8 bits up to 2.3e-2. The sum over time of the product of forward and adjoint
+    field sees only its zero frequency, so it may be sampled until an alias reaches zero; 2.5 times the product's Nyquist rate leaves room
+    for the ends of gathers.
 
     >>> Thinned(every=8)
     Thinned(every=8, bits=16)

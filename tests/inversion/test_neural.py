@@ -209,6 +209,12 @@ def test_images_and_inversions_that_cannot_be(lens):
     model = inversion.NeuralModel(*siren(), start, BOUNDS)
     with pytest.raises(ShapeError, match="the survey gives"):
         inversion.invert_network(optim.LBFGS(model), wave, survey, observed[:1], 3)
+    broken = np.array(observed)
+    broken[0, 1, 4] = np.nan
+    with pytest.raises(InputError, match="observed: holds NaN or infinite values, first in shot 0 at receiver 1"):
+        inversion.invert_network(optim.LBFGS(model), wave, survey, broken, 3)
+    with pytest.raises(InputError, match="observed: is zero everywhere"):
+        inversion.invert_network(optim.LBFGS(model), wave, survey, 0.0 * np.array(observed), 3)
     for optimiser, iterations in ((model, 3), (optim.Adam(hp.ones(3)), 3), (optim.LBFGS(model), 0)):
         with pytest.raises(InputError, match="optimiser of a NeuralModel"):
             inversion.invert_network(optimiser, wave, survey, observed, iterations)
