@@ -124,10 +124,11 @@ extern "C" __global__ void __launch_bounds__(THREADS) pack(
 extern "C" __global__ void __launch_bounds__(THREADS) image(
     real *sums, const real *cotangent, const Sizes s, long long shots, long long lines, long long history, const Rows r,
     long long offset, const Clock *clock, long long turn, long long k) {
-    const int packs = (int)(r.length / VL);
+    const unsigned packs = (unsigned)(r.length / VL);
     const long long i = (long long)blockIdx.x * THREADS + threadIdx.x, n = step_at(clock, k, turn) + offset;
-    if (i >= r.rows * packs || n < clock->from || n >= clock->to || n % r.every != r.every / 2) return;
-    const long long row = i / packs, x = i % packs * VL, z = row / lines, y = row % lines;
+    if (i >= r.rows * packs || n < clock->from || n >= clock->to || (int)n % (int)r.every != (int)r.every / 2) return;
+    /* 32 bits: so many groups of cells would fill any GPU; divisions of 64 bits are calls, around which values go to memory */
+    const unsigned place = (unsigned)i, row = place / packs, x = place % packs * VL, z = row / (unsigned)lines, y = row % (unsigned)lines;
     const real *a = cotangent + z * s.stride[0] + (AXES == 3 ? y * s.stride[1] : 0) + x;
     V sum = zeros();
     for (long long shot = 0; shot < shots; shot++) {
