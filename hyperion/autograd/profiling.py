@@ -64,6 +64,7 @@ class profile(Observer, ContextDecorator):
 
     It holds in all threads. A simulation, a transform or a library call is one operation. The time of an operation does not contain that
     of the operations it calls; "tanh, backward" is the step of a backward sweep through tanh. Reading the clock takes about 2 us a call.
+    seconds: from begin to end, once it has ended.
     Raises: GraphError if it is entered twice at a time, or asked before it has ended.
 
     >>> import hyperion as hp

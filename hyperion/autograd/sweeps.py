@@ -202,8 +202,10 @@ def pulled(op: Any, node: Node, g: Any) -> Any:
     if op.pull is not None and (type(g) in PULLED or op.everywhere):
         try:
             results = op.pull(g, node.output, inputs, node.params)
+        except OutOfMemoryError:            # of an operation that it called, which has said so
+            raise
         except MemoryError as error:
-            raise error if isinstance(error, OutOfMemoryError) else out_of_memory(f"{op.name}, backward", inputs, error) from error
+            raise out_of_memory(f"{op.name}, backward", inputs, error) from error
         if results is not None:
             return results
     given = (op.vjp or op.need("vjp"))(_tensors(g), outputs_at(node), *inputs, **node.params)

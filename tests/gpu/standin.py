@@ -4,6 +4,7 @@ emulator, cuBLAS is NumPy. Only what Hyperion asks of CuPy is there; new arrays 
 
 import contextlib
 import ctypes
+import importlib
 import itertools
 import sys
 import time
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
+import pytest
 import scipy.linalg as scipy_linalg
 import scipy.signal as scipy_signal
 import scipy.special as scipy_special
@@ -242,6 +244,15 @@ class _Event:
 
     def synchronize(self) -> None:
         pass
+
+
+def at(place: str, monkeypatch: Any) -> Any:
+    """Return CuPy for the place "gpu", or what passes for it until the test ends for "emulated"; skip without a C++ compiler."""
+    if place == "gpu":
+        return importlib.import_module("cupy")
+    if emulator.COMPILER is None:
+        pytest.skip("no C++ compiler on PATH: the emulator needs one")
+    return put_in_place(monkeypatch)
 
 
 def put_in_place(monkeypatch: Any) -> types.ModuleType:

@@ -1,6 +1,5 @@
 """Elementwise operations on the GPU in kernels written from their own functions: as on the CPU, for every sample of the table."""
 
-import importlib
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from hyperion.autograd import PRIMITIVES
 from hyperion.autograd.mapping import formula_lines, mapped
 from hyperion.gpu import elementwise
 from hyperion.gpu.elementwise import text
-from tests.gpu import emulator, standin
+from tests.gpu import standin
 
 SERVED = sorted(
     (op.name, count) for op in PRIMITIVES.values() if op.form == "elementwise" for count in (1, 2, 3)
@@ -25,11 +24,7 @@ def small(monkeypatch):
 
 @pytest.fixture(params=["emulated", pytest.param("gpu", marks=pytest.mark.gpu)])
 def cupy(request, monkeypatch):
-    if request.param == "gpu":
-        return importlib.import_module("cupy")
-    if emulator.COMPILER is None:
-        pytest.skip("no C++ compiler on PATH: the emulator needs one")
-    return standin.put_in_place(monkeypatch)
+    return standin.at(request.param, monkeypatch)
 
 
 def test_the_common_operations_are_served():

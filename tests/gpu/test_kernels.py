@@ -1,6 +1,5 @@
 """CUDA kernels against their references: on a GPU, and without one in an emulator that runs the same text; training steps on both."""
 
-import importlib
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from hyperion.autograd.dtypes import as_dtype
 from hyperion.cpu import rows as cpu_rows
 from hyperion.gpu import device, layers, maps, modes, multitensor, products, reductions, rows
 from hyperion.random import Generator
-from tests.gpu import emulator, standin
+from tests.gpu import standin
 
 TABLES = {"maps": maps, "modes": modes, "layers": layers}
 KERNELS = [(table, name) for table, module in TABLES.items() for name in module.reference]
@@ -22,11 +21,7 @@ PLACES = ["emulated", pytest.param("gpu", marks=pytest.mark.gpu)]
 @pytest.fixture
 def cupy(request, monkeypatch):
     """CuPy, or what passes for it in the emulator."""
-    if request.param == "gpu":
-        return importlib.import_module("cupy")
-    if emulator.COMPILER is None:
-        pytest.skip("no C++ compiler on PATH: the emulator needs one")
-    return standin.put_in_place(monkeypatch)
+    return standin.at(request.param, monkeypatch)
 
 
 on_both = pytest.mark.parametrize("cupy", PLACES, indirect=True)
