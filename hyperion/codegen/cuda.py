@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from .kernel import AXES
-from .program import Assign, Program, Stencil, Term, sweeps
+from .program import Assign, Program, Term, sweeps
 from .render import History
 from .sums import Body, Kept, Statements, simplified
 
@@ -184,18 +184,11 @@ class _Box(Statements):
         self.profiles[c] = None
         return f"p.at[{2 * i}][{self.axes[0]}]" if axis == 0 else f"q{i}"
 
-    def _computed(self) -> None:
-        """Write the statements of one vector."""
-        fresh: dict[str, str] = {}
-        atoms: dict[tuple[str, Stencil], str] = {}
-        for k, (target, terms) in enumerate(self.body):
-            for i, of, kept in self.kept:              # before the assignment: a target advanced in place is still the old one
-                if of == target:
-                    self.stores.append(f"ST(h + {i} * s.history_size, {self.value(kept, 0, fresh, atoms)});")
-            text = self.value(terms, 0, fresh, atoms)
-            self.lines.append(f"const V o{k} = {text};")
-            fresh[target] = f"o{k}"
-            self.stores.append(f"ST({self._at(target, self.zero)}, o{k});")
+    def target(self, array: str, row: int) -> str:
+        return self._at(array, self.zero)
+
+    def kept_in(self, i: int, row: int) -> str:
+        return f"h + {i} * s.history_size"
 
     def _pointers(self) -> list[str]:
         """Text of the walking pointers, and of the strides."""
@@ -225,7 +218,7 @@ class _Box(Statements):
 
     def text(self) -> str:
         """Return the function."""
-        self._computed()
+        self.compute(self.body, self.kept, 0)
         first, last = self.axes[0], self.ndim - 1
         start = [f"  const int x = t.begin[{last}] + (threadIdx.x & ((1 << t.lanes) - 1)) * VL, group = threadIdx.x >> t.lanes;"]
         if self.ndim == 3:

@@ -2,7 +2,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .program import Assign, Program, Stencil, Term
+from .program import Assign, Program, Term
 from .sums import Statements, simplified
 
 AXES = ("z", "y", "x")                                 # loop variables of the last `ndim` axes
@@ -147,7 +147,7 @@ class Kernel:
             for row in range(rows):
                 block.slide(x, row)
         for row in range(rows):
-            block.compute(row)
+            block.compute(self.body, self.kept, row)
         for x in () if self.narrow else self.sliding:
             i = self.pointer[x]
             block.stores += [f"b{i}_{row} = s{i}_{row}; s{i}_{row} = n{i}_{row};" for row in range(rows)]
@@ -183,19 +183,11 @@ class _Block(Statements):
             self.lines.append(f"V {name} = {text};")
         return self.loaded[x, at]
 
-    def compute(self, row: int) -> None:
-        """Add the assignments and histories of one plane."""
-        kernel = self.kernel
-        fresh: dict[str, str] = {}
-        atoms: dict[tuple[str, Stencil], str] = {}
-        for k, (target, terms) in enumerate(kernel.body):
-            for i, of, kept in kernel.kept:            # before the assignment: a target advanced in place is still the old one
-                if of == target:
-                    self.stores.append(f"ST({kernel.kept_at(i, row)}, {self.value(kept, row, fresh, atoms)});")
-            text = self.value(terms, row, fresh, atoms)
-            self.lines.append(f"V o{k}_{row} = {text};")
-            fresh[target] = f"o{k}_{row}"
-            self.stores.append(f"ST({kernel.at(target, self.zero, row)}, o{k}_{row});")
+    def target(self, array: str, row: int) -> str:
+        return self.kernel.at(array, self.zero, row)
+
+    def kept_in(self, i: int, row: int) -> str:
+        return self.kernel.kept_at(i, row)
 
     def coefficient(self, c: str, row: int) -> str:
         """C text of a coefficient at the vector at hand."""

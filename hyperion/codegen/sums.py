@@ -23,6 +23,27 @@ class Statements(ABC):
     def coefficient(self, c: str, row: int) -> str:
         """Return the text of a coefficient."""
 
+    @abstractmethod
+    def target(self, array: str, row: int) -> str:
+        """Return the text of where the new value of an array goes."""
+
+    @abstractmethod
+    def kept_in(self, i: int, row: int) -> str:
+        """Return the text of where history number i keeps its value."""
+
+    def compute(self, body: list[tuple[str, list[Term]]], kept: list[tuple[int, str, list[Term]]], row: int) -> None:
+        """Add the assignments of a sweep, (target, terms), and its histories, (number, the target they are kept before, terms)."""
+        fresh: dict[str, str] = {}
+        atoms: dict[tuple[str, Stencil], str] = {}
+        for k, (target, terms) in enumerate(body):
+            for i, of, what in kept:                   # before the assignment: a target advanced in place is still the old one
+                if of == target:
+                    self.stores.append(f"ST({self.kept_in(i, row)}, {self.value(what, row, fresh, atoms)});")
+            name, text = f"o{k}_{row}", self.value(terms, row, fresh, atoms)
+            self.lines.append(f"const V {name} = {text};")
+            fresh[target] = name
+            self.stores.append(f"ST({self.target(target, row)}, {name});")
+
     def value(self, terms: list[Term], row: int, fresh: dict[str, str], atoms: dict[tuple[str, Stencil], str]) -> str:
         """Return the text of a sum of terms, terms of equal coefficients bracketed.
 
