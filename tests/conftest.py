@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hyperion.cpu import compiler
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -16,6 +18,12 @@ ROOT = Path(__file__).resolve().parents[1]
 def random() -> np.random.Generator:
     """A random generator with a fixed seed."""
     return np.random.default_rng(20260101)
+
+
+@pytest.fixture
+def quick_to_compile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the C compiler optimise less: for tests of many small simulations, whose time goes to it."""
+    monkeypatch.setattr(compiler, "FLAGS", tuple("-O1" if flag == "-O3" else flag for flag in compiler.FLAGS))
 
 
 @pytest.fixture

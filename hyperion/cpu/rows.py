@@ -172,7 +172,7 @@ def cross_entropy(x: Any, classes: Any, ignore: int) -> tuple[Any, Any] | None:
     x: rows along the last axis.  classes: integers that were checked: from 0 to x.shape[-1] - 1, or `ignore`.
     """
     kernels = _kernels(x)
-    if kernels is None or not _fits(ignore):
+    if kernels is None:
         return None
     size, columns, classes = x.size, x.shape[-1], np.ascontiguousarray(classes, np.int64)
     loss, total = np.empty(x.shape[:-1], x.dtype), np.empty(x.shape[:-1], x.dtype)
@@ -183,7 +183,7 @@ def cross_entropy(x: Any, classes: Any, ignore: int) -> tuple[Any, Any] | None:
 def cross_entropy_back(of_loss: Any, of_total: Any, x: Any, total: Any, classes: Any, ignore: int) -> Any:
     """Return the cotangent of x, given those of the outputs of `cross_entropy` (either may be None), total and its arguments; or None."""
     kernels = _kernels(x)
-    if kernels is None or not _fits(ignore):
+    if kernels is None:
         return None
     size, columns, classes = x.size, x.shape[-1], np.ascontiguousarray(classes, np.int64)
     given = [None if g is None else _beside(g, x) for g in (of_loss, of_total)]
@@ -195,32 +195,18 @@ def cross_entropy_back(of_loss: Any, of_total: Any, x: Any, total: Any, classes:
     return out
 
 
-def _fits(ignore: int) -> bool:
-    """Tell whether a number is an int64: others ignore no row."""
-    return -1 << 63 <= ignore < 1 << 63
-
-
 # Normalisation
-
-def _columns(x: Any, axis: tuple[int, ...], scale: Sequence[Any]) -> int:
-    """Return how many elements a row has whose axes are the last ones; 0 if they are not, or weight and bias are not of their shape."""
-    first = x.ndim - len(axis)
-    shape = x.shape[first:]
-    if not axis or axis != tuple(range(first, x.ndim)) or any(s.shape != shape or s.dtype != x.dtype for s in scale):
-        return 0
-    return math.prod(shape)
-
 
 def norm(x: Any, scale: Sequence[Any], axis: tuple[int, ...], eps: float, centred: bool) -> tuple[Any, Any, Any] | None:
     """Return (x - mean) rstd weight + bias, mean and rstd = 1 / sqrt(mean square + eps), the last two with axes of length 1; or None.
 
-    scale: weight and bias, weight alone, or nothing; of the shape of x along `axis`, which must be the last axes.
+    scale: weight and bias, weight alone, or nothing; of the dtype and the shape of x along `axis`, which must be the last axes.
     centred: False takes 0 for the mean (RMS norm), and None stands in its place.
     """
     kernels = _kernels(x)
-    columns = 0 if kernels is None else _columns(x, axis, scale)
-    if kernels is None or not columns:
+    if kernels is None:
         return None
+    columns = math.prod(x.shape[x.ndim - len(axis):])
     size, kept = x.size, (*x.shape[:x.ndim - len(axis)], *(1,) * len(axis))
     scale = [_beside(s, x) for s in scale]
     out, at = _empty(x.shape, x.dtype, size)
@@ -240,9 +226,9 @@ def norm_back(
     mean: None for the RMS norm.  of_scale: False leaves out those of weight and bias: they are None.
     """
     kernels = _kernels(x)
-    columns = 0 if kernels is None else _columns(x, axis, scale)
-    if kernels is None or not columns:
+    if kernels is None:
         return None
+    columns = math.prod(x.shape[x.ndim - len(axis):])
     size, g, rstd = x.size, _beside(g, x), _beside(rstd, x)
     mean = None if mean is None else _beside(mean, x)
     weight = _beside(scale[0], x) if scale else None

@@ -112,7 +112,7 @@ def cross_entropy(x: Any, classes: Any, ignore: int) -> tuple[Any, Any] | None:
     x: rows along the last axis.  classes: integers that were checked: from 0 to x.shape[-1] - 1, or `ignore`.
     Returns: of float32 where x is bfloat16.
     """
-    if not _serves(x) or not _fits(ignore):
+    if not _serves(x):
         return None
     loss, total = (cupy().empty(x.shape[:-1], _wide(x)) for _ in range(2))
     _launch("entropy", x.shape[-1], (x, cupy().ascontiguousarray(classes, np.int64), loss, total), (ignore,))
@@ -121,7 +121,7 @@ def cross_entropy(x: Any, classes: Any, ignore: int) -> tuple[Any, Any] | None:
 
 def cross_entropy_back(of_loss: Any, of_total: Any, x: Any, total: Any, classes: Any, ignore: int) -> Any:
     """Return the cotangent of x, given those of the outputs of `cross_entropy` (either may be None), total and its arguments; or None."""
-    if not _serves(x) or not _fits(ignore):
+    if not _serves(x):
         return None
     out = cupy().empty(x.shape, x.dtype)
     given = [None if g is None else _beside_wide(g, x) for g in (of_loss, of_total)]
@@ -130,29 +130,15 @@ def cross_entropy_back(of_loss: Any, of_total: Any, x: Any, total: Any, classes:
     return out
 
 
-def _fits(ignore: int) -> bool:
-    """Tell whether a number is an int64: others ignore no row."""
-    return -1 << 63 <= ignore < 1 << 63
-
-
-def _columns(x: Any, axis: tuple[int, ...], scale: Sequence[Any]) -> int:
-    """Return how many elements a row has whose axes are the last ones; 0 if they are not, or weight and bias are not of their shape."""
-    first = x.ndim - len(axis)
-    shape = x.shape[first:]
-    if not axis or axis != tuple(range(first, x.ndim)) or any(s.shape != shape or s.dtype != x.dtype for s in scale):
-        return 0
-    return math.prod(shape)
-
-
 def norm(x: Any, scale: Sequence[Any], axis: tuple[int, ...], eps: float, centred: bool) -> tuple[Any, Any, Any] | None:
     """Return (x - mean) rstd weight + bias, mean and rstd = 1 / sqrt(mean square + eps), the last two with axes of length 1; or None.
 
-    scale: weight and bias, weight alone, or nothing; of the shape of x along `axis`, which must be the last axes.
+    scale: weight and bias, weight alone, or nothing; of the dtype and the shape of x along `axis`, which must be the last axes.
     centred: False takes 0 for the mean (RMS norm), and None stands in its place.
     """
-    columns = _columns(x, axis, scale) if _serves(x) else 0
-    if not columns:
+    if not _serves(x):
         return None
+    columns = math.prod(x.shape[x.ndim - len(axis):])
     kept = (*x.shape[:x.ndim - len(axis)], *(1,) * len(axis))
     out, rstd = cupy().empty(x.shape, x.dtype), cupy().empty(kept, _wide(x))
     mean = cupy().empty(kept, _wide(x)) if centred else None
@@ -168,9 +154,9 @@ def norm_back(
 
     mean: None for the RMS norm.  of_scale: False leaves out those of weight and bias: they are None.
     """
-    columns = _columns(x, axis, scale) if _serves(x) else 0
-    if not columns:
+    if not _serves(x):
         return None
+    columns = math.prod(x.shape[x.ndim - len(axis):])
     g, rstd, mean = _beside(g, x), _beside_wide(rstd, x), None if mean is None else _beside_wide(mean, x)
     out = cupy().empty(x.shape, x.dtype)
     _launch("normalized_back", columns, (x, g, _beside(scale[0], x) if scale else None, mean, rstd, out), ())

@@ -3,7 +3,6 @@
 Without a GPU the same kernels run in the emulator, for a few of them.
 """
 
-import importlib
 from typing import Any
 
 import numpy as np
@@ -13,12 +12,11 @@ import hyperion as hp
 from hyperion import pde
 from hyperion.autograd import jvp, vjp
 from hyperion.codegen import CudaKernel
-from hyperion.cpu import compiler
 from hyperion.errors import InputError, NonFiniteError
 from hyperion.gpu import device
 from hyperion.pde import device_run
 from hyperion.pde.simulation import Call
-from tests.gpu import emulator, standin
+from tests.gpu import standin
 from tests.pde.cases import Case, difference
 from tests.pde.registry import ENTRIES, Combination, _pairs, sampled
 
@@ -28,15 +26,10 @@ PLACES = ["emulated", pytest.param("gpu", marks=pytest.mark.gpu)]
 
 
 @pytest.fixture
-def cupy(request, monkeypatch):
+def cupy(request, monkeypatch, quick_to_compile):
     """CuPy, or what passes for it in the emulator."""
-    monkeypatch.setattr(compiler, "FLAGS", tuple("-O1" if flag == "-O3" else flag for flag in compiler.FLAGS))
     monkeypatch.setattr(device_run, "GRAPH", 6)            # of fewer steps than these experiments have
-    if request.param == "gpu":
-        return importlib.import_module("cupy")
-    if emulator.COMPILER is None:
-        pytest.skip("no C++ compiler on PATH: the emulator needs one")
-    return standin.put_in_place(monkeypatch)
+    return standin.at(request.param, monkeypatch)
 
 
 on_both = pytest.mark.parametrize("cupy", PLACES, indirect=True)

@@ -233,6 +233,15 @@ def difference(result: np.ndarray, reference: np.ndarray) -> float:
     return float(np.abs(result - reference).max() / np.abs(reference).max())
 
 
+def hold_to_the_interpreter(case: "Case", tolerance: float) -> None:
+    """Check that gathers and gradients of the kernels are the interpreter's; where one of its arrays is 0, so is the kernels'."""
+    out, gradients, weights = case.with_gradients()
+    with interpreter():
+        expected, expected_gradients, _ = case.with_gradients(weights)
+    for got, want in zip((out, *gradients), (expected, *expected_gradients), strict=True):
+        assert difference(got, want) < tolerance if want.any() else not got.any()
+
+
 def counted(function: Callable[..., Any]) -> tuple[Callable[..., Any], list[Any]]:
     """Return a function that notes its positional arguments in a list."""
     calls: list[Any] = []

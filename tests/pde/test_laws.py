@@ -10,20 +10,13 @@ import pytest
 import hyperion as hp
 from hyperion import pde
 from hyperion.autograd import hvp, jvp, vjp
-from hyperion.cpu import compiler
-from tests.pde.cases import Case, difference, interpreter
+from tests.pde.cases import Case, difference, hold_to_the_interpreter
 from tests.pde.registry import ENTRIES, STORAGES, Combination, covering, everything, sampled
 
 # The wavelets are white noise, so that nothing is hidden by smoothness.
-pytestmark = pytest.mark.filterwarnings("ignore::hyperion.errors.SamplingWarning")
+pytestmark = [pytest.mark.filterwarnings("ignore::hyperion.errors.SamplingWarning"), pytest.mark.usefixtures("quick_to_compile")]
 
 SAMPLED = sampled()
-
-
-@pytest.fixture(autouse=True)
-def quick_to_compile(monkeypatch):
-    """The walk would spend its time in the compiler: here with less of it. Other tests have all of it."""
-    monkeypatch.setattr(compiler, "FLAGS", tuple("-O1" if flag == "-O3" else flag for flag in compiler.FLAGS))
 
 
 EPS = {np.float64: np.finfo(np.float64).eps, np.float32: float(np.finfo(np.float32).eps)}
@@ -31,17 +24,7 @@ EPS = {np.float64: np.finfo(np.float64).eps, np.float32: float(np.finfo(np.float
 
 def equal_the_interpreter(combination: Combination) -> None:
     """Gathers and gradients of the kernels are the interpreter's; 1e3 eps bounds rounding, as in test_kernels."""
-    dtype = combination.dtype
-    case = combination.case(dtype)
-    out, gradients, weights = case.with_gradients()
-    with interpreter():
-        expected, expected_gradients, _ = case.with_gradients(weights)
-    if not expected.any():  # nothing that is sent reaches what is heard
-        assert not out.any()
-        return
-    assert difference(out, expected) < 1e3 * EPS[dtype]
-    for got, want in zip(gradients, expected_gradients, strict=True):
-        assert difference(got, want) < 1e3 * EPS[dtype] if want.any() else not got.any()
+    hold_to_the_interpreter(combination.case(combination.dtype), 1e3 * EPS[combination.dtype])
 
 
 def adjoint_and_tangent(combination: Combination) -> None:

@@ -5,27 +5,20 @@ import pytest
 
 import hyperion as hp
 from hyperion import pde
-from hyperion.cpu import compiler
 from hyperion.errors import BoundaryError, InputError, ShapeError
 from hyperion.pde.relief import relief_of
 from hyperion.testing import taylor_test
 from tests.pde import half_space, oracles
-from tests.pde.cases import Case, difference, interpreter
+from tests.pde.cases import Case, difference, hold_to_the_interpreter
 from tests.pde.test_derivatives import mismatch
 
-pytestmark = pytest.mark.filterwarnings("ignore::hyperion.errors.SamplingWarning")
+pytestmark = [pytest.mark.filterwarnings("ignore::hyperion.errors.SamplingWarning"), pytest.mark.usefixtures("quick_to_compile")]
 
 ROCK = {"p_speed": 3200.0, "s_speed": 1847.5, "density": 2200.0}
 SOLID = pde.Attenuation.fitted(5.0, 50.0, mechanisms=1)
 HILL = 40.0 + 15.0 * np.sin(np.arange(37) / 4.0)
 ROUGH = 30.0 + 10.0 * np.random.default_rng(0).random((19, 22))
 STRIP = {"left": pde.Periodic(), "right": pde.Periodic()}
-
-
-@pytest.fixture(autouse=True)
-def quick_to_compile(monkeypatch):
-    """Time goes to the compiler here: use less of it."""
-    monkeypatch.setattr(compiler, "FLAGS", tuple("-O1" if flag == "-O3" else flag for flag in compiler.FLAGS))
 
 
 def over(depth, layer=5, **sides):
@@ -61,12 +54,7 @@ def test_the_laws(equation, order, boundary, options):
     options = {"steps": 30} | options
     case = Case(options.pop("shape", (31, 37)), order, boundary, equation=equation, **options)
     assert mismatch(case) < 1e-12
-    out, gradients, weights = case.with_gradients()
-    with interpreter():
-        expected, expected_gradients, _ = case.with_gradients(weights)
-    assert difference(out, expected) < 1e-12
-    for got, want in zip(gradients, expected_gradients, strict=True):
-        assert difference(got, want) < 1e-12
+    hold_to_the_interpreter(case, 1e-12)
 
 
 @pytest.mark.parametrize("equation", [pde.Acoustic(), pde.Elastic()], ids=["acoustic", "elastic"])

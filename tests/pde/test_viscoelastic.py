@@ -6,17 +6,12 @@ import numpy as np
 import pytest
 
 from hyperion import pde
-from hyperion.cpu import compiler
 from hyperion.errors import InputError
 from tests.pde import half_space, media, oracles
 
 REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "data" / "analytic" / "elastic_fullspace_2d.npz"
 
-
-@pytest.fixture(autouse=True)
-def quick_to_compile(monkeypatch):
-    """Time goes to the compiler here: use less of it."""
-    monkeypatch.setattr(compiler, "FLAGS", tuple("-O1" if flag == "-O3" else flag for flag in compiler.FLAGS))
+pytestmark = pytest.mark.usefixtures("quick_to_compile")
 
 
 @pytest.mark.skipif(not REFERENCE.exists(), reason="reference data are not part of the package")

@@ -130,8 +130,8 @@ def softmax_cross_entropy(x: Any, classes: Any, ignore: int = -100) -> tuple[Ten
         raise DtypeError(f"{name}: x is {x.dtype}; scores must be floating: use .astype('float32')")
     if given.dtype.kind not in "iu":
         raise DtypeError(f"{name}: classes are {given.dtype}; they must be integers: use .astype('int64')")
-    if type(ignore) is not int:
-        raise InputError(f"{name}: ignore={ignore!r} must be an integer")
+    if type(ignore) is not int or not -1 << 63 <= ignore < 1 << 63:
+        raise InputError(f"{name}: ignore={ignore!r} must be an integer of 64 bits")
     if not x.ndim or not x.shape[-1] or given.shape != x.shape[:-1]:
         raise ShapeError(f"{name}: x has shape {x.shape}, classes {given.shape}; x must be (..., classes), with one class for each row")
     return _entropy(x, astype(given, np.int64), ignore=ignore)

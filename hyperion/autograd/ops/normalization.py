@@ -13,7 +13,7 @@ from hyperion.autograd.ops.comparison import equal, where
 from hyperion.autograd.ops.elementary import rsqrt
 from hyperion.autograd.ops.pooling import PLAIN
 from hyperion.autograd.ops.reductions import as_floating, max, mean, refuse_empty, sum
-from hyperion.autograd.ops.rowwise import rows_of
+from hyperion.autograd.ops.rowwise import rows_of, whole_rows
 from hyperion.autograd.ops.shaping import astype, broadcast_to, normalize_axes, reshape, sum_to
 from hyperion.autograd.ops.stencils import resample
 from hyperion.autograd.table import Primitive, general
@@ -71,8 +71,10 @@ def _scaled(out: Any, x: Any, scale: tuple[Any, ...]) -> Any:
 
 def _native_norm(x: Any, scale: tuple[Any, ...], axis: Axes, eps: float, centred: bool) -> Any:
     """Return what the native kernel of rows makes of x, or None; it has no weight and bias that broadcast: those are applied here."""
-    if (found := rows_of(x).norm(x, scale, axis, eps, centred)) is not None or not scale:
-        return found
+    if not whole_rows(x, (), axis):
+        return None
+    if whole_rows(x, scale, axis):
+        return rows_of(x).norm(x, scale, axis, eps, centred)
     found = rows_of(x).norm(x, (), axis, eps, centred)
     return None if found is None else (_scaled(found[0], x, scale), *found[1:])
 
@@ -125,6 +127,8 @@ def _norm_pull(g: list[Any], out: tuple[Any, ...], inputs: tuple[Tensor, ...], p
     if g[0] is None or any([part is not None for part in g[1:]]):
         return None
     x, *scale = [t.data for t in inputs]
+    if not whole_rows(x, scale, params["axis"]):
+        return None
     of_scale = any([t.node is not None for t in inputs[1:]])
     return rows_of(x).norm_back(g[0], x, scale, out[1] if len(out) == 3 else None, out[-1], params["axis"], of_scale)
 
