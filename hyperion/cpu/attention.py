@@ -49,6 +49,7 @@ class Terms:
     scale: of the scores.  bias: added to them, four axes that have the full length or 1.  slopes: of ALiBi, (heads,), and offset: where
     query 0 stands among the keys.  intervals: (first, last), the keys that each query sees; or bits: words of 32 of them; see
     `autograd.visibility`. Neither: all are seen.  dropout: (rate, key of Philox, rows of the batch after which its words begin again).
+    modifier: text of the functions `modified` and `modified_slope`: what becomes of scores first; see `autograd.modifiers`.
     """
 
     scale: float
@@ -58,25 +59,30 @@ class Terms:
     intervals: tuple[Any, Any] | None = None
     bits: Any = None
     dropout: tuple[float, tuple[int, int], int] | None = None
+    modifier: str | None = None
 
 
-def _load(dtype: np.dtype[Any]) -> "ctypes.CDLL | None":
-    """Return the compiled functions for a dtype; None, and one warning, if they cannot be had."""
-    text = "".join((_FOLDER / name).read_text(encoding="utf-8") for name in ("workers.h", "maths.h", "attention.c"))
+def _load(dtype: np.dtype[Any], modifier: str | None) -> "ctypes.CDLL | None":
+    """Return the compiled functions for a dtype and the text of a modifier; None, and one warning, if they cannot be had."""
+    names = ("workers.h", "maths.h", *(() if modifier is None else ("waves.h", "loops.h")))
+    parts = [(_FOLDER / name).read_text(encoding="utf-8") for name in (*names, "attention.c")]
+    options = ["-fopenmp-simd", *(("-DREAL=double", "-DWIDE=1") if dtype == np.float64 else ("-DREAL=float",))]
+    if modifier is not None:
+        parts.insert(-1, f"#define FUNCTION INLINE\n{modifier}")
+        options.append("-DMODIFIED")
     try:
-        library = load(text, ("-fopenmp-simd", *(("-DREAL=double", "-DWIDE=1") if dtype == np.float64 else ("-DREAL=float",))))
+        library = load("".join(parts), tuple(options))
     except CompilerError as error:
-        _loaded.update(dict.fromkeys((np.dtype(np.float32), np.dtype(np.float64))))
-        warnings.warn(f"attention runs in NumPy, several times slower: {error}", SpeedWarning, stacklevel=4)
+        _loaded.update(dict.fromkeys([(np.dtype(kind), modifier) for kind in (np.float32, np.float64)]))
+        warnings.warn(f"attention runs in NumPy, several times slower: {error}", SpeedWarning, stacklevel=5)
         return None
     library.attention_sums.argtypes, library.attention_sums.restype = (_POINTER, _NUMBER), _NUMBER
     for function in (library.attention_forward, library.attention_backward):
         function.argtypes, function.restype = (_POINTER, ctypes.c_long), ctypes.c_int
-    _loaded[dtype] = library
     return library
 
 
-def serves(q: Any, k: Any, v: Any) -> bool:
+def serves(q: Any, k: Any, v: Any, modifier: str | None = None) -> bool:
     """Tell whether the kernels take a call; without a compiler not, which is said once.
 
     >>> serves(np.ones((1, 1, 2, 2)), np.ones((1, 1, 2, 2)), np.ones((1, 1, 2, 2)))         # too few scores
@@ -85,15 +91,18 @@ def serves(q: Any, k: Any, v: Any) -> bool:
     scores = q.shape[0] * q.shape[1] * q.shape[2] * k.shape[2]
     if type(q) is not np.ndarray or q.dtype not in (np.float32, np.float64) or scores < THRESHOLD or not v.shape[3]:
         return False
-    return _found(q.dtype) is not None
+    return _found(q.dtype, modifier) is not None
 
 
-def _found(dtype: np.dtype[Any]) -> "ctypes.CDLL | None":
-    return _loaded[dtype] if dtype in _loaded else _load(dtype)
+def _found(dtype: np.dtype[Any], modifier: str | None) -> "ctypes.CDLL | None":
+    key = dtype, modifier
+    if key not in _loaded:
+        _loaded[key] = _load(dtype, modifier)
+    return _loaded[key]
 
 
-def _library(dtype: np.dtype[Any]) -> ctypes.CDLL:
-    library = _found(dtype)
+def _library(dtype: np.dtype[Any], modifier: str | None) -> ctypes.CDLL:
+    library = _found(dtype, modifier)
     assert library is not None, "ask `serves` first"
     return library
 
@@ -124,7 +133,7 @@ class _Made:
         if terms.dropout is not None:
             rate, key, call.random_rows = terms.dropout
             call.random[0], call.random[1] = key
-            call.limit, call.kept = min(int(rate * 2.0**64), 2**64 - 1), 1.0 / (1.0 - rate)
+            call.limit, call.kept = min(int(rate * 2.0**32), 2**32 - 1), 1.0 / (1.0 - rate)
         self.threads = config.threads() if call.batch * call.heads * call.queries * call.keys * call.width >= PARALLEL else 1
 
     def address(self, x: Any, dtype: Any) -> int:
@@ -159,13 +168,13 @@ def forward(q: Any, k: Any, v: Any, terms: Terms) -> tuple[Any, Any]:
     made = _Made(q, k, v, terms)
     out, made.call.out = made.new((*q.shape[:3], v.shape[3]))
     lse, made.call.lse = made.new(q.shape[:3])
-    made.run(_library(q.dtype).attention_forward)
+    made.run(_library(q.dtype, terms.modifier).attention_forward)
     return out, lse
 
 
 def backward(q: Any, k: Any, v: Any, out: Any, lse: Any, g: Any, of_lse: Any, terms: Terms) -> tuple[Any, Any, Any]:
     """Return the cotangents of q, k and v from those of the output and the log-sum-exp, which `forward` returned."""
-    library, made = _library(q.dtype), _Made(q, k, v, terms)
+    library, made = _library(q.dtype, terms.modifier), _Made(q, k, v, terms)
     call = made.call
     call.g, call.y = made.view(g), made.view(out)
     call.lse, call.g_lse = made.address(lse, q.dtype), made.address(of_lse, q.dtype)

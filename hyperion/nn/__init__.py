@@ -1,6 +1,7 @@
 """Networks: Modules, layers, models, and what trains them."""
 
 from hyperion.autograd.masks import ALiBi, BlockSparse, Causal, Document, Mask, PrefixLM, SlidingWindow
+from hyperion.autograd.modifiers import ScoreModifier, SoftCap
 from hyperion.nn import functional, initializers
 from hyperion.nn.attention import KVCache, MultiHeadAttention
 from hyperion.nn.blocks import MLP, FeedForward, SwiGLU, UNet1d, UNet2d
@@ -60,7 +61,7 @@ __all__ += ["Activation", "Embedding", "Flatten", "Identity", "Linear", "Sequent
 __all__ += ["bce", "bce_with_logits", "cross_entropy", "huber", "kl", "l1", "mse", "nll", "relative_h1", "relative_l2"]
 __all__ += ["Arrays", "Batches", "HDF5Arrays", "LossScale", "MetricsFile", "Trainer", "Windows"]
 __all__ += ["mean_loss", "read_text", "read_tokens", "shuffled", "write_tokens"]
-__all__ += ["ALiBi", "BlockSparse", "Causal", "Document", "Mask", "PrefixLM", "SlidingWindow"]
+__all__ += ["ALiBi", "BlockSparse", "Causal", "Document", "Mask", "PrefixLM", "ScoreModifier", "SlidingWindow", "SoftCap"]
 __all__ += ["DynamicScaling", "LinearScaling", "Llama3Scaling", "RoPE", "RoPEScaling", "YaRNScaling"]
 __all__ += ["GPT", "Cache", "KVCache", "LanguageModel", "Llama", "MultiHeadAttention", "TransformerBlock", "gelu_tanh"]
 __all__ += ["BytePairTokenizer", "CharacterTokenizer", "Tokenizer"]

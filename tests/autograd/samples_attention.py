@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from hyperion.autograd.masks import ALiBi, BlockSparse, Causal, Document, Mask, PrefixLM, SlidingWindow, as_mask
+from hyperion.autograd.modifiers import ScoreModifier, SoftCap
 
 rng = np.random.default_rng(7)
 
@@ -13,8 +14,21 @@ def normal(*shape: int) -> Any:
     return rng.standard_normal(shape)
 
 
-def params(mask: Mask | None = None, biased: bool = False, slopes: Any = None, dropout: Any = None, scale: float = 0.7) -> dict[str, Any]:
-    return {"mask": None if mask is None else mask.bare(), "scale": scale, "biased": biased, "slopes": slopes, "dropout": dropout}
+def params(
+    mask: Mask | None = None, biased: bool = False, slopes: Any = None, dropout: Any = None, modifier: Any = None, scale: float = 0.7,
+) -> dict[str, Any]:
+    bare = None if mask is None else mask.bare()
+    return {"mask": bare, "scale": scale, "biased": biased, "slopes": slopes, "dropout": dropout, "modifier": modifier}
+
+
+class Everything(ScoreModifier):
+    """Every function that a formula may have, and its place."""
+
+    def value(self, xp: Any, score: Any, head: Any, query: Any, key: Any) -> Any:
+        near = xp.exp(-0.1 * xp.abs(query - key)) / (1.0 + head)
+        smooth = xp.sqrt(1.0 + xp.square(score)) + xp.sin(score) * xp.cos(0.5 * score) - xp.expm1(-xp.abs(score)) + score**3 / 50.0
+        folded = xp.where(score > 0.2, xp.log(1.0 + score * score), xp.log1p(xp.maximum(-score, -0.2)) / 2.0)
+        return 0.3 * smooth - near * xp.minimum(folded, 5.0) + 1.0 / (2.0 + xp.tanh(score))
 
 
 def case(batch: int, heads: int, kept: int, rows: int, keys: int, mask: Mask | None = None, bias: Any = None, **more: Any) -> Any:
@@ -25,12 +39,15 @@ def case(batch: int, heads: int, kept: int, rows: int, keys: int, mask: Mask | N
 
 
 table = as_mask(np.array([[True, False, True], [False, True, False]]))
+table_of_two = as_mask(np.array([[True, False], [True, True]]))
 FORWARD = [
     case(2, 2, 1, 3, 3, Causal()),
     case(1, 4, 2, 2, 3, SlidingWindow(1, 0), slopes=ALiBi(4)),
     case(2, 1, 1, 2, 3, table, normal(1, 1, 2, 3)),
     case(2, 2, 2, 2, 2, None, normal(2, 1, 1, 2), dropout=(0.4, (3, 5), 2)),
     case(2, 1, 1, 3, 3, (Document(np.array([[0, 0, 1], [0, 1, 1]])) & Causal()) | PrefixLM(1)),
+    case(2, 2, 1, 2, 3, Causal(), normal(1, 2, 1, 3), modifier=SoftCap(0.8)),
+    case(1, 2, 2, 2, 2, table_of_two, modifier=Everything(), dropout=(0.4, (3, 5), 1)),
     case(1, 2, 1, 4, 4, BlockSparse(np.array([[[True, False], [True, True]], [[False, True], [True, True]]]), 2)),
 ]
 

@@ -7,9 +7,13 @@ import pytest
 
 import hyperion as hp
 from hyperion import nn
+from hyperion.autograd.masks import Tile
+from hyperion.autograd.modifiers import TENSORS, text_of
 from hyperion.autograd.ops import attending as module
 from hyperion.autograd.ops.attending import table_of
+from hyperion.autograd.random.bits import words_at
 from hyperion.errors import DtypeError, InputError, ShapeError
+from tests.autograd.samples_attention import Everything
 
 rng = np.random.default_rng(0)
 IDS = np.array([[0, 0, 1, 1, 1, -1, 2], [0, 1, 1, 1, 2, 2, 2]])
@@ -34,6 +38,16 @@ MASKS: dict[str, Any] = {
     "table and causal": TABLE & nn.Causal(),
     "nothing": np.zeros((7, 7), bool),
 }
+
+
+class Strange(nn.ScoreModifier):
+    """One that asks for a function that there is not, or does not say what it does."""
+
+    def __init__(self, function: str) -> None:
+        self.function = function
+
+    def value(self, xp: Any, score: Any, head: Any, query: Any, key: Any) -> Any:
+        return getattr(xp, self.function)(score) if self.function else super().value(xp, score, head, query, key)
 
 
 def expected_table(name: str) -> Any:
@@ -261,6 +275,53 @@ def test_dropout_is_drawn_anew_has_the_right_mean_and_a_gradient_of_its_own_draw
     assert (moved.data * g).sum() == pytest.approx(sum((a.data * b).sum() for a, b in zip(pull(g), (q, k, v), strict=True)), rel=1e-10)
 
 
+def test_dropout_s_bits_are_halves_of_philox_words() -> None:
+    key, rate, rows, heads, queries, keys = (5, 9), 0.4, 2, 2, 3, 11
+    tile = Tile((1, 4), (0, 2), (1, 3), (3, 10), queries, keys)         # rows of the batch beyond 2 begin again
+    kept = module._kept(np, (rate, key, rows), heads, tile, np.dtype(np.float64))
+    for b, h, i, j in np.ndindex(*tile.shape):
+        n = (((b + 1) % rows * heads + h) * queries + i + 1) * 16 + j + 3
+        word = int(words_at(np, key, 0, 0, np.array([n // 2], np.uint64))[0])
+        half = word >> 32 if n % 2 else word & 0xFFFFFFFF
+        assert kept[b, h, i, j] == (0.0 if half < int(rate * 2**32) else 1.0 / (1.0 - rate))
+
+
+@pytest.mark.parametrize("modifier", [nn.SoftCap(0.8), Everything()], ids=["soft cap", "everything"])
+def test_a_modifier_changes_scores_before_bias_and_mask(modifier: Any) -> None:
+    q, k, v, _ = inputs(4, 4, 3, 7)
+    bias = rng.standard_normal((4, 1, 7))
+    raw = 0.3 * q @ k.swapaxes(-1, -2)
+    scores = modifier.value(np, raw, np.arange(4.0)[:, None, None], np.arange(4.0, 7.0)[:, None], np.arange(7.0)) + bias
+    scores = np.where(np.arange(7) <= np.arange(3)[:, None] + 4, scores, -np.inf)
+    weights = np.exp(scores)
+    found = hp.attention(q, k, v, scale=0.3, bias=bias, mask=nn.Causal(), modifier=modifier)
+    np.testing.assert_allclose(found.data, weights / weights.sum(axis=-1, keepdims=True) @ v, rtol=1e-12)
+    step = 1e-6
+    places = 1.0, 5.0, 3.0
+    slope = (modifier.value(np, raw + step, *places) - modifier.value(np, raw - step, *places)) / (2 * step)
+    np.testing.assert_allclose(modifier.slope(np, raw, *places), slope, rtol=1e-7, atol=1e-8)
+
+
+def test_a_modifier_is_a_value_and_one_without_c_text_runs_too() -> None:
+    class Odd(nn.ScoreModifier):
+        def value(self, xp: Any, score: Any, head: Any, query: Any, key: Any) -> Any:
+            return xp.square(score) ** 1.25
+
+    assert nn.SoftCap(2) == nn.SoftCap(2.0) != nn.SoftCap(3.0) and repr(nn.SoftCap(2)) == "SoftCap(limit=2.0)"
+    assert len({nn.SoftCap(2), nn.SoftCap(2.0), Odd(), Odd()}) == 2
+    assert text_of(Odd()) is None and "tanh_of" in str(text_of(nn.SoftCap(2)))
+    q, k, v, g = (abs(x) for x in inputs(2, 2, 64, 64))
+    found, pull = hp.vjp(lambda *xs: hp.attention(*xs, modifier=Odd()), q, k, v)
+    true, pull_true = hp.vjp(lambda *xs: written_with(Odd(), *xs), q, k, v)
+    np.testing.assert_allclose(found.data, true.data, rtol=1e-12)
+    for a, b in zip(pull(g), pull_true(g), strict=True):
+        np.testing.assert_allclose(a.data, b.data, rtol=1e-10, atol=1e-12)
+
+
+def written_with(modifier: Any, q: Any, k: Any, v: Any) -> Any:
+    return hp.softmax(modifier.value(TENSORS, q @ k.mT / np.sqrt(6), 0.0, 0.0, 0.0), axis=-1) @ v
+
+
 def test_each_example_of_a_vmap_is_computed_alone() -> None:
     q, k, v, _ = inputs()
     qs = np.stack([q, 2.0 * q, -q])
@@ -308,6 +369,10 @@ def test_the_graph_keeps_no_table_of_scores() -> None:
     (lambda q, k, v: hp.attention(q, k, v, dropout=(1.0, hp.random.Generator(0))), InputError, "at least 0 and below 1"),
     (lambda q, k, v: hp.attention(q * 1j, k, v), DtypeError, "all must be real"),
     (lambda q, k, v: hp.attention(q[0, 0, 0], k, v), ShapeError, "must be \\(batch, heads, tokens, head size\\)"),
+    (lambda q, k, v: hp.attention(q, k, v, modifier=np.tanh), InputError, "must be a nn.ScoreModifier, such as"),
+    (lambda q, k, v: nn.SoftCap(0.0), InputError, "limit=0.0 must be a number above 0"),
+    (lambda q, k, v: hp.attention(q, k, v, modifier=Strange("erf")), InputError, "xp.erf is not among its functions"),
+    (lambda q, k, v: hp.attention(q, k, v, modifier=Strange("")), NotImplementedError, "must say what becomes of a score"),
     (lambda q, k, v: nn.SlidingWindow(-1), InputError, "left=-1 must be 0 or more"),
     (lambda q, k, v: nn.BlockSparse(np.ones((2, 3), bool), 2), ShapeError, "must be \\(blocks, blocks\\)"),
     (lambda q, k, v: nn.Document([0.5, 1.0]), DtypeError, "it must be integer"),

@@ -13,6 +13,7 @@ from hyperion import nn
 from hyperion.autograd.ops import attending
 from hyperion.autograd.ops.attending import table_of
 from hyperion.cpu import attention, find_compiler
+from tests.autograd.samples_attention import Everything
 
 pytestmark = pytest.mark.skipif(find_compiler() is None, reason="no C compiler")
 NEVER = 1 << 60
@@ -145,6 +146,20 @@ def test_dropout_is_the_draw_that_numpy_makes(random, monkeypatch):
             expected = run(xs, dropout=(0.3, generator.restore(marked)), mask=nn.Causal())
         for one, two in zip(found, expected, strict=True):
             np.testing.assert_allclose(one, two, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("modifier", [nn.SoftCap(1.5), Everything()], ids=["soft cap", "everything"])
+def test_modifiers_are_those_of_numpy(modifier, dtype, random, monkeypatch):
+    s = Shape(2, 4, 2, 37, 75, 8, 8)
+    xs = draws(s, dtype, random)
+    for options in ({"mask": nn.Causal() & nn.SlidingWindow(20)}, {"bias": random.standard_normal((4, 1, 75)).astype(dtype)}):
+        found = run(xs, modifier=modifier, **options)
+        with monkeypatch.context() as patch:
+            patch.setattr(attention, "THRESHOLD", NEVER)
+            expected = run([x.astype(np.float64) for x in xs], modifier=modifier, **options)
+        for one, two in zip(found, expected, strict=True):
+            np.testing.assert_allclose(one, two, rtol=0, atol=200 * np.finfo(dtype).eps * max(1.0, np.abs(two[np.isfinite(two)]).max()))
 
 
 def test_threads_change_nothing_and_arrays_need_not_be_contiguous(random, monkeypatch):

@@ -1,6 +1,6 @@
 """Attention: softmax(q k^T * scale + bias) v, as one operation that keeps only its output and the log-sum-exp of each row of scores.
 
-    scores = scale * q k^T + bias,  -inf where the mask hides           (batch, heads, queries, keys)
+    scores = modifier(scale * q k^T) + bias,  -inf where the mask hides     (batch, heads, queries, keys)
     lse    = log(sum(exp(scores)))                                      (batch, heads, queries)
     p      = exp(scores - lse)
     out    = (p * kept) v
@@ -22,6 +22,7 @@ import numpy as np
 from hyperion.autograd.dtypes import is_complex, is_half, result_dtype
 from hyperion.autograd.graph import state
 from hyperion.autograd.masks import ALiBi, Mask, Tile, as_mask
+from hyperion.autograd.modifiers import TENSORS, ScoreModifier, check, text_of
 from hyperion.autograd.ops.arithmetic import exp
 from hyperion.autograd.ops.comparison import equal, where
 from hyperion.autograd.ops.products import matmul, matrix_transpose
@@ -45,8 +46,9 @@ TILE = 1 << 18
 GPU_TILE = 1 << 26
 ROWS = 128          # queries of a tile at most, eight times that on a GPU: with a causal mask, what lies beyond its last query is left out
 
-# What is drawn for dropout: (rate, key, rows of the batch). Number ((b * heads + h) * queries + i) * keys + j of draw 0 of the key belongs
-# to score (b, h, i, j); under vmap the batch is larger than it was when the key was drawn, and the numbers begin again.
+# What is drawn for dropout: (rate, key, rows of the batch). Half n % 2 (0: the low 32 bits) of word n // 2 of draw 0 of the key belongs to
+# score (b, h, i, j), where n = ((b * heads + h) * queries + i) * wide + j and wide are the keys, rounded up to a multiple of 8: a block of
+# the cipher has 8 scores of one row. Under vmap the batch is larger than it was when the key was drawn, and the numbers begin again.
 Dropout = tuple[float, tuple[int, int], int]
 Parts = tuple["Tensor | None", ...]
 
@@ -54,12 +56,12 @@ Parts = tuple["Tensor | None", ...]
 class _Plan:
     """How one call goes over its table of scores.
 
-    params: mask (without arrays), scale, biased (whether the first array after v is a bias), slopes (ALiBi), dropout.
+    params: mask (without arrays), scale, biased (whether the first array after v is a bias), slopes (ALiBi), dropout, modifier.
     """
 
     def __init__(
         self, xp: Any, q: Any, k: Any, v: Any, rest: Sequence[Any], mask: Mask | None, scale: float, biased: bool, slopes: ALiBi | None,
-        dropout: Dropout | None,
+        dropout: Dropout | None, modifier: ScoreModifier | None,
     ) -> None:
         self.xp = xp
         self.batch, self.heads, self.queries, self.width = q.shape
@@ -69,7 +71,7 @@ class _Plan:
         self.q, self.k, self.v = (x.astype(self.dtype, copy=False) for x in (q, k, v))
         self.bias = rest[0] if biased else None
         self.arrays = rest[biased:]
-        self.mask, self.scale, self.slopes, self.dropout = mask, scale, slopes, dropout
+        self.mask, self.scale, self.slopes, self.dropout, self.modifier = mask, scale, slopes, dropout, modifier
 
     def tiles(self) -> Iterator[Tile]:
         """Yield the tiles: queries of some heads of one row of the batch, or of all heads of some rows."""
@@ -99,10 +101,16 @@ class _Plan:
         heads = tile.heads[0] // self.group, tile.heads[1] // self.group
         return x[slice(*tile.batch), slice(*heads), slice(*tile.keys)]
 
-    def scores(self, tile: Tile, rows: Any) -> Any:
-        """Return the scores of a tile, of scaled queries; what is hidden is -inf."""
-        xp = self.xp
+    def scores(self, tile: Tile, rows: Any, bends: bool = False) -> tuple[Any, Any]:
+        """Return the scores of a tile, of scaled queries, -inf where hidden; and (bends) the slopes of the modifier, if there is one."""
+        xp, bend = self.xp, None
         table = xp.matmul(rows, self.keys_of(self.k, tile).swapaxes(-1, -2)).reshape(tile.shape)
+        if self.modifier is not None:
+            places = _places(xp, tile, self.dtype)
+            if bends:
+                bend = xp.empty_like(table)
+                bend[...] = self.modifier.slope(xp, table, *places)
+            table[...] = self.modifier.value(xp, table, *places)
         if self.bias is not None:
             table += tile.of(self.bias)
         if self.slopes is not None:
@@ -111,7 +119,9 @@ class _Plan:
             seen = self.mask.visible(xp, iter(self.arrays), tile)
             if seen is not None:
                 xp.copyto(table, -xp.inf, where=~seen)
-        return table
+                if bend is not None:
+                    xp.copyto(bend, 0.0, where=~seen)
+        return table, bend
 
     def kept(self, tile: Tile) -> Any:
         """Return the factors of dropout of a tile."""
@@ -119,39 +129,54 @@ class _Plan:
         return _kept(self.xp, self.dropout, self.heads, tile, self.dtype)
 
 
+def _places(xp: Any, tile: Tile, dtype: Any) -> tuple[Any, Any, Any]:
+    """Return the numbers of heads, queries (by the keys at whose place they stand) and keys of a tile, as modifiers take them."""
+    rows, keys = tile.places(xp, None)
+    return xp.arange(*tile.heads).astype(dtype)[:, None, None], rows.astype(dtype), keys.astype(dtype)
+
+
 def _kept(xp: Any, dropout: Dropout, heads: int, tile: Tile, dtype: Any) -> Any:
     """Return 0 or 1 / (1 - rate) for each score of a tile."""
     rate, key, rows = dropout
-    limit = xp.uint64(min(int(rate * 2.0**64), 2**64 - 1))
+    limit = xp.uint32(min(int(rate * 2.0**32), 2**32 - 1))
+    each = -(-tile.whole_keys // 8) * 4          # words of a row
     if xp is not np:        # one launch for the tile: the words are those below
         b, h = xp.arange(*tile.batch, dtype=xp.uint64) % xp.uint64(rows), xp.arange(*tile.heads, dtype=xp.uint64)
-        i, j = xp.arange(*tile.rows, dtype=xp.uint64), xp.arange(*tile.keys, dtype=xp.uint64)
+        low = tile.keys[0] // 2
+        i, j = xp.arange(*tile.rows, dtype=xp.uint64), xp.arange(low, (tile.keys[1] + 1) // 2, dtype=xp.uint64)
         row = (b[:, None, None] * xp.uint64(heads) + h[:, None]) * xp.uint64(tile.whole_rows) + i
-        drawn = words_at(xp, key, 0, 0, row[..., None] * xp.uint64(tile.whole_keys) + j)
-        kept = (drawn >= limit).astype(dtype)
+        halves = words_at(xp, key, 0, 0, row[..., None] * xp.uint64(each) + j).view(np.uint32)
+        kept = (halves[..., tile.keys[0] - 2 * low:tile.keys[1] - 2 * low] >= limit).astype(dtype)
         kept *= 1.0 / (1.0 - rate)
         return kept
     out = xp.empty(tile.shape, dtype=dtype)
-    count = (tile.rows[1] - tile.rows[0]) * tile.whole_keys
+    count = (tile.rows[1] - tile.rows[0]) * each
     for b in range(*tile.batch):
         for h in range(*tile.heads):
-            start = ((b % rows * heads + h) * tile.whole_rows + tile.rows[0]) * tile.whole_keys
-            drawn = words(xp, key, 0, 0, start // 4 * 4, count + start % 4)[start % 4:].reshape(-1, tile.whole_keys)
-            out[b - tile.batch[0], h - tile.heads[0]] = drawn[:, slice(*tile.keys)] >= limit
+            start = ((b % rows * heads + h) * tile.whole_rows + tile.rows[0]) * each
+            halves = words(xp, key, 0, 0, start, count).astype("<u8", copy=False).view("<u4").reshape(-1, 2 * each)
+            out[b - tile.batch[0], h - tile.heads[0]] = halves[:, slice(*tile.keys)] >= limit
     out *= 1.0 / (1.0 - rate)
     return out
 
 
 def _fused(
     xp: Any, q: Any, k: Any, v: Any, mask: Mask | None, scale: float, biased: bool, slopes: ALiBi | None, dropout: Dropout | None,
+    modifier: ScoreModifier | None,
 ) -> bool:
     """Tell whether the kernels of the GPU take a call."""
-    return xp is not np and not biased and slopes is None and dropout is None and flash.serves(q, k, v)
+    return xp is not np and not biased and slopes is None and dropout is None and modifier is None and flash.serves(q, k, v)
 
 
 def _seen(xp: Any, mask: Mask | None, arrays: Sequence[Any], q: Any, k: Any) -> Visibility:
     batch, heads, queries, _ = q.shape
     return visibility(xp, mask, arrays, batch, heads, queries, k.shape[2])
+
+
+def _native(plan: _Plan) -> bool:
+    """Tell whether the kernels of the CPU take a call."""
+    text = None if plan.modifier is None else text_of(plan.modifier)
+    return (plan.modifier is None or text is not None) and native.serves(plan.q, plan.k, plan.v, text)
 
 
 def _terms(plan: _Plan) -> native.Terms:
@@ -166,7 +191,8 @@ def _terms(plan: _Plan) -> native.Terms:
         elif isinstance(seen, Bits):
             bits = seen.words
     shift = plan.keys - plan.queries if offset is None else offset
-    return native.Terms(plan.scale, plan.bias, slopes, shift, intervals, bits, plan.dropout)
+    modifier = None if plan.modifier is None else text_of(plan.modifier)
+    return native.Terms(plan.scale, plan.bias, slopes, shift, intervals, bits, plan.dropout, modifier)
 
 
 def _forward(xp: Any, q: Any, k: Any, v: Any, *rest: Any, **params: Any) -> tuple[Any, Any]:
@@ -174,7 +200,7 @@ def _forward(xp: Any, q: Any, k: Any, v: Any, *rest: Any, **params: Any) -> tupl
     if _fused(xp, q, k, v, **params):
         return flash.forward(q, k, v, _seen(xp, params["mask"], rest, q, k), params["scale"])
     plan = _Plan(xp, q, k, v, rest, **params)
-    if native.serves(plan.q, plan.k, plan.v):
+    if _native(plan):
         made, lse = native.forward(plan.q, plan.k, plan.v, _terms(plan))
         return made.astype(q.dtype, copy=False), lse
     out = xp.zeros((*q.shape[:-1], plan.depth), dtype=q.dtype)
@@ -182,7 +208,7 @@ def _forward(xp: Any, q: Any, k: Any, v: Any, *rest: Any, **params: Any) -> tupl
     for tile in plan.tiles():
         if tile.keys[0] == tile.keys[1]:
             continue
-        table = plan.scores(tile, plan.rows_of(plan.q, tile) * plan.scale)
+        table, _ = plan.scores(tile, plan.rows_of(plan.q, tile) * plan.scale)
         top = table.max(axis=-1, keepdims=True)
         top[top == -xp.inf] = 0.0       # nothing visible: exp(-inf - 0) = 0, where exp(-inf + inf) is NaN
         table -= top
@@ -209,7 +235,7 @@ def _backward_forward(
         return flash.backward(q, k, v, out, lse, g, of_lse, seen, params["scale"], adds=not state.deterministic)
     plan = _Plan(xp, q, k, v, rest, **params)
     g = g.astype(plan.dtype, copy=False)
-    if not (pull_bias and plan.bias is not None) and native.serves(plan.q, plan.k, plan.v):
+    if not (pull_bias and plan.bias is not None) and _native(plan):
         found = native.backward(plan.q, plan.k, plan.v, out.astype(plan.dtype, copy=False), lse, g, of_lse, _terms(plan))
         return tuple([x.astype(like.dtype, copy=False) for x, like in zip(found, (q, k, v), strict=True)])
     shift = (g * out.astype(plan.dtype, copy=False)).sum(axis=-1) - of_lse
@@ -222,7 +248,7 @@ def _backward_forward(
             continue
         place = slice(*tile.batch), slice(*tile.heads), slice(*tile.rows)
         rows, seeds = plan.rows_of(plan.q, tile) * plan.scale, plan.rows_of(g, tile)
-        p = plan.scores(tile, rows)
+        p, bend = plan.scores(tile, rows, bends=True)
         p -= base[place][..., None]
         xp.exp(p, out=p)
         flat = (*rows.shape[:3], -1)
@@ -238,6 +264,8 @@ def _backward_forward(
         if to_bias is not None:
             part = tile.of(to_bias)
             part += _summed(slope, part.shape)
+        if bend is not None:
+            slope *= bend
         slope = slope.reshape(flat)
         plan.keys_of(to_k, tile)[...] += xp.matmul(slope.swapaxes(-1, -2), rows)
         pulled = xp.matmul(slope, plan.keys_of(plan.k, tile))
@@ -300,18 +328,25 @@ def _constants(
 class _Written:
     """The formula, at the log-sum-exp that the operation kept.
 
-    p: the probabilities.  kept: factors of dropout, or None.  q, k, v: in the dtype of the computation.
+    p: the probabilities.  kept: factors of dropout, or None.  bend: slopes of the modifier, or None.
+    q, k, v: in the dtype of the computation.
     """
 
     def __init__(
         self, lse: Tensor, q: Tensor, k: Tensor, v: Tensor, rest: Sequence[Tensor], mask: Mask | None, scale: float, biased: bool,
-        slopes: ALiBi | None, dropout: Dropout | None,
+        slopes: ALiBi | None, dropout: Dropout | None, modifier: ScoreModifier | None,
     ) -> None:
         self.dtype = lse.dtype
         self.scale = scale
         self.q, self.k, self.v = (astype(x, self.dtype) for x in (q, k, v))
         self.seen, fall, self.kept = _constants(q, k, rest, mask, biased, slopes, dropout, self.dtype)
         scores = _times_keys(self.q, self.k) * scale
+        self.bend: Any = None
+        if modifier is not None:
+            xp, whole = device.namespace(q.data), Tile((0, 1), (0, q.shape[1]), (0, q.shape[2]), (0, k.shape[2]), q.shape[2], k.shape[2])
+            places = [Tensor(x) for x in _places(xp, whole, self.dtype)]
+            self.bend = modifier.slope(TENSORS, scores, *places)
+            scores = broadcast_to(as_tensor(modifier.value(TENSORS, scores, *places)), scores.shape)
         if biased:
             scores = scores + astype(rest[0], self.dtype)
         if fall is not None:
@@ -323,6 +358,10 @@ class _Written:
     def hidden(self, table: Tensor) -> Tensor:
         """Return a table with zeros where nothing is visible."""
         return table if self.seen is None else where(self.seen, table, 0.0)
+
+    def bent(self, table: Tensor) -> Tensor:
+        """Return a table times the slopes of the modifier, with zeros where nothing is visible."""
+        return table if self.bend is None else self.hidden(table * self.bend)
 
     def dropped(self, table: Tensor) -> Tensor:
         """Return a table times the factors of dropout."""
@@ -354,8 +393,9 @@ def _vjp(g: Parts, out: Sequence[Tensor], q: Tensor, k: Tensor, v: Tensor, *rest
         more = formula.p * reshape(of_lse, (*of_lse.shape, 1))
         slope = more if slope is None else slope + more
     assert slope is not None
-    to_q = astype(_times_values(slope, formula.k) * formula.scale, q.dtype)
-    to_k = astype(_onto_keys(slope, formula.q, k) * formula.scale, k.dtype)
+    bent = formula.bent(slope)
+    to_q = astype(_times_values(bent, formula.k) * formula.scale, q.dtype)
+    to_k = astype(_onto_keys(bent, formula.q, k) * formula.scale, k.dtype)
     to_bias = (astype(sum_to(slope, rest[0].shape), rest[0].dtype) if pull_bias else None,) if biased else ()
     return (to_q, to_k, to_v, *to_bias, *none)
 
@@ -365,9 +405,9 @@ def _jvp(tangents: list[Tensor | None], out: Sequence[Tensor], q: Tensor, k: Ten
     of_q, of_k, of_v = (None if t is None else astype(t, formula.dtype) for t in tangents[:3])
     terms: list[Tensor] = []
     if of_q is not None:
-        terms.append(_times_keys(of_q, formula.k) * formula.scale)
+        terms.append(formula.bent(_times_keys(of_q, formula.k) * formula.scale))
     if of_k is not None:
-        terms.append(_times_keys(formula.q, of_k) * formula.scale)
+        terms.append(formula.bent(_times_keys(formula.q, of_k) * formula.scale))
     if params["biased"] and (of_bias := tangents[3]) is not None:
         terms.append(broadcast_to(astype(of_bias, formula.dtype), formula.p.shape))
     of_out = None if of_v is None else _times_values(formula.dropped(formula.p), of_v)
@@ -484,6 +524,7 @@ def _key(generator: Generator) -> tuple[int, int]:
 
 def attention(
     q: Any, k: Any, v: Any, mask: Any = None, scale: float | None = None, dropout: Any = None, bias: Any = None, return_lse: bool = False,
+    modifier: ScoreModifier | None = None,
 ) -> Any:
     """Return softmax(scale q k^T + bias) v over the keys that a mask lets be seen.
 
@@ -495,8 +536,10 @@ def attention(
     bias: added to the scores: numbers that broadcast to (batch, heads, queries, keys), or nn.ALiBi(heads).
     return_lse: return the logarithm of the sum of the exponentials of each row of scores too, (batch, heads, queries), -inf where nothing
         is visible; float32 for half precision.
+    modifier: what becomes of scores before the bias is added: nn.SoftCap(limit), or a nn.ScoreModifier of your own; None: they stay.
     Returns: (batch, heads, queries, size of v), in the dtype of the inputs together. Memory grows with the tokens, not with their square.
-    Raises: ShapeError if shapes do not fit; DtypeError for complex inputs or a mask of numbers; InputError for a bad scale or dropout.
+    Raises: ShapeError if shapes do not fit; DtypeError for complex inputs or a mask of numbers; InputError for a bad scale, dropout or
+        modifier.
     Source: Vaswani et al. 2017, arXiv:1706.03762, eq. 1; Dao et al. 2022, arXiv:2205.14135.
 
     >>> q, k = np.ones((1, 1, 2, 4)), np.ones((1, 1, 2, 4))
@@ -526,9 +569,13 @@ def attention(
     factor = 1.0 / math.sqrt(queries.shape[3] or 1) if scale is None else scale
     if not isinstance(factor, int | float | np.floating) or not math.isfinite(factor):      # pyright: ignore[reportUnnecessaryIsInstance]
         raise InputError(f"attention(scale): scale={scale!r} must be a finite number")
+    if modifier is not None and not isinstance(modifier, ScoreModifier):        # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(f"attention(modifier): modifier={modifier!r} must be a nn.ScoreModifier, such as nn.SoftCap(50.0), or None")
+    if modifier is not None:
+        check(modifier)
     out, lse = _attention(
         queries, keys, values, *rest, mask=None if seen is None else seen.bare(), scale=float(factor), biased=biased, slopes=slopes,
-        dropout=_dropout(dropout, table[0]),
+        dropout=_dropout(dropout, table[0]), modifier=modifier,
     )
     if len(lead) != 2:
         out, lse = reshape(out, (*lead, *out.shape[2:])), reshape(lse, (*lead, lse.shape[2]))

@@ -1,5 +1,6 @@
 /* Attention in tiles: softmax(scale q k^T + what is added, where it is seen) v and its pullback, without a table of scores.
-   Compiled after workers.h and maths.h with -DREAL=float or double.
+   Compiled after workers.h and maths.h with -DREAL=float or double; and with -DMODIFIED after two functions that are generated: `modified`,
+   what becomes of a score before anything is added, and `modified_slope`, its derivative.
 
    Rows are the queries of all heads that share a head of keys, one head after the other. A panel is up to PANEL rows, a block KEYS keys.
    Tables of a block are stored with the rows side by side, table[key][row], so that what is done to each row (its largest score, its sum)
@@ -33,11 +34,11 @@ typedef struct {
   double scale;
   View q, k, v, bias;                                    /* bias.at: null if none */
   const real *slopes;                                    /* of ALiBi, (heads), or null */
-  int64_t offset;                                        /* where query 0 stands among the keys */
+  int64_t offset;                                        /* where query 0 stands among the keys, for ALiBi */
   const int32_t *first, *last;                           /* (batch or 1, heads or 1, queries): keys that are seen, or null */
   const uint32_t *bits;                                  /* (batch or 1, heads or 1, queries, words), or null */
   int64_t mask_batch, mask_head, words;                  /* strides in queries, 0 along an axis of length 1 */
-  uint64_t random[2], limit;                             /* Philox's key; a score is kept if its word is not below the limit */
+  uint64_t random[2], limit;                             /* Philox's key; a score is kept if its 32 bits are not below the limit */
   int64_t random_rows;                                   /* rows of the batch after which the words begin again; 0: no dropout */
   double kept;                                           /* factor of what is kept */
   real *out, *lse;                                       /* (batch, heads, queries, depth), (batch, heads, queries) */
@@ -179,9 +180,32 @@ static int kind(const Call *c, const Panel *p, long key, long n) {
   return some ? 1 + every : 0;
 }
 
-/* Add what is added to scores, table[key][row], and hide what is not seen. */
-static void adjust(const Call *c, const Panel *p, long key, long n, int what, real *table) {
+#ifdef MODIFIED
+/* The modified scores, and (if bends is given) the slopes of the modifier. */
+static void modify(const Call *c, const Panel *p, long key, long n, real *restrict table, real *restrict bends) {
+  real head[PANEL], query[PANEL];
   const long wide = p->wide;
+  for (long r = 0; r < wide; r++) {
+    head[r] = r < p->rows ? (real)p->head[r] : 0;
+    query[r] = r < p->rows ? (real)(p->query[r] + c->keys - c->queries) : 0;
+  }
+  for (long j = 0; j < n; j++) {
+    const real place = (real)(key + j);
+    if (bends)
+#pragma omp simd
+      for (long r = 0; r < wide; r++) bends[j * wide + r] = modified_slope(table[j * wide + r], head[r], query[r], place);
+#pragma omp simd
+    for (long r = 0; r < wide; r++) table[j * wide + r] = modified(table[j * wide + r], head[r], query[r], place);
+  }
+}
+#endif
+
+/* Modify scores, table[key][row], add what is added to them, and hide what is not seen. bends: see `modify`; 0 where it is not seen. */
+static void adjust(const Call *c, const Panel *p, long key, long n, int what, real *table, real *bends) {
+  const long wide = p->wide;
+#ifdef MODIFIED
+  modify(c, p, key, n, table, bends);
+#endif
   for (long r = 0; r < p->rows && c->bias.at; r++) {
     const real *bias = c->bias.at + p->batch * c->bias.batch + p->head[r] * c->bias.head + p->query[r] * c->bias.row;
     for (long j = 0; j < n; j++) table[j * wide + r] += bias[(key + j) * c->bias.column];
@@ -192,7 +216,10 @@ static void adjust(const Call *c, const Panel *p, long key, long n, int what, re
   }
   for (long r = 0; r < p->rows && what == 1; r++)
     for (long j = 0; j < n; j++)
-      if (!seen(c, p, r, key + j)) table[j * wide + r] = -(real)INFINITY;
+      if (!seen(c, p, r, key + j)) {
+        table[j * wide + r] = -(real)INFINITY;
+        if (bends) bends[j * wide + r] = 0;
+      }
 }
 
 /* Philox 4x64 with 10 rounds, as autograd/random/bits.py has it: the words of a block. */
@@ -210,15 +237,15 @@ static void philox(uint64_t block, const uint64_t key[2], uint64_t out[4]) {
   out[0] = a, out[1] = b, out[2] = c, out[3] = d;
 }
 
-/* factors[key][row]: 0, or what is kept's. */
+/* factors[key][row]: 0, or what is kept's. A block of Philox has the numbers of 8 keys of a row; `key` is a multiple of 8. */
 static void draw(const Call *c, const Panel *p, long key, long n, real *factors) {
+  const uint64_t each = (uint64_t)(c->keys + 7) / 8;     /* blocks of a row */
   for (long r = 0; r < p->rows; r++) {
     const uint64_t row = (uint64_t)((p->batch % c->random_rows * c->heads + p->head[r]) * c->queries + p->query[r]);
-    uint64_t number = row * (uint64_t)c->keys + (uint64_t)key, words[4];
-    philox(number >> 2, c->random, words);
-    for (long j = 0; j < n; j++, number++) {
-      if (j && !(number & 3)) philox(number >> 2, c->random, words);
-      factors[j * p->wide + r] = words[number & 3] >= c->limit ? (real)c->kept : 0;
+    uint64_t words[4];
+    for (long j = 0; j < n; j++) {
+      if (!(j & 7)) philox(row * each + (uint64_t)(key + j) / 8, c->random, words);
+      factors[j * p->wide + r] = (uint32_t)(words[j >> 1 & 3] >> 32 * (j & 1)) >= c->limit ? (real)c->kept : 0;
     }
   }
 }
@@ -285,7 +312,7 @@ static void forward_chunk(const Call *c, long chunk) {
     const int what = kind(c, &p, key, n);
     if (!what) continue;
     product(n, wide, c->width, k + key * c->k.row, c->k.row, q, wide, table, wide, 0);
-    adjust(c, &p, key, n, what, table);
+    adjust(c, &p, key, n, what, table, 0);
     soften(wide / LANES, n, table, top, total, c->depth, sums);
     if (c->random_rows) {
       draw(c, &p, key, n, factors);
@@ -303,7 +330,7 @@ static void forward_chunk(const Call *c, long chunk) {
 }
 
 /* What a chunk of backward has in its own memory: of the panel, turned and straight, and two tables. */
-typedef struct { real *q, *g, *q_rows, *g_rows, *pulled, *scores, *slopes, *factors, *base, *shift; } Desk;
+typedef struct { real *q, *g, *q_rows, *g_rows, *pulled, *scores, *slopes, *factors, *bends, *base, *shift; } Desk;
 
 static void prepare(const Call *c, const Panel *p, const Desk *d) {
   gather(p, &c->q, c->width, (real)c->scale, d->q, d->q_rows);
@@ -331,6 +358,9 @@ static void steepen(const Call *c, const Panel *p, const Desk *d, long n) {
       const vec factor = c->random_rows ? *(vec *)(d->factors + j * p->wide + x) : all(1);
       *score = e * factor;
       *slope = e * (*slope * factor - shift);
+#ifdef MODIFIED
+      *slope *= *(vec *)(d->bends + j * p->wide + x);
+#endif
     }
 }
 
@@ -344,7 +374,7 @@ static void pull_panel(const Call *c, const Panel *p, const Desk *d, real *to_k,
     const int what = kind(c, p, key, n);
     if (!what) continue;
     product(n, wide, c->width, k + key * c->k.row, c->k.row, d->q, wide, d->scores, wide, 0);
-    adjust(c, p, key, n, what, d->scores);
+    adjust(c, p, key, n, what, d->scores, d->bends);
     product(n, wide, c->depth, v + key * c->v.row, c->v.row, d->g, wide, d->slopes, wide, 0);
     if (c->random_rows) draw(c, p, key, n, d->factors);
     steepen(c, p, d, n);
@@ -361,13 +391,13 @@ static void pull_panel(const Call *c, const Panel *p, const Desk *d, real *to_k,
 static void backward_chunk(const Call *c, long chunk) {
   const long head = chunk / c->parts, part = chunk % c->parts, all_panels = panels(c);
   const long pad = padded(c->width), deep = padded(c->depth);
-  real *memory = scratch(c, PANEL * (2 * c->width + c->depth + pad + deep + 3 * KEYS + 2));
+  real *memory = scratch(c, PANEL * (2 * c->width + c->depth + pad + deep + 4 * KEYS + 2));
   if (!memory) return;
   real *next = memory;
   Desk d;
-  real **pieces[] = {&d.q, &d.g, &d.q_rows, &d.g_rows, &d.pulled, &d.scores, &d.slopes, &d.factors, &d.base, &d.shift};
-  const long sizes[] = {c->width, c->depth, pad, deep, c->width, KEYS, KEYS, KEYS, 1, 1};
-  for (int i = 0; i < 10; next += PANEL * sizes[i++]) *pieces[i] = next;
+  real **pieces[] = {&d.q, &d.g, &d.q_rows, &d.g_rows, &d.pulled, &d.scores, &d.slopes, &d.factors, &d.bends, &d.base, &d.shift};
+  const long sizes[] = {c->width, c->depth, pad, deep, c->width, KEYS, KEYS, KEYS, KEYS, 1, 1};
+  for (int i = 0; i < 11; next += PANEL * sizes[i++]) *pieces[i] = next;
   real *to_k = c->sums + chunk * c->keys * (pad + deep), *to_v = to_k + c->keys * pad;
   const long first = all_panels * part / c->parts, last = all_panels * (part + 1) / c->parts;
   long low = c->keys, high = 0;
