@@ -7,7 +7,10 @@ import hyperion as hp
 from hyperion import nn, operators, optim, pde
 from tests.gpu import emulator, standin
 
-pytestmark = pytest.mark.skipif(emulator.COMPILER is None, reason="no C++ compiler for the emulator of CUDA kernels")
+pytestmark = [
+    pytest.mark.skipif(emulator.COMPILER is None, reason="no C++ compiler for the emulator of CUDA kernels"),
+    pytest.mark.filterwarnings("ignore:.* trained numbers:hyperion.errors.SamplingWarning"),      # mechanics need few points
+]
 
 
 @pytest.fixture

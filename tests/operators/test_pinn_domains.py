@@ -152,8 +152,15 @@ def test_domains_that_cannot_be():
         Disc((0, 0), 0.0)
     with pytest.raises(InputError, match="lie on one line"):
         Polygon([(0, 0), (1, 1), (2, 2)])
-    with pytest.raises(InputError, match="edges 0 and 2 cross"):
+    with pytest.raises(InputError, match=r"crosses itself, the edges \[0.0, 0.0\] to \[1.0, 1.0\] and"):
         Polygon([(0, 0), (1, 1), (1, 0), (0, 1), (-1, 0.5)])
+    with pytest.raises(InputError, match="crosses itself"):                     # though its area is 0 as well
+        Polygon([(0, 0), (2, 2), (2, 0), (0, 2)])
+    for wrong in (("0", "1"), (None, 1)):
+        with pytest.raises(InputError, match="give two numbers, from and to"):
+            Box(x=wrong)
+    with pytest.raises(InputError, match="is no array of numbers"):
+        Disc(("0", "0"), 1.0)
     with pytest.raises(InputError, match="three or more"):
         Polygon([(0, 0), (1, 1)])
     with pytest.raises(InputError, match="two or three"):

@@ -1,11 +1,13 @@
 """Training of PINNs: every optimiser, points that follow the residual, resuming, windows of time, unknown coefficients."""
 
+import warnings
+
 import numpy as np
 import pytest
 
 import hyperion as hp
 from hyperion import io, nn, operators, optim, pde
-from hyperion.errors import InputError, NonFiniteError
+from hyperion.errors import InputError, NonFiniteError, SamplingWarning
 from hyperion.operators import (
     PINN,
     Box,
@@ -22,6 +24,8 @@ from hyperion.operators import (
     TimeMarching,
 )
 from tests.gpu import emulator, standin
+
+pytestmark = pytest.mark.filterwarnings("ignore:.* trained numbers:hyperion.errors.SamplingWarning")      # mechanics need few points
 
 
 def heat(hard=True, width=8, seed=0, time=0.2, dtype="float64", **options):
@@ -269,6 +273,22 @@ def test_what_cannot_be():
     marching.begin()
     with pytest.raises(InputError, match="all 1 windows"):
         marching.begin()
+
+
+def test_too_few_points_are_refused_and_few_that_stay_are_warned_of():
+    pinn = heat()
+    assert pinn.fewest == 6                                                          # 3 along x, for its second derivative, by 2 along t
+    with pytest.raises(InputError, match=r"Points\(equation=1\): too few points for Heat in x, t: .* take 6 .* of the 105 trained"):
+        Points(pinn, equation=1)
+    with pytest.raises(InputError, match=r"equation=5\): too few"):
+        Points(pinn, every=1, equation=5)
+    with pytest.warns(SamplingWarning, match="Points: 104 residuals at points that stay are too few for 105 trained numbers"):
+        Points(pinn, equation=104)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Points(pinn, equation=105)
+        Points(pinn, every=10, equation=6)
+        Points(heat(False), equation=65, initial=20, dirichlet=20)                   # conditions count, too
 
 
 def test_values_of_the_wrong_kind_are_named():

@@ -15,6 +15,7 @@ from hyperion.autograd import Tensor
 from hyperion.autograd.random import Generator
 from hyperion.errors import InputError, ShapeError, nearest
 from hyperion.operators.pinn.domains import Domain
+from hyperion.operators.pinn.drawing import numbers
 from hyperion.operators.pinn.samplers import Sampler
 from hyperion.operators.pinn.values import NUMBER, called, named_arguments, traced_values, values_at
 from hyperion.pde.equation import Equation
@@ -55,6 +56,7 @@ class Condition(ABC):
     name: str
     hard = False
     fixed: Mapping[str, float] = {}         # variables that have one value where it holds
+    measured = False                        # whether its values have noise
 
     @abstractmethod
     def check(self, domain: Domain, equation: Equation) -> None:
@@ -69,8 +71,12 @@ class Condition(ABC):
         """Return (rows, fields): zero where the condition holds; row i depends on row i alone."""
 
     def values(self, domain: Domain, points: np.ndarray) -> dict[str, np.ndarray]:
-        """Return what the fields, or for Neumann their slopes, are at points where it holds; nothing if it does not tell."""
+        """Return what it gives of the fields at points where it holds: Neumann their slopes; nothing if it does not tell."""
         return {}
+
+    def known(self, domain: Domain) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Return points where it says what fields are, and that; none if it says something else."""
+        return np.empty((0, domain.ndim)), {}
 
     def covers(self, domain: Domain, points: np.ndarray) -> np.ndarray:
         """Return which points of the boundary it holds at."""
@@ -122,7 +128,8 @@ class Initial(Condition):
 
     def __init__(self, *, points: Any = None, hard: bool = False, name: str = "initial", **fields: Any):
         self.fields, self.hard, self.name = fields, bool(hard), name
-        self.points = None if points is None else np.asarray(points, dtype=np.float64)
+        self.points = None if points is None else numbers(points, "Initial(points)")
+        self.measured = points is not None
         if hard and points is not None:
             raise InputError("Initial(points=..., hard=True): a hard condition needs functions, values between the points are not known")
 
@@ -176,6 +183,11 @@ class Initial(Condition):
             return {}
         return {name: values_at(value, domain, points, f"Initial({name})") for name, value in self._own.items()}
 
+    def known(self, domain: Domain) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Return points of the first moment, and the fields there."""
+        rows = self.rows(domain, few_points(domain), None, None)
+        return rows["points"], dict(zip(self._own, rows["values"].T, strict=False))
+
 
 class _OnBoundary(Condition):
     """A condition on a part of the boundary: a Side, a function of the variables that tells where, or all of it (None)."""
@@ -224,6 +236,10 @@ class _OnBoundary(Condition):
             return np.ones(len(normals), bool)
         return np.abs(normals[:, domain.names.index(self.where.name)]) > 0.5
 
+    def values(self, domain: Domain, points: np.ndarray) -> dict[str, np.ndarray]:
+        """Return what is given at points of the boundary: fields, or slopes, or sums of both."""
+        return {name: values_at(value, domain, points, f"{type(self).__name__}({name})") for name, value in self.fields.items()}
+
 
 class Dirichlet(_OnBoundary):
     """The fields themselves on a part of the boundary.
@@ -241,9 +257,10 @@ class Dirichlet(_OnBoundary):
         """Return the fields minus their values."""
         return _chosen(pinn(rows["points"]), self._order) - _known(self.fields, pinn, rows, "Dirichlet")
 
-    def values(self, domain: Domain, points: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the fields at points of the boundary."""
-        return {name: values_at(value, domain, points, f"Dirichlet({name})") for name, value in self.fields.items()}
+    def known(self, domain: Domain) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Return points of the boundary, and the fields there."""
+        points = self.rows(domain, few_points(domain), None, None)["points"]
+        return points, self.values(domain, points)
 
 
 class Neumann(_OnBoundary):
@@ -253,12 +270,10 @@ class Neumann(_OnBoundary):
     'neumann'
     """
 
+    weights = 0.0, 1.0              # of field and slope, as in Robin
+
     def __init__(self, where: Any = None, *, name: str | None = None, **fields: Any):
         super().__init__(where, fields, name)
-
-    def values(self, domain: Domain, points: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the slopes at points of the boundary."""
-        return {name: values_at(value, domain, points, f"Neumann({name})") for name, value in self.fields.items()}
 
     def residual(self, pinn: Any, rows: Mapping[str, Tensor]) -> Tensor:
         """Return the slopes minus their values."""
@@ -305,9 +320,9 @@ class Periodic(Condition):
             raise InputError("Periodic('t'): time is not periodic in an equation with a first moment")
         axis = axis_order(domain).index(self.variable)
         orders = [d.orders[axis] for rate in equation.rates(len(domain.space)).values() for d in rate.derivatives()]
-        self._column, self._below = column, max([1, *orders])
+        self._column, self.below = column, max([1, *orders])
         for upper in (False, True):
-            _, normals, opposite = self._pairs(domain, few_points(domain), None, None, upper)
+            _, normals, opposite = self.pairs(domain, few_points(domain), None, None, upper)
             alone = np.flatnonzero(~domain.on_boundary(opposite, -normals))
             if alone.size:
                 place = ", ".join(f"{name}={v:g}" for name, v in zip(domain.names, opposite[alone[0]], strict=True))
@@ -316,10 +331,10 @@ class Periodic(Condition):
 
     def rows(self, domain: Domain, count: int, sampler: Sampler | None, generator: Generator | None) -> Rows:
         """Return points at the lower end, and those opposite."""
-        points, _, opposite = self._pairs(domain, count, sampler, generator)
+        points, _, opposite = self.pairs(domain, count, sampler, generator)
         return {"points": points, "opposite": opposite}
 
-    def _pairs(
+    def pairs(
         self, domain: Domain, count: int, sampler: Sampler | None, generator: Generator | None, upper: bool = False,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return points and outward normals at one end, and the points opposite."""
@@ -334,7 +349,7 @@ class Periodic(Condition):
 
     def residual(self, pinn: Any, rows: Mapping[str, Tensor]) -> Tensor:
         """Return the differences of fields and derivatives."""
-        wanted = [tuple(order * (k == self._column) for k in range(pinn.domain.ndim)) for order in range(self._below)]
+        wanted = [tuple(order * (k == self._column) for k in range(pinn.domain.ndim)) for order in range(self.below)]
         low, high = (pinn.derivatives(rows[name], wanted) for name in ("points", "opposite"))
         parts = [low[orders] - high[orders] for orders in wanted]
         return parts[0] if len(parts) == 1 else hp.concat(parts, axis=-1)
@@ -350,9 +365,11 @@ class Observed(Condition):
     'observed'
     """
 
+    measured = True
+
     def __init__(self, points: Any, *, name: str = "observed", **fields: Any):
-        self.points, self.name = np.asarray(points, dtype=np.float64), name
-        self.fields = {key: np.asarray(value, dtype=np.float64).reshape(-1) for key, value in fields.items()}
+        self.points, self.name = numbers(points, "Observed(points)"), name
+        self.fields = {key: numbers(value, f"Observed({key})").reshape(-1) for key, value in fields.items()}
 
     def check(self, domain: Domain, equation: Equation) -> None:
         """Refuse points outside the domain, values that are not finite, and unknown fields."""
@@ -377,6 +394,10 @@ class Observed(Condition):
         if count < len(chosen):
             chosen = (generator or Generator(0)).permutation(len(chosen)).numpy()[:count]
         return {"points": self.points[chosen], "values": np.stack([v[chosen] for v in self.fields.values()], axis=1)}
+
+    def known(self, domain: Domain) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Return all points, and what was measured there."""
+        return self.points, self.fields
 
     def residual(self, pinn: Any, rows: Mapping[str, Tensor]) -> Tensor:
         """Return the fields minus what was measured."""

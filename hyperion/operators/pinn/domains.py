@@ -16,7 +16,7 @@ import numpy as np
 
 from hyperion.autograd.random import Generator
 from hyperion.errors import InputError, ShapeError
-from hyperion.operators.pinn.drawing import Face, allotted, as_points, drawn
+from hyperion.operators.pinn.drawing import Face, allotted, as_points, drawn, numbers
 from hyperion.operators.pinn.samplers import Sampler, Sobol
 
 __all__ = ["Box", "Domain", "Interval"]
@@ -224,8 +224,8 @@ def _named(ranges: dict[str, Any], what: str) -> dict[str, tuple[float, float]]:
     out = {}
     for name, ends in ranges.items():
         try:
-            low, high = (float(end) for end in ends)
-        except (TypeError, ValueError):
+            low, high = (float(end) for end in numbers(ends, f"{what}({name})"))
+        except (TypeError, ValueError, InputError):
             raise InputError(f"{what}({name}={ends!r}): give two numbers, from and to") from None
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise InputError(f"{what}({name}=({low:g}, {high:g})): has no interior; the first number must be below the second, both finite")

@@ -11,7 +11,7 @@ from hyperion.autograd.random import Generator
 from hyperion.errors import InputError
 from hyperion.operators.pinn.samplers import LatinHypercube, Sampler
 
-__all__ = ["Face", "allotted", "as_points", "drawn"]
+__all__ = ["Face", "allotted", "as_points", "drawn", "numbers"]
 
 PATIENCE = 64       # rounds of points before a region counts as empty
 
@@ -26,6 +26,17 @@ class Face:
     measure: float
     sides: tuple[float, ...]
     place: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def numbers(values: Any, what: str) -> np.ndarray:
+    """Return an array of float64. Raises: InputError for what holds anything but numbers, text of digits included."""
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError):
+        array = np.empty((), object)
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"{what}: {values!r} is no array of numbers; give numbers, not text or objects")
+    return array.astype(np.float64)
 
 
 def as_points(count: Any, what: str) -> int:

@@ -12,8 +12,9 @@ from hyperion.autograd.random import Generator
 from hyperion.errors import InputError, ShapeError, nearest
 from hyperion.nn.module import Module
 from hyperion.operators.pinn.conditions import Condition, axis_order
-from hyperion.operators.pinn.contradictions import refuse_contradictions
+from hyperion.operators.pinn.contradictions import refuse_contradictions, refuse_unreachable
 from hyperion.operators.pinn.domains import Domain
+from hyperion.operators.pinn.drawing import numbers
 from hyperion.operators.pinn.hard import Exact
 from hyperion.operators.pinn.samplers import Sampler
 from hyperion.operators.pinn.values import NUMBER, Unknown, called_on_tensors, named_arguments, traced_values, values_at
@@ -78,6 +79,7 @@ class PINN(Module):
         if ansatz is not None:
             named_arguments(ansatz, [*self.names, *domain.names], "PINN(ansatz)")
         self._check_network()
+        refuse_unreachable(self)
         self.weights = dict.fromkeys((EQUATION, *self.soft), 1.0)
         for name, weight in (weights or {}).items():
             if name not in self.weights:
@@ -154,19 +156,22 @@ class PINN(Module):
     def forward(self, points: Any) -> Tensor:
         """Return the fields at points, (n, variables), in the order of the equation: (n, fields)."""
         x = self.points(points)
-        out = self.network(self._inputs(x))
+        return self.fields(x, self.network(self._inputs(x)))
+
+    def fields(self, x: Tensor, out: Tensor) -> Tensor:
+        """Return the fields at points (n, variables), (n, fields), that hard conditions and the ansatz make of a network's outputs."""
         if not self.exact and self.ansatz is None:
             return out
         at = {name: x[..., k:k + 1] for k, name in enumerate(self.domain.names)}
-        fields = {name: out[..., k:k + 1] for k, name in enumerate(self.names)}
-        fields |= {name: exact(at, fields[name]) for name, exact in self.exact.items()}
+        made = {name: out[..., k:k + 1] for k, name in enumerate(self.names)}
+        made |= {name: exact(at, made[name]) for name, exact in self.exact.items()}
         if self.ansatz is not None:
-            found = called_on_tensors(self.ansatz, {**fields, **at}, "PINN(ansatz)")
+            found = called_on_tensors(self.ansatz, {**made, **at}, "PINN(ansatz)")
             found = found if isinstance(found, Mapping) else {self.names[0]: found}
             if not set(found) <= set(self.names):
                 raise InputError(f"PINN(ansatz): returns {', '.join(map(str, found))}; the fields are {', '.join(self.names)}")
-            fields |= found
-        return fields[self.names[0]] if len(self.names) == 1 else hp.concat([fields[name] for name in self.names], axis=-1)
+            made |= found
+        return made[self.names[0]] if len(self.names) == 1 else hp.concat([made[name] for name in self.names], axis=-1)
 
     def axis_of(self, name: str, order: int = 1) -> tuple[int, ...]:
         """Return the orders of a derivative along one variable.
@@ -191,6 +196,17 @@ class PINN(Module):
         rates = {self._along(d) for rate in self._rates.values() for d in rate.derivatives()}
         times = {self.axis_of("t", field.time_order) for field in self.equation.fields.values() if field.time_order}
         return sorted(rates | times)
+
+    @property
+    def fewest(self) -> int:
+        """The fewest points that a grid has on which differences give all derivatives of the residual: one more than the order an axis.
+
+        >>> from hyperion import nn, pde
+        >>> from hyperion.operators import Box
+        >>> PINN(pde.Heat(), Box(x=(0, 1), t=(0, 1)), nn.MLP([2, 4, 1]), diffusivity=1.0).fewest
+        6
+        """
+        return int(np.prod(1 + np.max(self._wanted, axis=0)))
 
     # Residuals and losses
 
@@ -372,8 +388,8 @@ def _checked_parameter(equation: Equation, domain: Domain, name: str, value: Any
         return value
     if isinstance(value, Tensor) or not callable(value):
         try:
-            tensor = value if isinstance(value, Tensor) else as_tensor(np.asarray(value, dtype=np.float64))
-        except (TypeError, ValueError):
+            tensor = value if isinstance(value, Tensor) else as_tensor(numbers(value, name))
+        except InputError:
             raise InputError(f"PINN({name}={value!r}): give a number, or a function of {', '.join(domain.names)}") from None
         if tensor.shape not in ((), (1,)):
             raise ShapeError(f"PINN({name}): has shape {tensor.shape}; give a number, or a function of {', '.join(domain.names)}")

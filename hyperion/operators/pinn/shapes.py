@@ -9,7 +9,7 @@ import numpy as np
 
 from hyperion.errors import InputError
 from hyperion.operators.pinn.domains import Domain
-from hyperion.operators.pinn.drawing import Face
+from hyperion.operators.pinn.drawing import Face, numbers
 
 __all__ = ["Ball", "Disc", "Polygon"]
 
@@ -22,7 +22,7 @@ class Ball(Domain):
     """
 
     def __init__(self, center: Sequence[float], radius: float, names: Sequence[str] | None = None):
-        middle = _array(center, "Ball(center)")
+        middle = numbers(center, "Ball(center)")
         if middle.ndim != 1 or middle.size not in (2, 3) or not np.isfinite(middle).all():
             raise InputError(f"Ball(center={center!r}): give two or three finite numbers; for one variable use Interval")
         if not (isinstance(radius, int | float | np.integer | np.floating) and math.isfinite(radius) and radius > 0.0):
@@ -77,11 +77,14 @@ def Disc(center: Sequence[float], radius: float, names: Sequence[str] = ("x", "y
     return Ball(center, radius, names)
 
 
-def _array(values: Any, what: str) -> np.ndarray:
-    try:
-        return np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise InputError(f"{what}: {values!r} is no array of numbers") from None
+def _cross(corners: np.ndarray, i: int, j: int) -> bool:
+    """Return whether the edges that begin at two corners cross."""
+    a, b, c, d = (corners[k % len(corners)] for k in (i, i + 1, j, j + 1))
+
+    def side(p: np.ndarray, q: np.ndarray, r: np.ndarray) -> float:
+        return float((q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0]))
+
+    return side(a, b, c) * side(a, b, d) < 0.0 and side(c, d, a) * side(c, d, b) < 0.0
 
 
 class Polygon(Domain):
@@ -93,7 +96,7 @@ class Polygon(Domain):
     """
 
     def __init__(self, corners: Any, names: Sequence[str] = ("x", "y")):
-        points = _array(corners, "Polygon(corners)")
+        points = numbers(corners, "Polygon(corners)")
         if points.ndim == 2:
             points = points[np.any(points != np.roll(points, -1, axis=0), axis=1)]          # a closed list repeats its first corner
         if points.ndim != 2 or points.shape[1] != 2 or len(points) < 3 or not np.isfinite(points).all():
@@ -101,27 +104,21 @@ class Polygon(Domain):
         if np.shape(names) != (2,) or names[0] == names[1]:
             raise InputError(f"Polygon(names={names!r}): give two different names")
         x, y = points.T
+        n = len(points)
+        crossed = next(((i, j) for i in range(n) for j in range(i + 2, n) if (i, j) != (0, n - 1) and _cross(points, i, j)), None)
+        if crossed:
+            edges = " and ".join(f"{points[i].tolist()} to {points[(i + 1) % n].tolist()}" for i in crossed)
+            raise InputError(f"Polygon(corners): the line crosses itself, the edges {edges} meet; give the corners in order along the "
+                             "boundary")
         area = 0.5 * float(x @ np.roll(y, -1) - y @ np.roll(x, -1))
         if abs(area) <= 1e-12 * float(np.ptp(x) * np.ptp(y)):
-            raise InputError("Polygon(corners): has no interior; the corners lie on one line")
+            raise InputError(f"Polygon(corners={points.tolist()}): has no interior, the corners lie on one line; give three that do not")
         self.names, self.area = tuple(names), abs(area)
         self.corners = points if area > 0.0 else points[::-1].copy()            # counterclockwise: the outside is on the right
         self.lower, self.upper = points.min(axis=0), points.max(axis=0)
-        crossed = next(((i, j) for i in range(len(points)) for j in range(i + 2, len(points))
-                        if (i, j) != (0, len(points) - 1) and self._cross(i, j)), None)
-        if crossed:
-            raise InputError(f"Polygon(corners): edges {crossed[0]} and {crossed[1]} cross; give corners in order along the boundary")
 
     def __repr__(self) -> str:
         return f"Polygon of {len(self.corners)} corners"
-
-    def _cross(self, i: int, j: int) -> bool:
-        a, b, c, d = (self.corners[k % len(self.corners)] for k in (i, i + 1, j, j + 1))
-
-        def side(p: np.ndarray, q: np.ndarray, r: np.ndarray) -> float:
-            return float((q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0]))
-
-        return side(a, b, c) * side(a, b, d) < 0.0 and side(c, d, a) * side(c, d, b) < 0.0
 
     @cached_property
     def share(self) -> float:

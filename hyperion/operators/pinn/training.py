@@ -1,6 +1,7 @@
 """Training of PINNs: points that are drawn anew or follow the residual, and the loop around any optimiser, full batch, resumable."""
 
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ from hyperion import autograd as hp
 from hyperion.autograd import Tensor
 from hyperion.autograd.random import Generator
 from hyperion.autograd.trees import flatten, unflatten
-from hyperion.errors import InputError, NonFiniteError
+from hyperion.errors import InputError, NonFiniteError, SamplingWarning
 from hyperion.gpu import device as devices
 from hyperion.nn.arguments import as_count
 from hyperion.operators.pinn.balancing import Balance, CausalWeights, ResidualAttention
@@ -31,6 +32,8 @@ class Points:
     sampler: LatinHypercube() by default.  every: steps after which points are drawn anew; 0: never.
     adaptive: None, ResidualDensity() or ResidualRefinement(): how the points of the equation follow the residual, each time.
     counts: points of each term, as in `PINN.batch`.
+    Raises: InputError for fewer points of the equation than `pinn.fewest`, and for options that do not go together. Warns (SamplingWarning)
+        if points that stay (every=0) give fewer residuals than numbers are trained.
     The state holds generator and points, so that a resumed training goes on with the same ones.
 
     >>> from hyperion import nn, pde
@@ -54,12 +57,30 @@ class Points:
         self._generator = Generator(seed)
         self.batch = pinn.batch(self.sampler, self._generator, **self.counts)
         self._first = len(self.batch[EQUATION]["points"])
+        self._look_for_few()
         if isinstance(adaptive, ResidualDensity) and adaptive.pool < self._first:
             raise InputError(f"Points(adaptive=ResidualDensity(pool={adaptive.pool})): {self._first} points are to be chosen from it; "
                              "give a larger pool")
         if isinstance(adaptive, ResidualRefinement) and adaptive.most <= self._first:
             raise InputError(f"Points(adaptive=...): most={adaptive.most} leaves no room for points that join the first {self._first}; "
                              "give ResidualRefinement a larger most, or fewer points of the equation")
+
+    def _look_for_few(self) -> None:
+        """Refuse points that do not tell the equation; warn of points that stay and ask less than what is trained can give."""
+        kind, trained = type(self.pinn.equation).__name__, sum(p.size for p in self.pinn.parameters())
+        if self._first < self.pinn.fewest:
+            variables = ", ".join(self.pinn.domain.names)
+            raise InputError(f"Points(equation={self._first}): too few points for {kind} in {variables}: differences alone take "
+                             f"{self.pinn.fewest} for its derivatives; give more, such as 3 for each of the {trained} trained numbers")
+        if self.every:
+            return
+        with hp.no_grad():
+            two = {name: {key: x[:2] for key, x in rows.items()} for name, rows in self.batch.items()}
+            asked = sum(len(self.batch[name]["points"]) * r.shape[1] for name, r in self.pinn.residuals(two).items())
+        if asked < trained:
+            warnings.warn(f"Points: {asked} residuals at points that stay are too few for {trained} trained numbers: all of them can "
+                          "vanish while the solution is wrong between the points; give more, or draw them anew: every=50",
+                          SamplingWarning, stacklevel=3)
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name}: {len(next(iter(rows.values())))}" for name, rows in self.batch.items())
