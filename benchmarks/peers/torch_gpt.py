@@ -43,7 +43,7 @@ class Model(torch.nn.Module):
         self.norm = torch.nn.LayerNorm(case.width)
 
     def forward(self, tokens: Any) -> Any:
-        x = self.embedding(tokens) + self.places(torch.arange(tokens.shape[1]))
+        x = self.embedding(tokens) + self.places(torch.arange(tokens.shape[1], device=tokens.device))
         for block in self.blocks:
             x = block(x)
         return functional.linear(self.norm(x), self.embedding.weight)
