@@ -93,8 +93,12 @@ class NeuralModel(nn.Module):
         free = values[~fixed]
         if not free.size:
             raise InputError("NeuralModel(fixed): is True everywhere, so nothing could change; leave part of the model free")
-        if not np.isfinite(values).all() or free.min() < bounds[0] or free.max() > bounds[1]:
-            raise InputError(f"NeuralModel(start): values {free.min():g} to {free.max():g} must be finite, inside bounds={bounds}")
+        if wrong := np.argwhere(~np.isfinite(values)).tolist():
+            raise InputError(f"NeuralModel(start): holds NaN or infinite values, {len(wrong)} of {values.size}, first at node {wrong[0]}; "
+                             "mend the model")
+        if free.min() < bounds[0] or free.max() > bounds[1]:
+            raise InputError(f"NeuralModel(start): values {free.min():g} to {free.max():g} leave bounds={bounds}; widen them or clip the "
+                             "start")
         if not (is_number(scale) and scale > 0.0):
             raise InputError(f"NeuralModel(scale={scale!r}): must be above 0 [unit of the model]")
         self.network, self.inputs, self.start = network, hp.as_tensor(inputs).detach(), start

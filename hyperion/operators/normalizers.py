@@ -103,8 +103,8 @@ def predict(model: Module, inputs: Any, batch: int = 20) -> np.ndarray:
     """Return a model's images of examples as a NumPy array, a batch at a time, in evaluation behaviour and without recording.
 
     inputs: array, (examples, ...), that goes to the model's device batch by batch. The model's behaviour stays as it was.
-    Raises: ShapeError without examples; InputError for a batch below 1, or a model that is no Module or returns anything but one
-    array; what the model raises.
+    Raises: ShapeError without examples; InputError that names the first example with NaN or infinity, and for a batch below 1, or a
+    model that is no Module or returns anything but one array; what the model raises.
 
     >>> from hyperion import nn
     >>> predict(nn.Identity(), np.arange(5.0), batch=2)
@@ -116,6 +116,11 @@ def predict(model: Module, inputs: Any, batch: int = 20) -> np.ndarray:
     size = as_count(batch, "predict(batch)")
     if not given.ndim or not len(given):
         raise ShapeError(f"predict(inputs): got shape {given.shape}; give at least one example")
+    for i in range(0, len(given), size) if given.dtype.kind in "fc" else ():
+        finite = np.isfinite(given[i:i + size]).reshape(len(given[i:i + size]), -1).all(axis=1)
+        if not finite.all():
+            raise InputError(f"predict(inputs): example {i + int(finite.argmin())} has values that are NaN or infinite; leave it out "
+                             "or mend it")
     place = next((p.device for p in model.parameters()), "cpu")
     training = [module.training for _, module in model.named_modules()]
     model.eval()

@@ -64,10 +64,11 @@ def test_its_state_holds_what_it_began_with():
 @pytest.mark.parametrize("error, match, options", [
     (InputError, "two numbers", {"bounds": (4500.0, 1400.0)}),
     (InputError, "two numbers", {"bounds": None}),
-    (InputError, "inside bounds", {"bounds": (1800.0, 4500.0)}),
+    (InputError, "leave bounds", {"bounds": (1800.0, 4500.0)}),
     (InputError, "network=3", {"network": 3}),
     (InputError, "give a Module", {"network": nn.SIREN}),
-    (InputError, "inside bounds", {"start": np.full(GRID.shape, np.nan)}),
+    (InputError, r"NaN or infinite values, 1 of .*, first at node \[3, 5\]", {"start": np.where(np.arange(START.size).reshape(GRID.shape)
+                                                                                 == 3 * GRID.shape[1] + 5, np.nan, START)}),
     (InputError, "nothing could change", {"fixed": np.ones(GRID.shape, bool)}),
     (ShapeError, "give booleans", {"fixed": np.zeros((3, 3), bool)}),
     (InputError, "scale=0", {"scale": 0.0}),

@@ -11,7 +11,7 @@ import pytest
 import hyperion as hp
 from hyperion import nn, operators, optim, pde, testing
 from hyperion.cli import main
-from hyperion.errors import DtypeError, InputError, ShapeError
+from hyperion.errors import DtypeError, InputError, ShapeError, TreeError
 from hyperion.operators import hybrid
 
 TORUS = pde.Torus((16, 16), 2 * np.pi)
@@ -135,6 +135,63 @@ def test_states_may_be_trees():
     assert np.abs(x.numpy() ** 2 + v.numpy() ** 2 + 0.1 * x.numpy() * v.numpy() - 1.0).max() < 0.15
     orders = testing.taylor_test(lambda s: hp.mean(hybrid.rollout(step, s, 20, stretch=4)[0] ** 3), start, start, step=0.1, reverse=True)
     assert all(1.9 < order < 2.1 for order in orders)
+
+
+def test_networks_losses_and_pieces_take_trees_field_by_field():
+    """A state as a dict of fields of different shapes does what the same fields do side by side in one array."""
+    network = nn.Linear(5, 5, dtype="float64", generator=hp.random.Generator(0))
+    decay = np.array([0.9, 0.8, 0.7, 0.6, 0.5])
+
+    def parts(u):
+        return {"speed": u[..., :2], "height": u[..., 2:]}
+
+    def whole(s):
+        return hp.concat([s["speed"], s["height"]], axis=-1)
+
+    def rate(u):
+        return -decay * u
+
+    one = hybrid.Corrected(hybrid.runge_kutta4(rate, 0.3, 2), network, scale=0.1, substeps=2)
+    two = hybrid.Corrected(hybrid.runge_kutta4(lambda s: parts(rate(whole(s))), 0.3, 2), lambda s: parts(network(whole(s))), 0.1, 2)
+    data = normal(4, 9, 5)
+    states = hybrid.rollout(one, data[:, 0], 8).detach().numpy()
+    split = hybrid.rollout(two, parts(data[:, 0]), 8)
+    assert split["speed"].shape == (4, 8, 2) and np.allclose(whole(split).detach().numpy(), states, rtol=1e-13, atol=0)
+
+    for measure, free in ((nn.mse, 0), (nn.relative_l2, 2)):
+        loss = hybrid.TrajectoryLoss(measure, free=free)
+        expected = [loss(lambda u: u, parts(data[:, 0])[name], parts(data[:, 1:])[name]) for name in ("speed", "height")]
+        found = loss(lambda s: s, parts(data[:, 0]), parts(data[:, 1:]))
+        assert float(found) == pytest.approx(0.5 * float(expected[0] + expected[1]), rel=1e-13)
+    orders = testing.taylor_test(lambda s: hybrid.TrajectoryLoss(nn.mse)(two, s, parts(data[:, 1:])), parts(hp.asarray(data[:, 0])),
+                                 parts(hp.asarray(normal(4, 5))), step=0.1, reverse=True)
+    assert all(1.9 < order < 2.1 for order in orders)
+
+    plain, pieces = (hybrid.Unrolls(x, size=3, steps={0: 2, 1: 4}, seed=5) for x in (data, parts(data)))
+    for _ in range(3):
+        for a, b in zip(next(plain), next(pieces), strict=True):
+            assert np.array_equal(a.numpy(), whole(b).numpy())
+    assert plain.state_dict().keys() == pieces.state_dict().keys()
+    model = TreeModel(network, parts, whole)
+    trainer = nn.Trainer(model, optim.Adam(model.parameters(), lr=1e-2), hybrid.TrajectoryLoss(nn.mse), pieces)
+    assert len(list(trainer.run(2))) == 2
+
+    found = hybrid.compare({"split": lambda s: s}, parts(data[:, 0]), parts(data[:, 1:]), turns=1)["split"]
+    each = [hybrid.compare({"a": lambda u: u}, parts(data[:, 0])[name], parts(data[:, 1:])[name])["a"].errors for name in parts(data)]
+    np.testing.assert_allclose(found.errors, 0.5 * (each[0] + each[1]), rtol=1e-13)
+    assert found.states["height"].shape == (4, 8, 3) and found.seconds > 0.0
+    resting = hybrid.compare({"rest": lambda s: s}, {"rest": {"u": np.zeros((2, 4))}}, {"u": np.zeros((2, 3, 4))})["rest"]
+    assert not resting.errors.any()
+
+
+class TreeModel(nn.Module):
+    """A network between a split and its inverse."""
+
+    def __init__(self, network, parts, whole):
+        self.network, self.parts, self.whole = network, parts, whole
+
+    def forward(self, s):
+        return self.parts(self.network(self.whole(s)))
 
 
 def test_a_blow_up_gives_infinities_and_no_warning():
@@ -354,6 +411,19 @@ def test_scenarios_refuse_options_that_make_no_sense(words, option, tmp_path, ca
 
 ARRAY = np.zeros((3, 5, 1, 8), np.float32)
 BAD = np.where(np.arange(3)[:, None, None, None] == 1, np.nan, ARRAY)
+
+
+class Astray:
+    """A step that halves the state after some calls."""
+
+    def __init__(self, after):
+        self.left = after
+
+    def __call__(self, u):
+        self.left -= 1
+        return u if self.left >= 0 else u[:, ::2]
+
+
 REFUSED = {
     "no step": (lambda: hybrid.Corrected(None, NETWORK), InputError, r"Corrected\(step\): got a NoneType"),
     "no network": (lambda: hybrid.Corrected(np.sin, 3.0), InputError, r"Corrected\(network\): got a float"),
@@ -379,6 +449,22 @@ REFUSED = {
     "a length of 0": (lambda: hybrid.Unrolls(ARRAY, 2, steps={0: 0}), InputError, r"a length=0"),
     "an interval of 0": (lambda: hybrid.runge_kutta4(np.sin, 0.0), InputError, r"interval=0.0"),
     "no rate": (lambda: hybrid.runge_kutta4(1.0, 1.0), InputError, r"rate=1.0"),
+    "a step that is none": (lambda: hybrid.rollout(None, hp.ones(3), 1), InputError, r"rollout\(step\): got a NoneType; give a function"),
+    "a step that goes astray": (lambda: hybrid.rollout(Astray(3), hp.ones((2, 8)), 6, every=2, stretch=2), ShapeError,
+                                r"step 4 of 6 turned a state of shape \(2, 8\), float32 into one of shape \(2, 4\), float32"),
+    "a step to nothing": (lambda: hybrid.rollout(lambda u: 1.0, hp.ones((2, 8)), 2), ShapeError, r"step 1 of 2 .* into one of a float"),
+    "a correction that is a number": (
+        lambda: hybrid.Corrected(lambda u: u, lambda u: 0.0)(hp.ones((2, 3))), ShapeError, r"returned a float for a state of shape \(2,"),
+    "a correction of one field": (lambda: hybrid.Corrected(lambda s: s, lambda s: s["u"])({"u": hp.ones(2), "v": hp.ones(2)}), ShapeError,
+                                  r"returned shape \(2,\) for a state of {'u': 'shape \(2,\)', 'v'"),
+    "targets of another tree": (
+        lambda: hybrid.TrajectoryLoss(nn.mse)(lambda s: s, {"u": hp.ones((2, 8))}, {"v": hp.ones((2, 3, 8))}), TreeError, r"targets"),
+    "fields of other times": (lambda: hybrid.Unrolls({"u": ARRAY, "v": ARRAY[:, :4]}, 1), ShapeError, r"\(3, 4\), \(3, 5\) samples"),
+    "NaN in a field": (lambda: hybrid.Unrolls({"u": ARRAY, "v": BAD}, 1), InputError, r"sample 1"),
+    "NaN in the truth": (lambda: hybrid.compare({"a": lambda u: u}, ARRAY[:, 0], BAD), InputError, r"compare\(truth\): sample 1 has"),
+    "NaN in a start": (
+        lambda: hybrid.compare({"a": lambda u: u}, {"a": BAD[:, 0]}, ARRAY), InputError, r"compare\(start\) of 'a': sample 1 has"),
+    "a truth without times": (lambda: hybrid.compare({"a": np.sin}, ARRAY[:, 0, 0], ARRAY[:, 0, 0]), ShapeError, r"\(3, 8\)"),
     "nothing to compare": (lambda: hybrid.compare({}, ARRAY[:, 0], ARRAY), InputError, r"at least one name"),
     "no seed": (lambda: hybrid.compare({"a": []}, ARRAY[:, 0], ARRAY), InputError, r"at least one step"),
     "a start that is missing": (

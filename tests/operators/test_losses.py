@@ -116,6 +116,11 @@ def test_predictions_in_batches_are_those_of_one_call():
     np.testing.assert_allclose(out, model[0](x).detach().numpy(), rtol=0, atol=1e-6)       # no dropout
     with pytest.raises(ShapeError, match="at least one example"):
         operators.predict(model, x[:0])
+    for wrong in (np.nan, np.inf):
+        broken = np.array(x)
+        broken.reshape(len(x), -1)[4, 0] = wrong
+        with pytest.raises(InputError, match=r"predict\(inputs\): example 4 has values that are NaN or infinite"):
+            operators.predict(model, broken, batch=3)
     with pytest.raises(InputError, match=r"predict\(batch\)"):
         operators.predict(model, x, batch=0)
     with pytest.raises(InputError, match=r"Pair returns 2 outputs; .* whose forward picks it"):

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from hyperion import autograd as hp
-from hyperion.autograd import Tensor, as_tensor
+from hyperion.autograd import as_tensor
+from hyperion.autograd.trees import flatten, flatten_like
 from hyperion.errors import InputError, ShapeError
 from hyperion.nn.arguments import as_count
-from hyperion.operators.hybrid.unrolling import Step, rollout
+from hyperion.operators.hybrid.unrolling import Step, as_array, refuse_samples, rollout
 
 __all__ = ["Outcome", "compare"]
 
@@ -20,11 +21,12 @@ __all__ = ["Outcome", "compare"]
 class Outcome:
     """What became of the loops of one name.
 
-    states: of the first of them, (examples, times, ...), an array.  errors: relative L2, the mean over the examples, of each of them at
-        each time, (loops, times); infinite after a blow-up.  seconds: of one step for all examples, the fastest seen; NaN if not measured.
+    states: of the first of them, (examples, times, ...), an array, or a tree of such.
+    errors: relative L2, the mean over the examples and over the fields of a tree, of each of them at each time, (loops, times); infinite
+        after a blow-up.  seconds: of one step for all examples, the fastest seen; NaN if not measured.
     """
 
-    states: np.ndarray
+    states: Any
     errors: np.ndarray
     seconds: float
 
@@ -46,10 +48,11 @@ def compare(
 
     steps: by name, a function of a state that returns the next, or a list of alike ones (a network trained with several seeds).
     start: the states they start from, (examples, ...), or a mapping that has them for each name (other grids).
-    truth: an array (examples, times, ...), the states to find after 1, 2, ... steps.  project: what makes states of other grids comparable
-        with it: a function of an array (examples, times, ...).
+    truth: an array (examples, times, ...), the states to find after 1, 2, ... steps, or a tree of such, with a start like it.
+    project: what makes states of other grids comparable with the truth: a function of an array (examples, times, ...), or of the tree.
     turns: how often the first step of each name is timed, one after the other, so that all see the same machine; 0: not at all.
-    Raises: InputError without steps, or a start for each; ShapeError if a projected state has another shape than the truth.
+    Raises: InputError without steps, or a start for each, and that names the sample where start or truth are not finite; ShapeError,
+        TreeError if a projected state is not like the truth.
 
     >>> start, truth = np.ones((2, 1, 8), np.float32), np.full((2, 3, 1, 8), 0.5, np.float32)
     >>> found = compare({"half": lambda u: 0.5 * u, "all": [lambda u: u, lambda u: 1.1 * u]}, start, truth)
@@ -59,42 +62,63 @@ def compare(
     loops = {name: list(each) if isinstance(each, Sequence) else [each] for name, each in steps.items()}
     if not loops or not all(loops.values()):
         raise InputError(f"compare(steps for {list(steps)!r}): give at least one step for at least one name")
-    if missing := [name for name in loops if isinstance(start, Mapping) and name not in start]:
+    truth, turns = hp.tree_map(as_array, truth), as_count(turns, "compare(turns)", 0)
+    each_own = isinstance(start, Mapping) and not (isinstance(truth, Mapping) and set(start) == set(truth))     # else it is a state
+    if missing := [name for name in loops if each_own and name not in start]:
         raise InputError(f"compare(start): none for {missing!r}; give one for each name, or one for all")
-    truth, turns = np.asarray(truth), as_count(turns, "compare(turns)", 0)
-    starts = {name: as_tensor(start[name] if isinstance(start, Mapping) else start) for name in loops}
+    starts = {name: hp.tree_map(as_tensor, start[name] if each_own else start) for name in loops}
+    times = _checked(starts, truth)
     seconds = _costs({name: each[0] for name, each in loops.items()}, starts, turns)
     found = {}
     for name, each in loops.items():
         shown, errors = [], []
         for step in each:
             with hp.no_grad():
-                states = rollout(step, starts[name], truth.shape[1]).to("cpu").numpy()
+                states = hp.tree_map(lambda x: x.to("cpu").numpy(), rollout(step, starts[name], times))
             states = states if project is None else project(states)
-            if states.shape != truth.shape:
-                raise ShapeError(f"compare: {name!r} gives states of shape {states.shape}, the truth has {truth.shape}; they must agree, "
-                                 "if need be after project=")
             shown = [*shown, states][:1]
-            errors.append(_apart(states, truth).mean(axis=0))
+            errors.append(_apart(states, truth, name).mean(axis=0))
         found[name] = Outcome(shown[0], np.array(errors), seconds[name])
     return found
 
 
-def _apart(states: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Return relative L2 distances (examples, times), infinite where states are not finite."""
-    axes = tuple(range(2, truth.ndim))
-    with np.errstate(over="ignore", invalid="ignore"):
-        away = np.sqrt(np.square(states - truth).sum(axis=axes) / np.square(truth).sum(axis=axes))
-    return np.nan_to_num(away, nan=np.inf, posinf=np.inf)
+def _checked(starts: Mapping[str, Any], truth: Any) -> int:
+    """Return the number of times of the truth, all of it checked."""
+    fields = flatten(truth)[0]
+    if not fields or any(x.ndim < 3 or not x.size for x in fields) or len({x.shape[:2] for x in fields}) != 1:
+        shapes = ", ".join(str(x.shape) for x in fields)
+        raise ShapeError(f"compare(truth of shape {shapes}): must be (examples, times, ...), with something in it")
+    for x in fields:
+        refuse_samples(x, "compare(truth)")
+    for name, state in starts.items():
+        for x in flatten(state)[0]:
+            refuse_samples(x.to("cpu").numpy(), f"compare(start) of {name!r}")
+    return fields[0].shape[1]
 
 
-def _costs(steps: Mapping[str, Step], starts: Mapping[str, Tensor], turns: int) -> dict[str, float]:
+def _apart(states: Any, truth: Any, name: str) -> np.ndarray:
+    """Return relative L2 distances (examples, times), means over fields, infinite where states are not finite."""
+    needed, structure = flatten(truth)
+    apart = []
+    for x, y in zip(flatten_like(structure, states, f"compare: the states of {name!r}"), needed, strict=True):
+        if x.shape != y.shape:
+            raise ShapeError(f"compare: {name!r} gives states of shape {x.shape}, the truth has {y.shape}; they must agree, "
+                             "if need be after project=")
+        axes = tuple(range(2, y.ndim))
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            gap = np.square(x - y).sum(axis=axes)
+            away = np.where(gap == 0.0, 0.0, np.sqrt(gap / np.square(y).sum(axis=axes)))                # a field of zeros, met exactly
+        apart.append(np.nan_to_num(away, nan=np.inf, posinf=np.inf))
+    return np.mean(apart, axis=0)
+
+
+def _costs(steps: Mapping[str, Step], starts: Mapping[str, Any], turns: int) -> dict[str, float]:
     """Return the shortest time of a step of each name, [s], over turns in which they take part one after the other."""
     best = dict.fromkeys(steps, np.nan)
     with hp.no_grad():
         for _ in range(turns):
             for name, step in steps.items():
                 began = time.perf_counter()
-                step(starts[name]).to("cpu").numpy()
+                hp.tree_map(lambda x: x.to("cpu").numpy(), step(starts[name]))
                 best[name] = float(np.fmin(best[name], time.perf_counter() - began))
     return best
