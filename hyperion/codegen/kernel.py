@@ -151,7 +151,17 @@ class Kernel:
         for x in () if self.narrow else self.sliding:
             i = self.pointer[x]
             block.stores += [f"b{i}_{row} = s{i}_{row}; s{i}_{row} = n{i}_{row};" for row in range(rows)]
-        return block.lines + block.stores
+        return self._ahead(rows) + block.lines + block.stores
+
+    def _ahead(self, rows: int) -> list[str]:
+        """C text that asks for what the next planes of a block of rows are first to touch; rows of COLUMNS are too short for the processor
+        to see them coming. In two dimensions rows are long."""
+        if self.ndim == 2:
+            return []
+        far: dict[str, int] = dict.fromkeys(self.pointer, 0)
+        for x, stencil in (read for t in self.terms for read in t.reads if read[0] in far):
+            far[x] = max(far[x], *(shift[0] for shift, _ in stencil.taps))
+        return [f"__builtin_prefetch({self.at(x, (n + rows, 0, 0), row)}, 0, 2);" for x, n in far.items() for row in range(rows)]
 
 
 class _Block(Statements):
