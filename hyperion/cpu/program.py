@@ -15,10 +15,10 @@ from hyperion import config
 
 from .compiler import find_compiler, load
 
-__all__ = ["Calls", "available", "compiled", "product"]
+__all__ = ["Calls", "available", "compiled", "finite", "product"]
 
 _FOLDER = Path(__file__).parent / "kernels"
-_CALL = np.dtype([("kernel", np.uintp), ("end", np.uintp), ("a", np.uintp), ("units", np.int64), ("step", np.int64)])
+_CALL = np.dtype([("kernel", np.uintp), ("end", np.uintp), ("a", np.uintp), ("units", np.int64), ("step", np.int64), ("stop", np.int64)])
 FLAGS = {"float32": ("-DREAL=float",), "float64": ("-DREAL=double", "-DWIDE=1")}
 UNIT = 24               # loops of one library: the compiler takes ever longer for each beyond
 _known: dict[tuple[str, str], tuple[int, int]] = {}     # (text of a loop, type of its numbers): addresses of the kernel and of its end
@@ -37,7 +37,7 @@ def _runner() -> Any:
     """Return the library that runs calls, with the BLAS that SciPy carries."""
     library = load(_text("workers.h", "program.c"), ("-fopenmp-simd",))
     library.run_calls.argtypes = (ctypes.c_void_p, ctypes.c_long, ctypes.c_void_p, ctypes.c_long)
-    library.run_calls.restype = None
+    library.run_calls.restype = ctypes.c_long
     blas: Any = importlib.import_module("scipy.linalg.cython_blas")
     library.use_blas.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
     library.use_blas(*(_capsule(blas.__pyx_capi__[name]) for name in ("sgemm", "dgemm")))
@@ -60,6 +60,11 @@ def available() -> bool:
 def product(dtype: str) -> int:
     """Return the address of the kernel of matrix products, for float32 or float64."""
     return _address(getattr(_runner(), f"product_{dtype}"))
+
+
+def finite(dtype: str) -> int:
+    """Return the address of the kernel that sets a flag if arrays of float32 or float64 are not finite."""
+    return _address(getattr(_runner(), f"finite_{dtype}"))
 
 
 def compiled(loops: Sequence[tuple[str, str]]) -> list[tuple[int, int]]:
@@ -94,26 +99,27 @@ def _compile(unit: tuple[str, list[str]]) -> None:
 class Calls:
     """Calls of kernels in order, run by one native call.
 
-    rows: for each (kernel, end, numbers, units, units of a chunk); the numbers are those the kernel's text asks for.
+    rows: for each (kernel, end, numbers, units, units of a chunk, stop); the numbers are those the kernel's text asks for; stop: place of a
+    flag that ends the run where it is set, or -1.
     """
 
-    def __init__(self, rows: Sequence[tuple[int, int, Sequence[int], int, int]]) -> None:
+    def __init__(self, rows: Sequence[tuple[int, int, Sequence[int], int, int, int]]) -> None:
         numbers = [number for row in rows for number in row[2]]
         self._numbers = np.array(numbers, np.int64)
         start = self._numbers.ctypes.data
         table, at = np.zeros(len(rows), _CALL), 0
-        for i, (kernel, end, own, units, step) in enumerate(rows):
-            table[i] = (kernel, end, start + 8 * at, units, step)
+        for i, (kernel, end, own, units, step, stop) in enumerate(rows):
+            table[i] = (kernel, end, start + 8 * at, units, step, stop)
             at += len(own)
         self._table = table
         self._place, self._count = table.ctypes.data, len(rows)
         self._run = _runner().run_calls
-        self._shared = any(units > step for _, _, _, units, step in rows)       # whether threads have anything to share
+        self._shared = any(units > step for _, _, _, units, step, _ in rows)       # whether threads have anything to share
 
     def __len__(self) -> int:
         return self._count
 
-    def __call__(self, addresses: int) -> None:
-        """Run all, over the table of addresses at an address."""
-        self._run(self._place, self._count, addresses, config.threads() if self._shared else 1)
+    def __call__(self, addresses: int) -> int:
+        """Run all, over the table of addresses at an address; return their number, or that of the call that set its flag."""
+        return self._run(self._place, self._count, addresses, config.threads() if self._shared else 1)
 

@@ -13,6 +13,7 @@ from hyperion.gpu import device
 from hyperion.optim import native
 from hyperion.optim.bounds import Bounds
 from hyperion.optim.optimizer import Optimizer, finite_or_refuse, is_finite, listed, number, raw
+from hyperion.optim.recorded import recorded_step
 from hyperion.optim.rule import Job, Rule, apply_all, begin, matching
 from hyperion.optim.schedules import Schedule
 
@@ -229,7 +230,9 @@ class RuleOptimizer(Optimizer):
                 present[place] = gradient
             self._update(present)
 
-        state.recorder.update(f"{type(self).__name__}.step", leaves, [gradients[i] for i in places], update)
+        recorder, given = state.recorder, [gradients[i] for i in places]
+        recipe = recorded_step(self, places, given, recorder.steps_of(self))
+        recorder.update(f"{type(self).__name__}.step", leaves, given, update, recipe)
 
     def _writable(self, i: int) -> bool:
         """Tell whether this optimiser made the array of a parameter and nobody else refers to it, or to a view of it.

@@ -17,6 +17,7 @@ from hyperion.autograd.jit.passes import optimised
 from hyperion.autograd.jit.plan import Plan, plan
 from hyperion.autograd.jit.recording import Recording, record
 from hyperion.autograd.jit.surroundings import Surroundings, kind_of
+from hyperion.autograd.jit.updates import Outdated
 from hyperion.autograd.tensor import Tensor
 from hyperion.autograd.trees import unflatten
 from hyperion.cpu import program
@@ -210,7 +211,10 @@ class Jitted:
         if key is not None:
             binding = self._bindings.get(key)
             if binding is not None and binding.holds(flat):
-                return binding.run(flat)
+                try:
+                    return binding.run(flat)
+                except Outdated:
+                    self._forget(binding.program)
         return self._slow(key, flat, args, kwargs)
 
     def _slow(self, key: Any, flat: list[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -229,7 +233,16 @@ class Jitted:
             if len(self._bindings) >= MOST:
                 self._bindings.pop(next(iter(self._bindings)))
             self._bindings[key] = Binding(made, found, flat)
-        return made.run([*found.tensors, *made.recorded.late], found.places)
+        try:
+            return made.run([*found.tensors, *made.recorded.late], found.places)
+        except Outdated:
+            self._forget(made)
+            return self._slow(key, flat, args, kwargs)
+
+    def _forget(self, made: Program) -> None:
+        """Drop a program whose optimiser has another rule by now."""
+        self._bindings = {key: one for key, one in self._bindings.items() if one.program is not made}
+        self._programs = {key: one for key, one in self._programs.items() if one[0] is not made}
 
     def lower(self, *args: Any, **kwargs: Any) -> Lowered:
         """Return the stages of the program for these arguments as text. The function is recorded, not run."""

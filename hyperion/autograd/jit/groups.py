@@ -190,6 +190,12 @@ class Group:
         assert found is not None
         return found
 
+    def filling(self, number: float, to: Value) -> "Reading":
+        """Return the loop that fills an array with a number."""
+        found = self._ready(LoopWriter(), [], [(to, value_text(number))], [])
+        assert found is not None
+        return found
+
     def _ready(
         self, writer: LoopWriter, inputs: Sequence[View], kept: Sequence[tuple[Value, str]], sums: Sequence[str]
     ) -> "Reading | None":

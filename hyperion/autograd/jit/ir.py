@@ -58,17 +58,18 @@ class Opaque:
     draws, parameters): then it stays, and in order.
     """
 
-    __slots__ = ("compute", "effect", "name", "primitive", "wanted")
+    __slots__ = ("compute", "effect", "name", "primitive", "recipe", "wanted")
 
     def __init__(
         self, name: str, compute: Callable[[Sequence[Any], dict[str, Any]], tuple[Any, ...]], effect: bool = False,
-        primitive: Primitive | None = None, wanted: tuple[bool, ...] = (),
+        primitive: Primitive | None = None, wanted: tuple[bool, ...] = (), recipe: Any = None,
     ) -> None:
         self.name = name
         self.compute = compute
         self.effect = effect
         self.primitive = primitive      # of a pull-back: whose it is, and which cotangents are wanted
         self.wanted = wanted
+        self.recipe = recipe            # of a step of an optimiser: how it is done natively (see updates)
 
 
 Call = Primitive | Opaque

@@ -1,6 +1,9 @@
 """Running a plan: lists of native calls over one table of addresses, and calls of NumPy between them."""
 
 import array as arrays_of
+import ctypes
+import math
+import sys
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -9,9 +12,10 @@ import numpy as np
 
 from hyperion.autograd.jit.groups import Reading
 from hyperion.autograd.jit.ir import Step, Value
-from hyperion.autograd.jit.plan import Plan, chunk
+from hyperion.autograd.jit.plan import PARALLEL, Plan, chunk
 from hyperion.autograd.jit.products import Product
 from hyperion.autograd.jit.reference import check_shape
+from hyperion.autograd.jit.updates import Finish, Finite
 from hyperion.autograd.jit.views import View
 from hyperion.autograd.tensor import Tensor
 from hyperion.cpu import program
@@ -21,6 +25,7 @@ from hyperion.errors import GraphError
 __all__ = ["Runner"]
 
 POOLED = 1 << 18        # [bytes] of a result from which its memory comes from the pool
+BYTE = ctypes.c_char
 
 
 class Runner:
@@ -34,43 +39,57 @@ class Runner:
         self.lock = threading.Lock()
         code = plan.code
         self._slots = {x: i for i, x in enumerate(plan.roots)}
-        self._arena_slot = len(self._slots)
-        self._table = arrays_of.array("Q", bytes(8 * (self._arena_slot + 1)))
-        self._at = self._table.buffer_info()[0]
-        self._arena, start = ARRAYS.empty((max(plan.arena, 1),), np.dtype(np.uint8))
-        self._table[self._arena_slot] = start
+        self._table = arrays_of.array("Q", bytes(8 * len(self._slots)))
+        self._kept: list[Any] = []                          # memory that the table points to for good
+        self._arena, self._start = ARRAYS.empty((max(plan.arena, 1),), np.dtype(np.uint8))
         self._fixed: dict[Value, Any] = {}                  # arrays of the arena
         for x, offset in plan.offsets.items():
             self._fixed[x] = np.ndarray(x.shape, x.dtype, self._arena, offset)
-            self._table[self._slots[x]] = start + offset
-        self._inputs = [(x, self._slots[x], code.captured.get(x)) for x in code.inputs]
+            self._table[self._slots[x]] = self._start + offset
+        self._inputs = [(x, self._slots[x], code.captured.get(x), x.shape, x.dtype) for x in code.inputs]
         made = [x for x in dict.fromkeys(code.results) if plan.roots.get(x) == "result"]
-        self._results = [(x, self._slots[x], x.size * x.dtype.itemsize >= POOLED) for x in made]
-        self._stages: list[program.Calls | tuple[Step, list[Value]]] = self._made()
+        self._results = [_Result(x, self._slots[x]) for x in made]
+        self._constants = [x.constant for x in code.results]
+        self._updates: list[_Update] = []
+        self._stages: list[program.Calls | tuple[Step, list[Value]] | _Update] = self._made()
+        self._at = self._table.buffer_info()[0]
+
+    # Making the stages
 
     def _made(self) -> list[Any]:
-        """Return the stages: `Calls`, or a Step with the roots to forget after it."""
+        """Return the stages: `Calls`, a Step with the roots to forget after it, or the end of a step of an optimiser."""
         items = self.plan.items
         loops = [(item.loop.text("NAME"), item.dtype) for item in items if isinstance(item, Reading)]
         kernels = iter(program.compiled(loops) if loops else [])
         stages: list[Any] = []
         rows: list[Any] = []
+        stops: dict[int, Finite] = {}
         for i, item in enumerate(items):
-            if not isinstance(item, Step):
-                rows.append(self._loop(i, item, *next(kernels)) if isinstance(item, Reading) else self._product(item))
-                continue
-            if rows:
-                stages.append(program.Calls(rows))
-                rows = []
-            results = self.plan.code.results
-            if item.effect:     # an optimiser writes over parameters, if nobody else holds them
-                gone = [x for x, by in self.plan.roots.items() if by == "input" and self.plan.last.get(x, -1) <= i and x not in results]
+            if isinstance(item, Reading):
+                rows.append(self._loop(i, item, *next(kernels)))
+            elif isinstance(item, Product):
+                rows.append(self._product(item))
+            elif isinstance(item, Finite):
+                stops[len(rows)] = item
+                rows.append(self._finite(item))
             else:
-                gone = [x for x in dict.fromkeys(self.plan.reads(item)) if self.plan.last[x] == i and x not in results]
-            stages.append((item, gone))
+                if rows:
+                    stages.append((program.Calls(rows), stops))
+                    rows, stops = [], {}
+                if isinstance(item, Step):
+                    stages.append((item, self._gone(i, item)))
+                else:
+                    stages.append(self._update(i, item))
         if rows:
-            stages.append(program.Calls(rows))
+            stages.append((program.Calls(rows), stops))
         return stages
+
+    def _gone(self, i: int, item: Step) -> list[Value]:
+        """Return the roots that nobody needs after a call of NumPy."""
+        results = self.plan.code.results
+        if item.effect:     # an optimiser writes over parameters, if nobody else holds them
+            return [x for x, by in self.plan.roots.items() if by == "input" and self.plan.last.get(x, -1) <= i and x not in results]
+        return [x for x in dict.fromkeys(self.plan.reads(item)) if self.plan.last[x] == i and x not in results]
 
     def _place(self, view: View) -> list[int]:
         return [self._slots[view.root], view.offset * view.root.dtype.itemsize]
@@ -80,48 +99,80 @@ class Runner:
         places += [n for x in item.outputs for n in (self._slots[x], 0)]
         numbers = [*places, *item.lengths, *(s for strides in item.strides for s in strides), *item.divisors]
         if end:
-            # Partial sums lie in the arena: its start is a place of its own.
-            numbers.append(self._partial(i))
-        return kernel, end, numbers, item.units, chunk(item)[0]
+            # Partial sums lie in the arena: their start is a place of its own.
+            numbers.append(self._point(self._start + self.plan.partial[i]))
+        return kernel, end, numbers, item.units, chunk(item)[0], -1
 
-    def _partial(self, i: int) -> int:
-        self._table.append(self._table[self._arena_slot] + self.plan.partial[i])
-        self._at = self._table.buffer_info()[0]
+    def _point(self, address: int) -> int:
+        """Return a new place of the table, for an address that stays."""
+        self._table.append(address)
         return len(self._table) - 1
 
     def _product(self, item: Product) -> Any:
         places = [n for view in item.inputs for n in self._place(view)]
-        return program.product(item.dtype), 0, [*places, self._slots[item.outputs[0]], 0, *item.numbers], item.batch, item.batch
+        return program.product(item.dtype), 0, [*places, self._slots[item.outputs[0]], 0, *item.numbers], item.batch, item.batch, -1
+
+    def _finite(self, item: Finite) -> Any:
+        place = self._point(item.flag.buffer_info()[0])
+        sizes = [math.prod(view.shape) for view in item.inputs]
+        numbers = [n for view, size in zip(item.inputs, sizes, strict=True) for n in (*self._place(view), size)]
+        step = 1 if sum(sizes) >= PARALLEL else len(sizes)
+        return program.finite(item.dtype), 0, [place, *numbers], len(sizes), step, place
+
+    def _update(self, i: int, item: Finish) -> "_Update":
+        results = self.plan.code.results
+        inputs = [x for x in self.plan.code.inputs if x not in self.plan.code.captured]
+        places = {x: k for k, x in enumerate(inputs)}
+        olds = [places[x] if x is not None and self.plan.last.get(x, -1) < i and x not in results else None for x in item.olds]
+        self._table[self._slots[item.number]] = item.recipe.numbers.buffer_info()[0]
+        made = _Update(item, olds, [self._slots[x] for x in item.outputs], [self._slots[x] for x in item.states])
+        self._updates.append(made)
+        return made
+
+    # Running
 
     def run(self, given: Sequence[Tensor]) -> list[Any]:
-        """Return the arrays of the results. given: the inputs that are not captured, in order."""
-        with self.lock:
-            return self._run(iter(given))
+        """Return the arrays of the results. given: the inputs that are not captured, in order.
 
-    def _run(self, given: Any) -> list[Any]:
+        Raises: Outdated, with nothing done, if an optimiser has another rule than it had.
+        """
+        with self.lock:
+            return self._run(given)
+
+    def _run(self, given: Sequence[Tensor]) -> list[Any]:
         table = self._table
         known: dict[Value, Any] = {}
-        for x, slot, captured in self._inputs:
-            array = captured if captured is not None else next(given).data
-            if array.shape != x.shape or array.dtype != x.dtype:
+        for update in self._updates:
+            update.begin(table, given, known)
+        tensors = iter(given)
+        for x, slot, captured, shape, dtype in self._inputs:
+            array = captured if captured is not None else next(tensors).data
+            if array.shape != shape or array.dtype != dtype:
                 raise GraphError(f"jit: an array {array.shape} {array.dtype} came in where the program was made for {x.kind}: the shape of "
                                  "a Tensor or array was changed in place")
             if not array.flags.c_contiguous:
                 array = np.ascontiguousarray(array)
             known[x] = array
-            table[slot] = array.__array_interface__["data"][0]
-        for x, slot, pooled in self._results:
-            if pooled:
-                known[x], table[slot] = ARRAYS.empty(x.shape, x.dtype)
-            else:
-                known[x] = array = np.empty(x.shape, x.dtype)
-                table[slot] = array.__array_interface__["data"][0]
+            table[slot] = _address(array)
+        for result in self._results:
+            known[result.value] = result.array(table)
         for stage in self._stages:
-            if isinstance(stage, program.Calls):
-                stage(self._at)
+            if type(stage) is _Update:
+                stage.end(known)
+            elif type(stage[0]) is program.Calls:
+                calls, stops = stage
+                done = calls(self._at)
+                if done < len(calls):
+                    self._refuse(stops[done], known)
             else:
                 self._call(*stage, known)
-        return [x.constant.copy() if x.constant is not None else known[x] for x in self.plan.code.results]
+        constants = self._constants
+        return [known[x] if c is None else c.copy() for x, c in zip(self.plan.code.results, constants, strict=True)]
+
+    def _refuse(self, item: Finite, known: dict[Value, Any]) -> None:
+        item.flag[0] = 0
+        roots = {view.root: self._fixed.get(view.root, known.get(view.root)) for view in item.gradients}
+        item.recipe.refuse([view.array(roots[view.root]) for view in item.gradients])
 
     def _call(self, step: Step, gone: list[Value], known: dict[Value, Any]) -> None:
         """Do a step by NumPy. What it makes shares memory with nothing that others write to."""
@@ -146,7 +197,87 @@ class Runner:
             if not array.flags.c_contiguous:
                 array = np.ascontiguousarray(array)
             known[value] = array
-            self._table[self._slots[value]] = array.__array_interface__["data"][0]
+            self._table[self._slots[value]] = _address(array)
         del given
         for x in gone:
             known.pop(x, None)
+
+
+class _Result:
+    """Memory for a result: the array of the run before, if nobody else holds it any more, else a new one."""
+
+    __slots__ = ("_address", "_array", "_large", "slot", "value")
+
+    def __init__(self, value: Value, slot: int) -> None:
+        self.value = value
+        self.slot = slot
+        self._large = value.size * value.dtype.itemsize >= POOLED
+        self._array: Any = None
+        self._address = 0
+
+    def array(self, table: Any) -> Any:
+        """Return it, and write its address into the table."""
+        if self._array is not None and sys.getrefcount(self._array) == _ALONE:
+            table[self.slot] = self._address
+            return self._array
+        x = self.value
+        if self._large:         # such an array is not kept: the pool knows when its memory is free
+            array, table[self.slot] = ARRAYS.empty(x.shape, x.dtype)
+            return array
+        array = self._array = np.empty(x.shape, x.dtype)
+        table[self.slot] = self._address = _address(array)
+        return array
+
+
+def _references_to_one_held() -> int:
+    result = _Result(Value(0, (), np.dtype(float)), 0)
+    result._array = np.empty(1)         # pyright: ignore[reportPrivateUsage]
+    return sys.getrefcount(result._array)       # pyright: ignore[reportPrivateUsage]
+
+
+# What is counted when nobody else holds an array. Without the interpreter's lock counts may be behind: never equal.
+_ALONE = _references_to_one_held() if getattr(sys, "_is_gil_enabled", lambda: True)() else -1
+
+
+class _Update:
+    """A step of an optimiser in a run: what comes before the loops and after them.
+
+    olds: of each parameter its place among the arrays given, if its memory may be written over.  outputs, states: places in the table.
+    """
+
+    def __init__(self, item: Finish, olds: Sequence[int | None], outputs: Sequence[int], states: Sequence[int]) -> None:
+        self.recipe = item.recipe
+        self.values = item.outputs
+        self.places = list(zip(item.outputs, outputs, olds, strict=True))
+        self.states = states
+        self.known: Any = None
+
+    def begin(self, table: Any, given: Sequence[Tensor], known: dict[Value, Any]) -> None:
+        """Find memory for the new parameters and the states."""
+        arrays = self.recipe.begin()
+        if arrays is not self.known:
+            self.known = arrays
+            for slot, array in zip(self.states, arrays, strict=True):
+                table[slot] = _address(array)
+        for (value, slot, old), writable in zip(self.places, self.recipe.writable(), strict=True):
+            if writable and old is not None:
+                array = given[old].data
+            elif value.size * value.dtype.itemsize >= POOLED:
+                known[value], table[slot] = ARRAYS.empty(value.shape, value.dtype)
+                continue
+            else:
+                array = np.empty(value.shape, value.dtype)
+            known[value] = array
+            table[slot] = _address(array)
+
+    def end(self, known: dict[Value, Any]) -> None:
+        """Give the parameters their new arrays."""
+        self.recipe.finish([known[x] for x in self.values])
+
+
+def _address(array: Any) -> int:
+    """Return where the values of a contiguous array lie."""
+    try:
+        return ctypes.addressof(BYTE.from_buffer(array))        # faster than asking the array
+    except (TypeError, ValueError, BufferError):                # read-only, or empty
+        return array.__array_interface__["data"][0]

@@ -9,6 +9,7 @@ import numpy as np
 from hyperion.autograd.jit.groups import BOOL, CASTS, HEAVIEST, REALS, Group, Reading, real_of, summed_axes, weight_of
 from hyperion.autograd.jit.ir import Code, Opaque, Step, Value
 from hyperion.autograd.jit.products import Product, product_of
+from hyperion.autograd.jit.updates import Finish, Finite, updating
 from hyperion.autograd.jit.views import View, contiguous, view_of
 
 __all__ = ["Item", "Plan", "chunk", "plan"]
@@ -16,14 +17,15 @@ __all__ = ["Item", "Plan", "chunk", "plan"]
 ALIGNMENT = 128         # [bytes] of arrays in the arena
 CHUNK, PARALLEL, CHUNKS = 1 << 14, 1 << 16, 128         # elements of a chunk; that are worth several threads; chunks at most
 
-Item = Reading | Product | Step
+Item = Reading | Product | Step | Finite | Finish
 
 
 class Plan:
     """Items in the order in which they run.
 
     views: of every value that lies in memory.  roots: values with memory of their own, by who provides it: "input", "host" (a call of
-    NumPy), "arena", or "result" (an array of the caller's).  offsets: of those in the arena [bytes].  partial: of partial sums, by item.
+    NumPy), "arena", "result" (an array of the caller's), or "optimiser" (a state, or a parameter after a step).  offsets: of those in the
+    arena [bytes].  partial: of partial sums, by item.
     arena: its size.  last: the number of the item after which a root is not used any more.
     """
 
@@ -59,7 +61,7 @@ class Plan:
 
     def writes(self, item: Item) -> list[Value]:
         """Return the roots that an item makes."""
-        return item.outputs
+        return item.outputs if not isinstance(item, Finish) else []
 
 
 def plan(code: Code, native: bool = True) -> Plan:
@@ -98,6 +100,9 @@ class _Planner:
             for group in list(self.open):
                 self._close(group)
         plain = self.native and all(x.dtype.kind in "biufc" for x in (*step.inputs, *step.outputs))
+        if plain and isinstance(step.op, Opaque) and step.op.recipe is not None:
+            self._as_update(step)
+            return
         if plain and self._as_view(step):
             return
         if plain and (real := real_of(step)) is not None and weight_of(step):
@@ -182,6 +187,39 @@ class _Planner:
         self.plan.items.append(found)
         return True
 
+    def _as_update(self, step: Step) -> None:
+        """Add the loops of an optimiser's step: they may not run before all gradients are known to be finite."""
+        op: Any = step.op
+        views = [self._in_one_piece(x) for x in step.inputs]
+        if op.recipe.checked:
+            gradients = views[:len(step.outputs)]
+            self.plan.items += [Finite(op.recipe, gradients, dtype) for dtype in dict.fromkeys(view.root.dtype for view in gradients)]
+        items, finish = updating(step, op.recipe, views, self._provided)
+        for x in step.outputs:
+            self.plan.root(x, "optimiser")
+        self.plan.items += [*items, finish]
+
+    def _provided(self, shape: tuple[int, ...], dtype: Any) -> Value:
+        """Return a new value whose memory an optimiser provides."""
+        new = Value(-1 - len(self.plan.views), shape, dtype)
+        self.plan.root(new, "optimiser")
+        return new
+
+    def _in_one_piece(self, x: Value) -> View:
+        """Return where a value lies one element after another; copied there if need be."""
+        view = self._settled(x)
+        if view is not None and all(n == 1 or s == t for n, s, t in zip(view.shape, view.strides, contiguous(view.shape), strict=True)):
+            return view
+        new = Value(-1 - len(self.plan.views), x.shape, x.dtype)
+        if view is None:
+            group = Group(x.shape, x.dtype)
+            found = group.filling(float(x.constant.flat[0]), new)
+            self.plan.items.append(found)
+            self.plan.root(new, "arena")
+        else:
+            self._copy(view, new, "arena")
+        return self.plan.views[new]
+
     def _as_call(self, step: Step) -> None:
         for x in step.inputs:
             self._settle(x)
@@ -252,7 +290,7 @@ class _Planner:
         if view.root is x and self.plan.roots[x] == "arena":
             self.plan.roots[x] = "result"
             return x
-        if view.root is x and self.plan.roots[x] == "host":
+        if view.root is x and self.plan.roots[x] in ("host", "optimiser"):
             return x
         new = Value(-1 - len(self.plan.views), x.shape, x.dtype)
         self._copy(view, new, "result")

@@ -9,6 +9,7 @@ import numpy as np
 from hyperion.autograd.graph import SHARED, Leaf, Node, state, tick
 from hyperion.autograd.jit.ir import Code, Opaque, Step, Value, compute
 from hyperion.autograd.jit.standin import Traced, user_line
+from hyperion.autograd.jit.updates import Recipe
 from hyperion.autograd.random import generator as generators
 from hyperion.autograd.sweeps import checked
 from hyperion.autograd.table import Primitive, explained
@@ -54,6 +55,7 @@ class Recorder:
         self._alive = {id(one) for one in generators.alive}
         self._draws: dict[Any, Tensor] = {}
         self._keys: dict[Any, LiveKey] = {}
+        self._steps_of: dict[int, int] = {}
         self._drawn = _numpy_state()
 
     # Values
@@ -168,23 +170,36 @@ class Recorder:
 
     def update(
         self, name: str, leaves: Sequence[Tensor], gradients: Sequence[Any], run: Callable[[Sequence[Any], dict[int, Any]], None],
+        recipe: Recipe | None = None,
     ) -> None:
         """Note a step of an optimiser: it gives leaves new values, in every run and not now.
 
         run(gradients, renewed): does so; renewed: arrays of those leaves, by their place, that the function gave another value before.
+        recipe: how native code does it; None: `run` does.
         """
         values = [self.of(x) for x in leaves]
         renewed = [i for i, (x, value) in enumerate(zip(leaves, values, strict=True)) if self._own.get(id(x)) is not value]
         count = len(leaves)
 
         def compute(arrays: Sequence[Any], params: dict[str, Any]) -> tuple[Any, ...]:
-            run(arrays[:count], dict(zip(renewed, arrays[count:], strict=True)))
+            given = range(count) if recipe is not None else renewed
+            run(arrays[:count], {i: array for i, array in zip(given, arrays[count:], strict=True) if i in renewed})
             return tuple([x.data for x in leaves])
 
-        inputs = [*(self.of(Tensor(g)) for g in gradients), *(values[i] for i in renewed)]
-        made = self.note(Opaque(name, compute, effect=True), inputs, {}, [_actual(x) for x in leaves])
+        if any(type(_actual(x)) is not np.ndarray for x in leaves):
+            recipe = None
+        if recipe is not None:
+            recipe.own = [i not in renewed for i in range(count)]
+        inputs = [*(self.of(Tensor(g)) for g in gradients), *(values if recipe is not None else [values[i] for i in renewed])]
+        made = self.note(Opaque(name, compute, effect=True, recipe=recipe), inputs, {}, [_actual(x) for x in leaves])
         for x, new in zip(leaves, made, strict=True):
             x.assign(Tensor(new))
+
+    def steps_of(self, optimizer: Any) -> int:
+        """Return how many steps of an optimiser were noted before, and count one more."""
+        before = self._steps_of.get(id(optimizer), 0)
+        self._steps_of[id(optimizer)] = before + 1
+        return before
 
     def host(self, name: str, inputs: Sequence[Tensor], function: Callable[[Sequence[Any]], Any]) -> Tensor:
         """Note a function of raw arrays as a step, which every run does by NumPy; it returns an array whose shape is always the same."""

@@ -9,6 +9,7 @@ typedef struct {
   End end;                                               /* or 0 */
   const long *a;
   long units, step;                                      /* of a chunk */
+  long stop;                                             /* place of a flag: once it is set, no further call is made; or -1 */
 } Call;
 
 struct Job { const Call *call; char *const *at; };
@@ -19,23 +20,44 @@ static void run_chunk(const Job *job, long chunk) {
   call->kernel(job->at, call->a, first, last < call->units ? last : call->units, chunk);
 }
 
-void run_calls(const Call *calls, long count, char *const *at, long threads) {
+/* Run all calls and return their number, or that of the call that set its flag. */
+long run_calls(const Call *calls, long count, char *const *at, long threads) {
 #if defined(__x86_64__)
   const unsigned before = _mm_getcsr();
   _mm_setcsr(before | 0x8040);                           /* flush denormals to zero, as all native code does */
 #endif
-  for (long i = 0; i < count; i++) {
+  long i = 0;
+  for (; i < count; i++) {
     const Call *call = calls + i;
     const long chunks = (call->units + call->step - 1) / call->step;
     const Job job = {call, at};
     if (chunks == 1) call->kernel(at, call->a, 0, call->units, 0);
     else spread(&job, chunks, threads);
     if (call->end) call->end(at, call->a, chunks);
+    if (call->stop >= 0 && *(const long *)at[call->stop]) break;
   }
 #if defined(__x86_64__)
   _mm_setcsr(before);
 #endif
+  return i;
 }
+
+/* Set a flag if an element of some arrays is not finite. Numbers: place of the flag; then of each array, which is a unit of work, its place,
+   offset and length. 0 times a finite number is 0. */
+#define FINITE(name, type)                                                                                                             \
+  void name(char *const *at, const long *a, long first, long last, long chunk) {                                                      \
+    (void)chunk;                                                                                                                       \
+    for (long i = first; i < last; i++) {                                                                                              \
+      const type *x = (const type *)(at[a[1 + 3 * i]] + a[2 + 3 * i]);                                                                 \
+      const long n = a[3 + 3 * i];                                                                                                     \
+      type sum = 0;                                                                                                                    \
+      _Pragma("omp simd reduction(+ : sum)") for (long j = 0; j < n; j++) sum += x[j] * 0;                                             \
+      if (sum != 0) __atomic_store_n((long *)at[a[0]], 1, __ATOMIC_RELAXED);                                                           \
+    }                                                                                                                                  \
+  }
+
+FINITE(finite_float32, float)
+FINITE(finite_float64, double)
 
 /* Matrix products by a BLAS of Fortran's custom, whose matrices are stored by columns: C = A B is computed as its transpose.
 
