@@ -1,5 +1,6 @@
 """Steps of optimisers inside compiled functions: what `hp.jit` needs to know to do them natively."""
 
+import sys
 from array import array
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 from hyperion.autograd.graph import changes, tick
 from hyperion.autograd.jit.updates import Formula, Outdated, Recipe
 from hyperion.optim.rule import ElementwiseRule
+from hyperion.optim.writing import ALONE
 
 __all__ = ["RecordedStep", "recorded_step"]
 
@@ -23,7 +25,7 @@ class RecordedStep(Recipe):
         self.name = type(optimizer).__name__
         self.optimizer = optimizer
         self.places = list(places)
-        self.leaves = [optimizer._leaves[i] for i in places]
+        self._pairs = [(i, optimizer._leaves[i]) for i in places]
         self.ahead = ahead
         self.checked = optimizer.check
         states = optimizer._states
@@ -43,6 +45,8 @@ class RecordedStep(Recipe):
         self._states: Any = None
         self._arrays: list[Any] = []
         self._dicts: list[dict[str, Any]] = []
+        self._members: list[list[dict[str, Any]]] = []          # those of each row
+        self._fixed: list[Any] = [None] * len(self._rows)       # rules without schedules, which were looked at
 
     def _rule(self, group: int) -> Any:
         return self.optimizer.groups[group].rule.at(self.optimizer.count + self.ahead)
@@ -52,23 +56,23 @@ class RecordedStep(Recipe):
         return Formula(rule.formula, len(rule.remembered), self._starts[row + 1] - self._starts[row], self._starts[row])
 
     def begin(self) -> Sequence[Any]:
-        states = self.optimizer._states
+        optimizer = self.optimizer
+        states = optimizer._states
         if states is not self._states:
             self._states = states
             self._dicts = [states[i] for i in self.places]
             names = [self._rule(self._rows[row][0]).remembered for row in self._row_of]
+            self._members = [[] for _ in self._rows]
+            for row, state in zip(self._row_of, self._dicts, strict=True):
+                self._members[row].append(state)
             self._arrays = [state[name] for state, own in zip(self._dicts, names, strict=True) for name in own]
-        counts: list[Any] = [None] * len(self._rows)
-        for row, state in zip(self._row_of, self._dicts, strict=True):
-            count = state["count"]
-            if counts[row] is None:
-                counts[row] = count
-            elif counts[row] != count:
+        for row, ((group, _), members) in enumerate(zip(self._rows, self._members, strict=True)):
+            count = members[0]["count"]
+            if len(members) > 1 and [one["count"] for one in members].count(count) != len(members):
                 raise Outdated
-        for row, ((group, _), count) in enumerate(zip(self._rows, counts, strict=True)):
-            rule = self._rule(group)
-            if _kind(rule) != self._rules[row]:
-                raise Outdated
+            rule = optimizer.groups[group].rule
+            if rule is not self._fixed[row]:
+                rule = self._ruled(row, rule)
             now = rule.numbers(count + self.ahead + 1)
             if now != self._last[row]:
                 self._last[row] = now
@@ -77,9 +81,17 @@ class RecordedStep(Recipe):
                     self.numbers[start + k] = number
         return self._arrays
 
+    def _ruled(self, row: int, given: Any) -> Any:
+        """Return the rule of this step, which may follow schedules."""
+        rule = given.at(self.optimizer.count + self.ahead)
+        if _kind(rule) != self._rules[row]:
+            raise Outdated
+        self._fixed[row] = given if rule is given else None
+        return rule
+
     def writable(self) -> Sequence[bool]:
-        writable = self.optimizer._writable
-        return [writable(i) for i in self.places]
+        made = self.optimizer._made     # as in RuleOptimizer._writable
+        return [made[i] is leaf.data and sys.getrefcount(made[i]) == ALONE for i, leaf in self._pairs]
 
     def refuse(self, gradients: Sequence[Any]) -> None:
         names = self.optimizer._names
@@ -87,9 +99,10 @@ class RecordedStep(Recipe):
 
     def finish(self, arrays: Sequence[Any]) -> None:
         made = self.optimizer._made
-        for i, leaf, state, new in zip(self.places, self.leaves, self._dicts, arrays, strict=True):
+        changes.last = now = tick()
+        for (i, leaf), state, new in zip(self._pairs, self._dicts, arrays, strict=True):
             leaf.data = made[i] = new
-            leaf.node.changed = changes.last = tick()
+            leaf.node.changed = now
             state["count"] += 1
         self.optimizer.count += 1
 

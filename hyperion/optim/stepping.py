@@ -1,6 +1,5 @@
 """Optimisers that step by a rule: parameter groups, both habits of use, and states to resume from."""
 
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -16,6 +15,7 @@ from hyperion.optim.optimizer import Optimizer, finite_or_refuse, is_finite, lis
 from hyperion.optim.recorded import recorded_step
 from hyperion.optim.rule import Job, Rule, apply_all, begin, matching
 from hyperion.optim.schedules import Schedule
+from hyperion.optim.writing import ALONE, references
 
 __all__ = ["Group", "RuleOptimizer"]
 
@@ -240,7 +240,7 @@ class RuleOptimizer(Optimizer):
         New values may then be written over the old ones, and no one can tell: no graph, no detached Tensor, no array of the user's.
         """
         ours = self._made[i] is (self._leaves[i].data if self._values[i] is None else self._values[i])
-        return ours and type(self._made[i]) is np.ndarray and _references(self._made, i) == _ALONE
+        return ours and type(self._made[i]) is np.ndarray and references(self._made, i) == ALONE
 
     def _refuse_nonfinite(self, names: list[str], gradients: list[Any]) -> None:
         sums = native.squares(gradients)
@@ -272,21 +272,6 @@ class RuleOptimizer(Optimizer):
                 arrays[key] = device.to_device(array, device.device_of(value))
             taken.append(arrays)
         return taken
-
-
-def _references(arrays: list[Any], i: int) -> int:
-    """Return how many references there are to an array of a list; views of it count."""
-    return sys.getrefcount(arrays[i])
-
-
-def _references_to_one_held_twice() -> int:
-    made = [np.empty(1)]
-    holder = [made[0]]
-    return _references(made, 0) if holder else -1
-
-
-# What is counted when only the optimiser and the Tensor hold an array. Without the interpreter's lock counts may be behind: never equal.
-_ALONE = _references_to_one_held_twice() if getattr(sys, "_is_gil_enabled", lambda: True)() else -1
 
 
 def _groups_of(parameters: Any) -> list[dict[str, Any]] | None:

@@ -5,6 +5,7 @@ import ctypes
 import math
 import sys
 import threading
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,15 +47,26 @@ class Runner:
         for x, offset in plan.offsets.items():
             self._fixed[x] = np.ndarray(x.shape, x.dtype, self._arena, offset)
             self._table[self._slots[x]] = self._start + offset
-        self._inputs = [(x, self._slots[x], code.captured.get(x), x.shape, x.dtype) for x in code.inputs]
+        seen = self._seen()
+        self._inputs = [_Input(x, self._slots[x], x in seen) for x in code.inputs if x not in code.captured]
+        self._captured = [(_Input(x, self._slots[x], x in seen), array) for x, array in code.captured.items()]
         made = [x for x in dict.fromkeys(code.results) if plan.roots.get(x) == "result"]
         self._results = [_Result(x, self._slots[x]) for x in made]
         self._constants = [x.constant for x in code.results]
         self._updates: list[_Update] = []
-        self._stages: list[program.Calls | tuple[Step, list[Value]] | _Update] = self._made()
+        self._stages: list[Any] = self._made()
         self._at = self._table.buffer_info()[0]
 
     # Making the stages
+
+    def _seen(self) -> set[Value]:
+        """Return the roots that Python looks at, or has to keep alive: a Tensor may let go of its array at a step of an optimiser."""
+        items = self.plan.items
+        seen = {x for item in items if isinstance(item, Step) for x in self.plan.reads(item)}
+        seen.update(view.root for item in items if isinstance(item, Finite) for view in item.gradients)
+        changing = (i for i, item in enumerate(items) if isinstance(item, Finish) or (isinstance(item, Step) and item.effect))
+        first = next(changing, len(items))
+        return seen | {x for x, last in self.plan.last.items() if last > first}
 
     def _made(self) -> list[Any]:
         """Return the stages: `Calls`, a Step with the roots to forget after it, or the end of a step of an optimiser."""
@@ -122,10 +134,12 @@ class Runner:
     def _update(self, i: int, item: Finish) -> "_Update":
         results = self.plan.code.results
         inputs = [x for x in self.plan.code.inputs if x not in self.plan.code.captured]
-        places = {x: k for k, x in enumerate(inputs)}
+        places = {x: (k, self._slots[x]) for k, x in enumerate(inputs)}
         olds = [places[x] if x is not None and self.plan.last.get(x, -1) < i and x not in results else None for x in item.olds]
         self._table[self._slots[item.number]] = item.recipe.numbers.buffer_info()[0]
-        made = _Update(item, olds, [self._slots[x] for x in item.outputs], [self._slots[x] for x in item.states])
+        steps = [x for one in self.plan.items if isinstance(one, Step) for x in self.plan.reads(one)]
+        seen = any(x in results or x in steps for x in item.outputs)
+        made = _Update(item, olds, [self._slots[x] for x in item.outputs], [self._slots[x] for x in item.states], seen)
         self._updates.append(made)
         return made
 
@@ -143,17 +157,20 @@ class Runner:
         table = self._table
         known: dict[Value, Any] = {}
         for update in self._updates:
-            update.begin(table, given, known)
-        tensors = iter(given)
-        for x, slot, captured, shape, dtype in self._inputs:
-            array = captured if captured is not None else next(tensors).data
-            if array.shape != shape or array.dtype != dtype:
-                raise GraphError(f"jit: an array {array.shape} {array.dtype} came in where the program was made for {x.kind}: the shape of "
-                                 "a Tensor or array was changed in place")
-            if not array.flags.c_contiguous:
-                array = np.ascontiguousarray(array)
-            known[x] = array
-            table[slot] = _address(array)
+            update.begin(table)
+        for one, tensor in zip(self._inputs, given, strict=True):
+            array = tensor.data
+            if one.last() is not array:
+                array = one.take(array, table)
+            if one.seen:
+                known[one.value] = array
+        for one, array in self._captured:
+            if one.last() is not array:
+                array = one.take(array, table)
+            if one.seen:
+                known[one.value] = array
+        for update in self._updates:
+            update.outputs(table, given)
         for result in self._results:
             known[result.value] = result.array(table)
         for stage in self._stages:
@@ -165,7 +182,7 @@ class Runner:
                 if done < len(calls):
                     self._refuse(stops[done], known)
             else:
-                self._call(*stage, known)
+                self._call(stage[0], stage[1], known)
         constants = self._constants
         return [known[x] if c is None else c.copy() for x, c in zip(self.plan.code.results, constants, strict=True)]
 
@@ -201,6 +218,41 @@ class Runner:
         del given
         for x in gone:
             known.pop(x, None)
+
+
+class _Input:
+    """An array that comes in.
+
+    seen: whether calls of NumPy read it.  last: what gives the array that the table points to, while it lives.
+    """
+
+    __slots__ = ("_copy", "dtype", "last", "seen", "shape", "slot", "value")
+
+    def __init__(self, value: Value, slot: int, seen: bool) -> None:
+        self.value = value
+        self.slot = slot
+        self.seen = seen
+        self.shape, self.dtype = value.shape, value.dtype
+        self.last: Any = _nothing
+        self._copy: Any = None
+
+    def take(self, array: Any, table: Any) -> Any:
+        """Write the address of an array into the table; return it, or its copy in one piece."""
+        if array.shape != self.shape or array.dtype != self.dtype:
+            raise GraphError(f"jit: an array {array.shape} {array.dtype} came in where the program was made for {self.value.kind}: the "
+                             "shape of a Tensor or array was changed in place")
+        if array.flags.c_contiguous:
+            self.last = weakref.ref(array)
+            self._copy = None
+        else:
+            self.last = _nothing
+            self._copy = array = np.ascontiguousarray(array)
+        table[self.slot] = _address(array)
+        return array
+
+
+def _nothing() -> None:
+    """Stand for a reference to no array."""
 
 
 class _Result:
@@ -242,37 +294,52 @@ _ALONE = _references_to_one_held() if getattr(sys, "_is_gil_enabled", lambda: Tr
 class _Update:
     """A step of an optimiser in a run: what comes before the loops and after them.
 
-    olds: of each parameter its place among the arrays given, if its memory may be written over.  outputs, states: places in the table.
+    olds: of each parameter its place among the arrays given, and in the table, if its memory may be written over.
+    outputs, states: places in the table.
     """
 
-    def __init__(self, item: Finish, olds: Sequence[int | None], outputs: Sequence[int], states: Sequence[int]) -> None:
+    def __init__(
+        self, item: Finish, olds: Sequence[tuple[int, int] | None], outputs: Sequence[int], states: Sequence[int], seen: bool,
+    ) -> None:
         self.recipe = item.recipe
-        self.values = item.outputs
-        self.places = list(zip(item.outputs, outputs, olds, strict=True))
-        self.states = states
-        self.known: Any = None
+        self._values = item.outputs
+        self._places = list(zip(item.outputs, outputs, olds, strict=True))
+        self._states = states
+        self._seen = seen
+        self._known: Any = None
+        self._writable: Sequence[bool] = ()
+        self._new: list[Any] = []
 
-    def begin(self, table: Any, given: Sequence[Tensor], known: dict[Value, Any]) -> None:
-        """Find memory for the new parameters and the states."""
+    def begin(self, table: Any) -> None:
+        """Find the states, and which parameters may be written over: before anything else refers to them."""
         arrays = self.recipe.begin()
-        if arrays is not self.known:
-            self.known = arrays
-            for slot, array in zip(self.states, arrays, strict=True):
+        if arrays is not self._known:
+            self._known = arrays
+            for slot, array in zip(self._states, arrays, strict=True):
                 table[slot] = _address(array)
-        for (value, slot, old), writable in zip(self.places, self.recipe.writable(), strict=True):
+        self._writable = self.recipe.writable()
+
+    def outputs(self, table: Any, given: Sequence[Tensor]) -> None:
+        """Find memory for the new parameters."""
+        new = self._new = []
+        for (value, slot, old), writable in zip(self._places, self._writable, strict=True):
             if writable and old is not None:
-                array = given[old].data
+                table[slot] = table[old[1]]
+                new.append(given[old[0]].data)
             elif value.size * value.dtype.itemsize >= POOLED:
-                known[value], table[slot] = ARRAYS.empty(value.shape, value.dtype)
-                continue
+                array, table[slot] = ARRAYS.empty(value.shape, value.dtype)
+                new.append(array)
             else:
                 array = np.empty(value.shape, value.dtype)
-            known[value] = array
-            table[slot] = _address(array)
+                table[slot] = _address(array)
+                new.append(array)
 
     def end(self, known: dict[Value, Any]) -> None:
         """Give the parameters their new arrays."""
-        self.recipe.finish([known[x] for x in self.values])
+        self.recipe.finish(self._new)
+        if self._seen:
+            known.update(zip(self._values, self._new, strict=True))
+        self._new = []
 
 
 def _address(array: Any) -> int:

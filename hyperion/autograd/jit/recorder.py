@@ -55,6 +55,7 @@ class Recorder:
         self._alive = {id(one) for one in generators.alive}
         self._draws: dict[Any, Tensor] = {}
         self._keys: dict[Any, LiveKey] = {}
+        self.stepped: dict[int, Traced] = {}    # what parameters were given by the last step of an optimiser, by id
         self._steps_of: dict[int, int] = {}
         self._drawn = _numpy_state()
 
@@ -194,6 +195,7 @@ class Recorder:
         made = self.note(Opaque(name, compute, effect=True, recipe=recipe), inputs, {}, [_actual(x) for x in leaves])
         for x, new in zip(leaves, made, strict=True):
             x.assign(Tensor(new))
+            self.stepped[id(x)] = new
 
     def steps_of(self, optimizer: Any) -> int:
         """Return how many steps of an optimiser were noted before, and count one more."""

@@ -159,7 +159,7 @@ def _take_writes(stage: _Stage, results: list[Value], out: Recording) -> None:
         return len(results) - 1
 
     for place, (x, own, (_, grad)) in enumerate(zip(stage.tensors, stage.traced, stage.before, strict=True)):
-        if x.data is not own:
+        if x.data is not own and recorder.stepped.get(id(x)) is not x.data:        # a step of an optimiser does that itself
             out.writes.append(Write("value", place, result(x)))
         if isinstance(x.node, Leaf) and x.grad is not grad:
             out.writes.append(Write("grad", place, None if x.grad is None else result(x.grad)))

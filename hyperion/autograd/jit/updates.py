@@ -1,8 +1,8 @@
 """Steps of optimisers in a program: the formula of a rule as one loop for each parameter, after a look at all gradients.
 
-An optimiser hands the recorder a `Recipe`: formulas, and what is done by Python before and after the loops. Loops read and write the arrays
-of the optimiser's state where they lie; the numbers of a rule (learning rate, corrections for the start at zero) lie in a row of floats that
-the recipe fills before every run, so a schedule compiles nothing.
+An optimiser hands the recorder a `Recipe`: formulas, and what is done by Python before and after the loops. Loops read and write the
+arrays of the optimiser's state where they lie; the numbers of a rule (learning rate, corrections for the start at zero) lie in a row of
+floats that the recipe fills before every run, so a schedule compiles nothing.
 """
 
 from abc import ABC, abstractmethod
@@ -22,8 +22,8 @@ from hyperion.codegen.loops import Loop, LoopWriter, Operand
 __all__ = ["Finish", "Finite", "Formula", "Outdated", "Recipe", "updating"]
 
 
-class Outdated(Exception):      # noqa: N818  it is no error: the function is recorded again
-    """Raised by a recipe that another rule has come to belong to since it was recorded."""
+class Outdated(Exception):
+    """Raised by a recipe that another rule has come to belong to since it was recorded: the function is to be recorded again."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,9 @@ class Finish:
     outputs: their new values.  states: those of all parameters, in order.  number: the value that stands for the numbers.
     """
 
-    def __init__(self, recipe: Recipe, olds: Sequence[Value | None], outputs: Sequence[Value], states: Sequence[Value], number: Value) -> None:
+    def __init__(
+        self, recipe: Recipe, olds: Sequence[Value | None], outputs: Sequence[Value], states: Sequence[Value], number: Value,
+    ) -> None:
         self.recipe = recipe
         self.inputs: list[View] = []
         self.olds = list(olds)
