@@ -316,6 +316,26 @@ class Document(Mask):
         self.arrays = tuple([x if x.ndim == 2 else reshape(x, (1, *x.shape)) for x in given])
         self.runs = not self.own and type(self.arrays[0]) is Tensor and _in_runs(to_numpy(self.arrays[0].data))
 
+    @staticmethod
+    def packed(bounds: Any, queries: Any = None) -> "Document":
+        """Return the mask of texts that lie one after the other in one row.
+
+        bounds: whole numbers (texts + 1,), where each text begins, and where the last one ends: the number of keys (often named
+            cu_seqlens).  queries: likewise of the queries, as many texts, if they are other tokens.
+        Raises: InputError if they do not begin with 0 and rise; ShapeError if the numbers of texts differ.
+
+        >>> from hyperion.autograd.ops.attending import table_of
+        >>> table_of(Document.packed([0, 2, 3]), 3, 3).astype(int)
+        array([[1, 1, 0],
+               [1, 1, 0],
+               [0, 0, 1]])
+        """
+        own = None if queries is None else _numbered(queries, "Document.packed(queries): queries")
+        ids = _numbered(bounds, "Document.packed(bounds): bounds")
+        if queries is not None and len(queries) != len(bounds):
+            raise ShapeError(f"Document.packed(bounds, queries): {len(bounds)} and {len(queries)} numbers; they must have as many texts")
+        return Document(ids, own)
+
     def settings(self) -> tuple[Any, ...]:
         """Return whether queries have ids of their own, and whether the tokens of each document lie side by side."""
         return self.own, self.runs
@@ -355,6 +375,14 @@ class Document(Mask):
         rows = own[:, None, tile.rows[0] + first:tile.rows[1] + first, None]
         keys = ids[:, None, None, slice(*tile.keys)]
         return (rows == keys) & (keys >= 0)
+
+
+def _numbered(bounds: Any, what: str) -> Any:
+    """Return the number of the text of each token."""
+    places = to_numpy(_integers(bounds, what).data)
+    if places.ndim != 1 or not len(places) or places[0] != 0 or (np.diff(places) < 0).any():
+        raise InputError(f"{what}={places.tolist()} must be (texts + 1,) numbers that begin with 0 and do not fall")
+    return np.repeat(np.arange(len(places) - 1), np.diff(places))
 
 
 def _in_runs(ids: Any) -> bool:
@@ -471,6 +499,22 @@ class BlockSparse(Mask):
         stride = _whole(stride, "BlockSparse.fixed(stride): stride", 1)
         rows, keys = np.arange(blocks)[:, None], np.arange(blocks)
         return BlockSparse((keys <= rows) & ((rows // stride == keys // stride) | (keys % stride >= stride - summary)), block)
+
+    @staticmethod
+    def bigbird(blocks: int, window: int, first: int, drawn: int, block: int, seed: int = 0) -> "BlockSparse":
+        """Return BigBird's pattern: `window` blocks on both sides, `first` blocks that see all and are seen by all, and others by chance.
+
+        drawn: random blocks that each block of queries sees besides (fewer if fewer are left).  seed: of the draw.
+        Source: Zaheer et al. 2020, arXiv:2007.14062, section 2.
+
+        >>> BlockSparse.bigbird(4, 0, 1, 1, 1).arrays[0].data[0, 0].sum(axis=1).tolist()
+        [4, 3, 3, 3]
+        """
+        rows, keys = np.arange(blocks)[:, None], np.arange(blocks)
+        table = (abs(rows - keys) <= _whole(window, "BlockSparse.bigbird(window): window")) | (rows < first) | (keys < first)
+        chance = np.where(table, 2.0, np.random.default_rng(seed).random((blocks, blocks)))
+        order = chance.argsort(axis=1).argsort(axis=1)
+        return BlockSparse(table | (order < _whole(drawn, "BlockSparse.bigbird(drawn): drawn")), block)
 
     def settings(self) -> tuple[Any, ...]:
         """Return the block size."""
