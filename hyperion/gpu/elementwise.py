@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .launching import THREADS, cupy, kernel, on_gpu, packs, source
+from .launching import THREADS, cupy, header, kernel, on_gpu, packs, source
 
 __all__ = ["Elementwise", "kinds", "text"]
 
@@ -71,6 +71,7 @@ def text(lines: str, single: tuple[bool, ...]) -> str:
     inner = "\n    ".join(lines.splitlines())
     given = ", ".join(f"real a{i}" for i in range(len(single)))
     parts = {
+        "MATHS": header("maths"),
         "FORMULA": f"__device__ real formula({given}) {{\n    real result;\n    {inner}\n    return result;\n}}",
         "ARGUMENTS": ", ".join(f"const real *__restrict__ x{i}" for i in range(len(single))),
         "NUMBERS": " ".join(f"const real a{i} = x{i}[0];" for i, one in enumerate(single) if one),

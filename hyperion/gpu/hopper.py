@@ -6,28 +6,16 @@ import hashlib
 import importlib
 import os
 import tempfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hyperion import config
 
-from .launching import source
+from .launching import header, source
 
 __all__ = ["Kernel", "compiled", "encoded", "products", "with_header"]
 
-_FOLDER = Path(__file__).parent / "kernels"
-
-
-@functools.cache
-def header(name: str) -> str:
-    """Return the text of a header of kernels.
-
-    >>> "wgmma" in header("hopper")
-    True
-    """
-    return (_FOLDER / f"{name}.cuh").read_text(encoding="utf-8")
 
 
 def products(sizes: tuple[int, ...]) -> str:
@@ -62,7 +50,7 @@ def _product(n: int) -> str:
 
 def with_header(name: str, sizes: tuple[int, ...], *headers: str) -> str:
     """Return the whole text of a kernel file for Hopper, with its products and headers before it."""
-    return "\n".join([header("hopper"), products(sizes), *(header(one) for one in headers), source(name)])
+    return "\n".join([header("numbers"), header("hopper"), products(sizes), *(header(one) for one in headers), source(name)])
 
 
 def compiled(text: str, options: tuple[str, ...], architecture: str = "sm_90a") -> bytes:

@@ -10,7 +10,7 @@ import numpy as np
 
 from .device import is_cupy
 
-__all__ = ["cupy", "kernel", "launch", "on_gpu", "options", "packs", "source"]
+__all__ = ["cupy", "header", "kernel", "launch", "on_gpu", "options", "packs", "source"]
 
 THREADS = 256               # of a block, in every kernel
 MOST = 65535                # blocks along the second axis of a grid
@@ -26,6 +26,16 @@ def source(name: str) -> str:
     True
     """
     return (_FOLDER / f"{name}.cu").read_text(encoding="utf-8")
+
+
+@functools.cache
+def header(name: str) -> str:
+    """Return the text of a header of kernels.
+
+    >>> "tanh_of" in header("maths")
+    True
+    """
+    return (_FOLDER / f"{name}.cuh").read_text(encoding="utf-8")
 
 
 @functools.cache

@@ -1,11 +1,16 @@
 """What the kernels of attention do, in NumPy, for tests without a GPU: it follows their structs, tensor maps and lists of blocks."""
 
 import ctypes
+import functools
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
+
+from hyperion.gpu import launching
+from tests.gpu import emulator
 
 ran: list[str] = []         # names of the kernels, in the order in which they were launched
 
@@ -22,8 +27,16 @@ def encoded(address: int, brain: bool, lengths: Any, steps: Any, rows: int) -> A
 
 
 def compiled(text: str, options: tuple[str, ...], architecture: str = "sm_90a") -> Any:
-    """Take the place of hopper.compiled: the macros are all that is needed."""
-    return {key: int(value) for key, value in (re.fullmatch(r"-D(\w+)=(\d+)", option).groups() for option in options)}      # type: ignore[union-attr]
+    """Take the place of hopper.compiled."""
+    return text, options
+
+
+def followed(text: str) -> str:
+    """Return the text of a kernel for all GPUs as the emulator runs it: instructions of a warp are those of warps.h."""
+    for name in ("numbers", "warp"):
+        text = text.replace(launching.header(name), "")
+    room = "extern __shared__ __align__(128) char memory[];"
+    return (Path(__file__).parent / "warps.h").read_text() + text.replace(room, "char *memory = shared_room;")
 
 
 def at(address: int, count: int, dtype: Any) -> np.ndarray:
@@ -67,15 +80,20 @@ def seen_of(mask: Any, kind: int, batch: int, head: int, blocks: int, size: int,
 class Kernel:
     """Takes the place of hopper.Kernel."""
 
-    def __init__(self, macros: dict[str, int], name: str, threads: int, shared: int) -> None:
+    def __init__(self, code: tuple[str, tuple[str, ...]], name: str, threads: int, shared: int) -> None:
         self.name = name
         assert shared <= 232448, "a block of threads has no more shared memory"
-        self.macros, self.run = macros, getattr(self, name)
+        self.text, self.options = code
+        self.macros = {key: int(value) for key, value in (re.fullmatch(r"-D(\w+)=(\d+)", one).groups() for one in self.options)}      # type: ignore[union-attr]
+        self.run = functools.partial(self.general, threads) if "_general_" in name else getattr(self, name)
 
     def __call__(self, grid: Any, arguments: Any) -> None:
         assert all(0 < n < 1 << 31 for n in grid[:1]) and all(n <= 65535 for n in grid[1:])
         ran.append(self.name)
         self.run(grid, *arguments)
+
+    def general(self, threads: int, grid: Any, *arguments: Any) -> None:
+        emulator.run(followed(self.text), self.options, self.name, grid, threads, arguments)
 
     def attention_forward(self, grid: Any, q: Any, k: Any, v: Any, p: Any, mask: Any) -> None:
         rows, split, blocks = 64 * self.macros["CONSUMERS"], self.macros["SPLIT"], int(p["row_blocks"])

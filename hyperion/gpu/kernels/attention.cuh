@@ -109,13 +109,13 @@ template <int N> __device__ __forceinline__ void hide(float (&s)[N / 2], const R
     }
 #endif
 }
-/* Whether something is hidden from the 64 queries from `row` on in a visited tile. */
-template <int N> __device__ __forceinline__ bool hidden(const Mask &mask, int entry, int row, int keys) {
+/* Whether something is hidden from R queries from `row` on in a visited tile. */
+template <int N, int R = 64> __device__ __forceinline__ bool hidden(const Mask &mask, int entry, int row, int keys) {
 #if MASK
     return entry & 1;
 #else
     int key = entry * N;
-    return key < row + 63 + mask.low || key + N > min(keys, row + mask.high);
+    return key < row + R - 1 + mask.low || key + N > min(keys, row + mask.high);
 #endif
 }
 template <int N> __device__ __forceinline__ int key_of(int entry) {
@@ -127,13 +127,6 @@ template <int N> __device__ __forceinline__ int key_of(int entry) {
 }
 
 /* ---- rows are keys: the gradients of k and v. Columns `column + 8 i` of a tile of queries and the one after, keys `key` and `key + 8`. */
-
-/* a load that the compiler leaves where it stands: many at a time would take registers that are not there */
-__device__ __forceinline__ int load_now(const int *p) {
-    int v;
-    asm volatile("ld.global.nc.s32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
-    return v;
-}
 
 /* 0 for what is hidden in the probabilities, turned, of a tile of queries that begins at `query` */
 template <int N> __device__ __forceinline__ void hide_turned(float (&s)[N / 2], const Mask &mask, long long number, int key,
@@ -169,38 +162,84 @@ template <int N> __device__ __forceinline__ void hide_turned(float (&s)[N / 2], 
     }
 #endif
 }
-/* Whether something is hidden between 64 keys from `key` on and a tile of queries. */
-template <int N> __device__ __forceinline__ bool hidden_turned(const Mask &mask, int entry, int key, int keys) {
+/* Whether something is hidden between R keys from `key` on and a tile of queries. */
+template <int N, int R = 64> __device__ __forceinline__ bool hidden_turned(const Mask &mask, int entry, int key, int keys) {
 #if MASK
     return entry & 1;
 #else
     int query = entry * N;
-    return key < query + N - 1 + mask.low || key + 63 >= query + mask.high || key + 64 > keys;
+    return key < query + N - 1 + mask.low || key + R - 1 >= query + mask.high || key + R > keys;
 #endif
 }
 
-/* ---- results
+/* ---- who does what
 
-   Write the 16 rows of a warp, times a number for each of a thread's two rows, through shared memory: so that they leave in whole lines.
-   room: 16 rows of 128 bytes of this warp's own, in each column of 64 numbers; columns are `column` bytes apart.  rows, depth: how many rows
-   and numbers of a row there are; depth: a multiple of 8. */
-template <int N> __device__ __forceinline__ void write_rows(u16 *to, long long step, const float (&d)[N / 2], float by, float by_below,
-                                                               int rows, int depth, u32 room, int column) {
-    int lane = threadIdx.x & 31, own = (lane & 7) + (lane & 8);
-    #pragma unroll
-    for (int i = 0; i < N / 16; i++) {
-        u32 at = room + (i / 4) * column + own * 128 + ((((i % 4) * 2 + (lane >> 4)) ^ (own & 7)) << 4);
-        store_matrices(at, packed(d[8 * i] * by, d[8 * i + 1] * by), packed(d[8 * i + 2] * by_below, d[8 * i + 3] * by_below),
-                       packed(d[8 * i + 4] * by, d[8 * i + 5] * by), packed(d[8 * i + 6] * by_below, d[8 * i + 7] * by_below));
-    }
-    __syncwarp();
-    #pragma unroll
-    for (int i = 0; i < N / 16; i++) {
-        int r = (32 * i + lane) / (N / 8), pack = (32 * i + lane) % (N / 8);
-        uint4 v = load_16_bytes(room + (pack / 8) * column + r * 128 + ((pack % 8 ^ (r & 7)) << 4));
-        if (r < rows && pack * 8 < depth) *(uint4 *)(to + r * step + pack * 8) = v;
-    }
-    __syncwarp();
+   Items are blocks of queries (or keys) of heads; they go over the blocks of `span` heads, then over the next, so that the keys of these heads
+   stay in the cache. `last`: the last blocks first. */
+struct Item {
+    int batch, head, block;
+};
+__device__ __forceinline__ Item item_of(int number, int batch, int heads, int blocks, int span, int last) {
+    int whole = span * blocks, run = number / whole, rest = number - run * whole;
+    int here = min(span, batch * heads - run * span), block = rest / here, head = run * span + rest - block * here, row = head / heads;
+    return Item{row, head - row * heads, last ? blocks - 1 - block : block};
 }
-/* Wait for the other threads of a warpgroup. */
-__device__ __forceinline__ void together(int warpgroup) { asm volatile("bar.sync %0, 128;" :: "r"(4 + warpgroup) : "memory"); }
+
+/* ---- the online softmax
+
+   Its state for a thread's two rows; `fall` is by what the output and the sums shrink in this step. */
+struct Softmax {
+    float top, sum, fall, top_below, sum_below, fall_below;
+};
+__device__ __forceinline__ Softmax softmax_begins() {
+    const float none = __int_as_float(0xff800000);
+    return Softmax{none, 0, 0, none, 0, 0};
+}
+
+__device__ __forceinline__ float over_quad(float x, bool largest) {
+    float y = __shfl_xor_sync(~0u, x, 1);
+    x = largest ? fmaxf(x, y) : x + y;
+    y = __shfl_xor_sync(~0u, x, 2);
+    return largest ? fmaxf(x, y) : x + y;
+}
+
+/* scores -> powers of two below the row's largest; the state is brought up to date */
+template <int N> __device__ __forceinline__ void softmax(float (&s)[N], Softmax &state, float scale) {
+    const float none = __int_as_float(0xff800000);
+    float top = state.top, top_below = state.top_below;
+    #pragma unroll
+    for (int i = 0; i < N / 4; i++) {
+        top = fmaxf(top, fmaxf(s[4 * i], s[4 * i + 1]));
+        top_below = fmaxf(top_below, fmaxf(s[4 * i + 2], s[4 * i + 3]));
+    }
+    top = over_quad(top, true), top_below = over_quad(top_below, true);
+    /* nothing visible so far: exp(-inf - 0) = 0, where exp(-inf + inf) would be NaN */
+    float base = top == none ? 0.0f : top * scale, base_below = top_below == none ? 0.0f : top_below * scale;
+    state.fall = exp2_fast(state.top * scale - base), state.fall_below = exp2_fast(state.top_below * scale - base_below);
+    state.top = top, state.top_below = top_below;
+    float sum = 0, sum_below = 0;
+    #pragma unroll
+    for (int i = 0; i < N / 4; i++) {
+        s[4 * i] = exp2_fast(s[4 * i] * scale - base), s[4 * i + 1] = exp2_fast(s[4 * i + 1] * scale - base);
+        s[4 * i + 2] = exp2_fast(s[4 * i + 2] * scale - base_below), s[4 * i + 3] = exp2_fast(s[4 * i + 3] * scale - base_below);
+        sum += s[4 * i] + s[4 * i + 1], sum_below += s[4 * i + 2] + s[4 * i + 3];
+    }
+    state.sum = state.sum * state.fall + sum, state.sum_below = state.sum_below * state.fall_below + sum_below;
+}
+template <int N> __device__ __forceinline__ void shrink(float (&o)[N], const Softmax &state) {
+    #pragma unroll
+    for (int i = 0; i < N / 4; i++) {
+        o[4 * i] *= state.fall, o[4 * i + 1] *= state.fall;
+        o[4 * i + 2] *= state.fall_below, o[4 * i + 3] *= state.fall_below;
+    }
+}
+/* The sums of whole rows, and the log-sum-exps; scale: that of `softmax`. */
+struct Ends {
+    float by, by_below, lse, lse_below;
+};
+__device__ __forceinline__ Ends softmax_ends(const Softmax &state, float scale) {
+    const float none = __int_as_float(0xff800000), ln2 = 0.693147180559945f;
+    float sum = over_quad(state.sum, false), sum_below = over_quad(state.sum_below, false);
+    return Ends{sum > 0 ? 1 / sum : 0, sum_below > 0 ? 1 / sum_below : 0,
+                sum > 0 ? state.top * scale * ln2 + logf(sum) : none, sum_below > 0 ? state.top_below * scale * ln2 + logf(sum_below) : none};
+}

@@ -42,14 +42,8 @@ struct Problem {
 };
 
 /* What this block of threads owns: 128 keys of a head of keys. */
-struct Item {
-    int batch, kept, block;
-};
 __device__ __forceinline__ Item item_of(const Problem &p) {
-    int kept_heads = p.heads / p.group, whole = p.span * p.blocks, run = blockIdx.x / whole, rest = blockIdx.x - run * whole;
-    int heads = min(p.span, p.batch * kept_heads - run * p.span), block = rest / heads, kept = run * p.span + rest - block * heads;
-    int batch = kept / kept_heads;
-    return Item{batch, kept - batch * kept_heads, p.longest_first ? block : p.blocks - 1 - block};
+    return item_of(blockIdx.x, p.batch, p.heads / p.group, p.blocks, p.span, !p.longest_first);
 }
 
 /* The tiles of queries that a block meets, head by head. */
@@ -89,22 +83,6 @@ __device__ __forceinline__ void walk_on(const Problem &p, const Mask &mask, Walk
 }
 __device__ __forceinline__ int tile_of(const Walk &walk) { return MASK ? walk.entry >> 1 : walk.entry; }
 
-/* S^T = K Q^T or dP^T = V dO^T of 64 keys */
-__device__ __forceinline__ void scores(float (&s)[QUERIES / 2], u32 keys, u32 queries) {
-    products_begin();
-    #pragma unroll
-    for (int i = 0; i < HEAD / 16; i++)
-        product<0, 0>(s, matrix(keys, (i / 4) * K_COLUMN + (i % 4) * 32), matrix(queries, (i / 4) * Q_COLUMN + (i % 4) * 32), i > 0);
-    products_commit();
-}
-/* dV += P^T dO or dK += dS^T Q */
-__device__ __forceinline__ void gather(float (&d)[HEAD / 2], const u32 (&a)[QUERIES / 4], u32 queries) {
-    products_begin();
-    #pragma unroll
-    for (int i = 0; i < QUERIES / 16; i++)
-        product_of_fragment(d, a[4 * i], a[4 * i + 1], a[4 * i + 2], a[4 * i + 3], matrix(queries, i * 2048));
-    products_commit();
-}
 /* dQ^T = K^T dS^T: of 64 numbers of the head, and all queries of the tile (HEAD 128), or half of them */
 __device__ __forceinline__ void slopes_times_keys(float (&d)[SUMS], u32 keys, u32 slopes) {
     products_begin();
@@ -120,10 +98,6 @@ __device__ __forceinline__ void probabilities(float (&s)[QUERIES / 2], u32 lse, 
         s[4 * i] = exp2_fast(s[4 * i] * scale - l.x), s[4 * i + 1] = exp2_fast(s[4 * i + 1] * scale - l.y);
         s[4 * i + 2] = exp2_fast(s[4 * i + 2] * scale - l.x), s[4 * i + 3] = exp2_fast(s[4 * i + 3] * scale - l.y);
     }
-}
-__device__ __forceinline__ void pack(u32 (&p)[QUERIES / 4], const float (&s)[QUERIES / 2]) {
-    #pragma unroll
-    for (int i = 0; i < QUERIES / 4; i++) p[i] = packed(s[2 * i], s[2 * i + 1]);
 }
 __device__ __forceinline__ void pack_slopes(u32 (&d)[QUERIES / 4], const float (&p)[QUERIES / 2], const float (&of_p)[QUERIES / 2], u32 shift) {
     #pragma unroll
@@ -154,7 +128,7 @@ struct Room {
 __device__ __forceinline__ void produce(const TensorMap *q, const TensorMap *k, const TensorMap *v, const TensorMap *o, const Problem &p,
                                         const Mask &mask, const Room &room) {
     Item item = item_of(p);
-    int batch = item.batch, kept = item.kept, block = item.block;
+    int batch = item.batch, kept = item.head, block = item.block;
     arrive_expecting(room.kept_full, 2 * K_BYTES);
     for (int c = 0; c < COLUMNS; c++) {
         copy_tile(room.k + c * K_COLUMN, k, 64 * c, block * OWN, kept, batch, room.kept_full);
@@ -215,9 +189,9 @@ __device__ __forceinline__ void consume(const Problem &p, const Mask &mask, cons
     wait(room.q_full, 0);
     bool more = number_of(room.notes, 0) >= 0;
     if (more) {
-        scores(s, k, q);
+        scores<K_COLUMN, Q_COLUMN>(s, k, q);
         wait(room.o_full, 0);
-        scores(of_p, v, o);
+        scores<K_COLUMN, Q_COLUMN>(of_p, v, o);
         products_wait<1>();
         keep(s);
         probabilities(s, room.lse + column * 4, p.scale_log2);
@@ -267,7 +241,7 @@ __device__ __forceinline__ void consume(const Problem &p, const Mask &mask, cons
         /* the last time these are products that nobody reads: a branch around them would make the assembler wait after each */
         wait(room.q_full + 8 * next, parity_next);
         more = number_of(room.notes, j + 1) >= 0;
-        scores(s, k, q + next * (Q_BYTES / 16));
+        scores<K_COLUMN, Q_COLUMN>(s, k, q + next * (Q_BYTES / 16));
 #if ADDS
         products_wait<1>();
         keep(of_q);
@@ -277,7 +251,7 @@ __device__ __forceinline__ void consume(const Problem &p, const Mask &mask, cons
         }
 #endif
         if (more) wait(room.o_full + 8 * next, parity_next);
-        scores(of_p, v, o + next * (Q_BYTES / 16));
+        scores<K_COLUMN, Q_COLUMN>(of_p, v, o + next * (Q_BYTES / 16));
         products_wait<1>();
         keep(s);
         probabilities(s, room.lse + next * ADD_BYTES + column * 4, p.scale_log2);
@@ -299,8 +273,8 @@ __device__ __forceinline__ void consume(const Problem &p, const Mask &mask, cons
     Item item = item_of(p);
     int first = item.block * OWN + consumer * 64 + warp * 16;
     u32 own = room.v + (consumer * 64 + warp * 16) * 128;
-    write_rows<HEAD>(p.to_v + item.batch * p.v_batch + item.kept * p.v_head + first * p.v_row, p.v_row, of_v, 1, 1, p.keys - first, p.depth_v, own, K_COLUMN);
-    write_rows<HEAD>(p.to_k + item.batch * p.k_batch + item.kept * p.k_head + first * p.k_row, p.k_row, of_k, p.scale, p.scale, p.keys - first, p.depth, own,
+    write_rows<HEAD>(p.to_v + item.batch * p.v_batch + item.head * p.v_head + first * p.v_row, p.v_row, of_v, 1, 1, p.keys - first, p.depth_v, own, K_COLUMN);
+    write_rows<HEAD>(p.to_k + item.batch * p.k_batch + item.head * p.k_head + first * p.k_row, p.k_row, of_k, p.scale, p.scale, p.keys - first, p.depth, own,
                      K_COLUMN);
 }
 

@@ -16,7 +16,8 @@
    `attention_combine` weighs the outputs of the parts by their log-sum-exps.
 
    Compiled with -DBF16 -DHEAD=64|96|128|256 (head size; smaller ones are filled up with zeros by the copy engine) -DCONSUMERS -DKEYS
-   -DSTAGES -DPINGPONG -DSPLIT -DMASK, after hopper.cuh, the products of wgmma and attention.cuh.
+   -DSTAGES -DPINGPONG -DSPLIT -DMASK, after numbers.cuh, hopper.cuh, the products of wgmma,
+   attention.cuh and attention_products.cuh.
    Source: Dao et al. 2022, arXiv:2205.14135; Shah et al. 2024, arXiv:2407.08608. */
 
 enum {
@@ -40,15 +41,10 @@ struct Problem {
     float scale;                            /* times log2(e) */
 };
 
-struct Item {
-    int batch, head, block;                 /* of queries; of parts of the keys, where SPLIT */
-};
+/* the block of an item is one of queries; of parts of the keys, where SPLIT */
 __device__ __forceinline__ int first_row(const Item &item) { return SPLIT ? 0 : item.block * ROWS; }
 __device__ __forceinline__ Item item_of(const Problem &p, int number) {
-    int whole = p.span * p.row_blocks, run = number / whole, rest = number - run * whole;
-    int heads = min(p.span, p.batch * p.heads - run * p.span), block = rest / heads, head = run * p.span + rest - block * heads;
-    int batch = head / p.heads;
-    return Item{batch, head - batch * p.heads, p.longest_first ? p.row_blocks - 1 - block : block};
+    return item_of(number, p.batch, p.heads, p.row_blocks, p.span, p.longest_first);
 }
 
 __device__ __forceinline__ Visits visits_of(const Problem &p, const Mask &mask, const Item &item) {
@@ -63,81 +59,16 @@ __device__ __forceinline__ Visits visits_of(const Problem &p, const Mask &mask, 
     return all;
 #endif
 }
-/* The state of the online softmax for a thread's two rows; `fall` is by what O and the sums shrink in this step. */
-struct Softmax {
-    float top, sum, fall, top_below, sum_below, fall_below;
-};
-
-__device__ __forceinline__ float over_quad(float x, bool largest) {
-    float y = __shfl_xor_sync(~0u, x, 1);
-    x = largest ? fmaxf(x, y) : x + y;
-    y = __shfl_xor_sync(~0u, x, 2);
-    return largest ? fmaxf(x, y) : x + y;
-}
-
-/* scores -> powers of two below the row's largest; the state is brought up to date */
-__device__ __forceinline__ void softmax(float (&s)[KEYS / 2], Softmax &state, float scale) {
-    const float none = __int_as_float(0xff800000);
-    float top = state.top, top_below = state.top_below;
-    #pragma unroll
-    for (int i = 0; i < KEYS / 8; i++) {
-        top = fmaxf(top, fmaxf(s[4 * i], s[4 * i + 1]));
-        top_below = fmaxf(top_below, fmaxf(s[4 * i + 2], s[4 * i + 3]));
-    }
-    top = over_quad(top, true), top_below = over_quad(top_below, true);
-    /* nothing visible so far: exp(-inf - 0) = 0, where exp(-inf + inf) would be NaN */
-    float base = top == none ? 0.0f : top * scale, base_below = top_below == none ? 0.0f : top_below * scale;
-    state.fall = exp2_fast(state.top * scale - base), state.fall_below = exp2_fast(state.top_below * scale - base_below);
-    state.top = top, state.top_below = top_below;
-    float sum = 0, sum_below = 0;
-    #pragma unroll
-    for (int i = 0; i < KEYS / 8; i++) {
-        s[4 * i] = exp2_fast(s[4 * i] * scale - base), s[4 * i + 1] = exp2_fast(s[4 * i + 1] * scale - base);
-        s[4 * i + 2] = exp2_fast(s[4 * i + 2] * scale - base_below), s[4 * i + 3] = exp2_fast(s[4 * i + 3] * scale - base_below);
-        sum += s[4 * i] + s[4 * i + 1], sum_below += s[4 * i + 2] + s[4 * i + 3];
-    }
-    state.sum = state.sum * state.fall + sum, state.sum_below = state.sum_below * state.fall_below + sum_below;
-}
-__device__ __forceinline__ void pack(u32 (&p)[KEYS / 4], const float (&s)[KEYS / 2]) {
-    #pragma unroll
-    for (int i = 0; i < KEYS / 4; i++) p[i] = packed(s[2 * i], s[2 * i + 1]);
-}
-__device__ __forceinline__ void shrink(float (&o)[HEAD / 2], const Softmax &state) {
-    #pragma unroll
-    for (int i = 0; i < HEAD / 8; i++) {
-        o[4 * i] *= state.fall, o[4 * i + 1] *= state.fall;
-        o[4 * i + 2] *= state.fall_below, o[4 * i + 3] *= state.fall_below;
-    }
-}
-
-/* S = Q K^T of 64 queries and a tile of keys */
-__device__ __forceinline__ void scores(float (&s)[KEYS / 2], u32 q, u32 k) {
-    products_begin();
-    #pragma unroll
-    for (int i = 0; i < HEAD / 16; i++)
-        product<0, 0>(s, matrix(q, (i / 4) * Q_COLUMN + (i % 4) * 32), matrix(k, (i / 4) * K_COLUMN + (i % 4) * 32), i > 0);
-    products_commit();
-}
-/* O += P V */
-__device__ __forceinline__ void gather(float (&o)[HEAD / 2], const u32 (&p)[KEYS / 4], u32 v) {
-    products_begin();
-    #pragma unroll
-    for (int i = 0; i < KEYS / 16; i++) product_of_fragment(o, p[4 * i], p[4 * i + 1], p[4 * i + 2], p[4 * i + 3], matrix(v, i * 2048));
-    products_commit();
-}
-
 /* Write the rows of a warp, divided by their sums, and the log-sum-exp. row: the first one of the thread. */
 __device__ __forceinline__ void finish(const Problem &p, const Item &item, const float (&o)[HEAD / 2], const Softmax &state, int row, u32 room) {
     int lane = threadIdx.x & 31, first = row - (lane >> 2);
-    float sum = over_quad(state.sum, false), sum_below = over_quad(state.sum_below, false);
-    float by = sum > 0 ? 1 / sum : 0, by_below = sum_below > 0 ? 1 / sum_below : 0;
+    Ends ends = softmax_ends(state, p.scale);
     u16 *out = p.out + item.batch * p.out_batch + item.head * p.out_head + first * p.out_row + (SPLIT ? item.block * p.out_part : 0);
-    write_rows<HEAD>(out, p.out_row, o, by, by_below, p.queries - first, p.depth, room, Q_COLUMN);
+    write_rows<HEAD>(out, p.out_row, o, ends.by, ends.by_below, p.queries - first, p.depth, room, Q_COLUMN);
     if ((lane & 3) == 0) {
         float *lse = p.lse + ((SPLIT ? (long long)item.block * p.batch : 0) + item.batch) * p.heads * p.queries + item.head * p.queries;
-        const float none = __int_as_float(0xff800000), ln2 = 0.693147180559945f;
-        if (row < p.queries) lse[row] = sum > 0 ? state.top * p.scale * ln2 + logf(sum) : none;
-        if (row + 8 < p.queries) lse[row + 8] = sum_below > 0 ? state.top_below * p.scale * ln2 + logf(sum_below) : none;
+        if (row < p.queries) lse[row] = ends.lse;
+        if (row + 8 < p.queries) lse[row + 8] = ends.lse_below;
     }
 }
 
@@ -195,10 +126,9 @@ __device__ __forceinline__ void consume(const Problem &p, const Mask &mask, cons
     int lane = threadIdx.x & 31, row = first_row(item) + consumer * 64, warp = (threadIdx.x & 127) / 32;
     Visits visits = visits_of(p, mask, item);
     Rows rows = rows_of(mask, mask_of(mask, item.batch, item.head), row + warp * 16 + lane / 4, 2 * (lane & 3), p.queries, p.keys);
-    const float none = __int_as_float(0xff800000);
     float s[KEYS / 2], o[HEAD / 2];
     u32 fragment[KEYS / 4];
-    Softmax state = {none, 0, 0, none, 0, 0};
+    Softmax state = softmax_begins();
     #pragma unroll
     for (int i = 0; i < HEAD / 2; i++) o[i] = 0;
     u32 q = matrix_at(room.q + consumer * 8192, 16), k = matrix_at(room.k, 16), v = matrix_at(room.v, K_COLUMN);
@@ -206,7 +136,7 @@ __device__ __forceinline__ void consume(const Problem &p, const Mask &mask, cons
     if (visits.count) {
         u32 stage = turn % STAGES;
         wait(room.k_full + 8 * stage, turn / STAGES & 1);
-        scores(s, q, k + stage * (K_BYTES / 16));
+        scores<Q_COLUMN, K_COLUMN>(s, q, k + stage * (K_BYTES / 16));
         products_wait<0>();
         keep(s);
         if (lane == 0) arrive(room.k_empty + 8 * stage);
@@ -221,7 +151,7 @@ __device__ __forceinline__ void consume(const Problem &p, const Mask &mask, cons
             turn_begins(consumer);
             keep(s);
             keep(o);
-            scores(s, q, k + now * (K_BYTES / 16));
+            scores<Q_COLUMN, K_COLUMN>(s, q, k + now * (K_BYTES / 16));
             wait(room.v_full + 8 * before, turn / STAGES & 1);
             gather(o, fragment, v + before * (K_BYTES / 16));
             turn_ends(consumer);

@@ -7,7 +7,7 @@
    whose products run while the next tile's scores are waited for. Each sum has one owner and one order. It repeats two of the products of
    attention_backward.cu (compiled with ADDS=0): seven instead of five in all.
 
-   Compiled with -DBF16 -DHEAD=64|128 -DKEYS -DSTAGES -DMASK, after hopper.cuh, the products of wgmma and attention.cuh. */
+   Compiled with -DBF16 -DHEAD=64|128 -DKEYS -DSTAGES -DMASK, after numbers.cuh, hopper.cuh, the products of wgmma, attention.cuh and attention_products.cuh. */
 
 enum {
     ROWS = 128,
@@ -32,22 +32,6 @@ __device__ __forceinline__ Visits visits_of(const Problem &p, const Mask &mask, 
     int row = block * ROWS;
     return visits_between(row + mask.low, min(p.keys, min(row + ROWS, p.queries) - 1 + mask.high), KEYS);
 #endif
-}
-
-/* S = Q K^T or dP = dO V^T of 64 queries */
-__device__ __forceinline__ void scores(float (&s)[KEYS / 2], u32 queries, u32 keys) {
-    products_begin();
-    #pragma unroll
-    for (int i = 0; i < HEAD / 16; i++)
-        product<0, 0>(s, matrix(queries, (i / 4) * Q_COLUMN + (i % 4) * 32), matrix(keys, (i / 4) * K_COLUMN + (i % 4) * 32), i > 0);
-    products_commit();
-}
-/* dQ += dS K */
-__device__ __forceinline__ void gather(float (&d)[HEAD / 2], const u32 (&a)[KEYS / 4], u32 keys) {
-    products_begin();
-    #pragma unroll
-    for (int i = 0; i < KEYS / 16; i++) product_of_fragment(d, a[4 * i], a[4 * i + 1], a[4 * i + 2], a[4 * i + 3], matrix(keys, i * 2048));
-    products_commit();
 }
 
 /* The log-sum-exp and D of a thread's two rows. */
@@ -115,9 +99,9 @@ __device__ __forceinline__ void consume(const Problem &p, const Mask &mask, cons
     if (visits.count) {
         int entry = visit(visits, 0);
         wait(room.k_full, 0);
-        scores(s, q, k);
+        scores<Q_COLUMN, K_COLUMN>(s, q, k);
         wait(room.v_full, 0);
-        scores(of_p, o, v);
+        scores<Q_COLUMN, K_COLUMN>(of_p, o, v);
         products_wait<1>();
         keep(s);
         if (hidden<KEYS>(mask, entry, from, p.keys)) hide<KEYS>(s, rows, key_of<KEYS>(entry));
@@ -133,9 +117,9 @@ __device__ __forceinline__ void consume(const Problem &p, const Mask &mask, cons
             keep(s);
             keep(of_p);
             keep(of_q);
-            scores(s, q, k + now * (K_BYTES / 16));
+            scores<Q_COLUMN, K_COLUMN>(s, q, k + now * (K_BYTES / 16));
             wait(room.v_full + 8 * now, parity);
-            scores(of_p, o, v + now * (K_BYTES / 16));
+            scores<Q_COLUMN, K_COLUMN>(of_p, o, v + now * (K_BYTES / 16));
             gather(of_q, slopes, k_inner + before * (K_BYTES / 16));
             products_wait<2>();
             keep(s);
@@ -184,11 +168,8 @@ attention_slopes(const __grid_constant__ TensorMap q, const __grid_constant__ Te
         barriers_ready();
     }
     __syncthreads();
-    int whole = p.span * p.row_blocks, run = blockIdx.x / whole, rest = blockIdx.x - run * whole;
-    int heads = min(p.span, p.batch * p.heads - run * p.span), block = rest / heads, head = run * p.span + rest - block * heads;
-    int batch = head / p.heads;
-    head -= batch * p.heads;
-    if (p.longest_first) block = p.row_blocks - 1 - block;
+    Item item = item_of(blockIdx.x, p.batch, p.heads, p.row_blocks, p.span, p.longest_first);
+    int batch = item.batch, head = item.head, block = item.block;
     Visits visits = visits_of(p, mask, batch, head, block);
     int warpgroup = threadIdx.x / 128;
     if (warpgroup == 0) {

@@ -5,22 +5,10 @@
    - wgmma: matrix products of a warpgroup (128 threads); the accumulator lies in registers, B and perhaps A in shared memory, asynchronous
 
    A tile in shared memory has rows of 64 numbers of 16 bits (128 bytes), 8 rows of which are swizzled among each other; wider tiles are
-   several such columns, one after the other. Compiled with -DBF16=1 for bfloat16, 0 for float16.
+   several such columns, one after the other. Comes after numbers.cuh.
    Source: the PTX ISA 8.5, sections 9.7.13 (mbarrier), 9.7.9.27 (cp.async.bulk.tensor), 9.7.15 (wgmma). */
 
-typedef unsigned int u32;
-typedef unsigned long long u64;
-typedef unsigned short u16;
-
 struct __align__(64) TensorMap { char bytes[128]; };
-
-#if BF16
-#define HALF "bf16"
-#else
-#define HALF "f16"
-#endif
-
-__device__ __forceinline__ u32 shared_address(const void *p) { return (u32)__cvta_generic_to_shared(p); }
 
 /* ---- mbarriers: addresses in shared memory, 8 bytes each */
 
@@ -72,37 +60,12 @@ template <int N> __device__ __forceinline__ void products_wait() { asm volatile(
 template <int N> __device__ __forceinline__ void registers_fewer() { asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" :: "n"(N)); }
 template <int N> __device__ __forceinline__ void registers_more() { asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" :: "n"(N)); }
 
-/* ---- numbers */
+/* ---- shared memory and sums */
 
-__device__ __forceinline__ float exp2_fast(float x) {
-    float y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
-}
-/* two numbers rounded to 16 bits, the first one in the lower half */
-__device__ __forceinline__ u32 packed(float low, float high) {
-    u32 pair;
-    asm("cvt.rn." HALF "x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
-    return pair;
-}
-__device__ __forceinline__ float2 unpacked(u32 pair) {
-#if BF16
-    return make_float2(__uint_as_float(pair << 16), __uint_as_float(pair & 0xffff0000u));
-#else
-    float low, high;
-    asm("{.reg .b16 l, h; mov.b32 {l, h}, %2; cvt.f32.f16 %0, l; cvt.f32.f16 %1, h;}" : "=f"(low), "=f"(high) : "r"(pair));
-    return make_float2(low, high);
-#endif
-}
 __device__ __forceinline__ float2 load_pair(u32 address) {
     float2 pair;
     asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(pair.x), "=f"(pair.y) : "r"(address));
     return pair;
-}
-__device__ __forceinline__ uint4 load_16_bytes(u32 address) {
-    uint4 v;
-    asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(address) : "memory");
-    return v;
 }
 /* four 8 x 8 matrices of 16 bits from fragments to shared memory, as they are or transposed; each lane gives the address of a row */
 __device__ __forceinline__ void store_matrices(u32 address, u32 a, u32 b, u32 c, u32 d) {
