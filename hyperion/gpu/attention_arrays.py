@@ -9,7 +9,8 @@ import numpy as np
 from .launching import cupy
 
 __all__ = [
-    "MASK", "device_traits", "empty_like", "filled", "fit", "fitting", "listed", "mask_struct", "named_steps", "ordered", "span", "steps", "struct",
+    "MASK", "device_traits", "empty_like", "filled", "fit", "fitting", "listed", "mask_struct", "named_steps", "ordered", "span", "steps",
+    "struct", "unordered",
 ]
 
 LOG2E = 1.4426950408889634
@@ -116,3 +117,12 @@ def span(k: Any, v: Any, group: int, heads: int) -> int:
 def ordered(scale: float, q: Any) -> tuple[float, Any]:
     """Return a scale above 0 and queries that make the same scores: the kernels look for the largest product, not the largest score."""
     return (scale, q) if scale > 0 else (-scale, -q) if scale < 0 else (1.0, cupy().zeros_like(q))
+
+
+def unordered(scale: float, of_q: Any) -> Any:
+    """Return the gradient of q from that of the queries that `ordered` made.
+
+    >>> unordered(-2.0, np.ones(2))
+    array([-1., -1.])
+    """
+    return of_q if scale > 0 else -of_q if scale < 0 else cupy().zeros_like(of_q)

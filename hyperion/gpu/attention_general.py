@@ -1,4 +1,4 @@
-"""Python side of `kernels/attention_general_*.cu`: attention on GPUs from sm_80 on, of 16-bit numbers and float32, with all that scores can go through."""
+"""Python side of `kernels/attention_general_*.cu`: attention on GPUs from sm_80 on, with all that scores can go through."""
 
 import functools
 from dataclasses import dataclass
@@ -17,11 +17,13 @@ from .attention_arrays import (
     empty_like,
     filled,
     fit,
+    listed,
     mask_struct,
     named_steps,
     ordered,
     span,
     struct,
+    unordered,
 )
 from .launching import cupy, header, source
 
@@ -32,14 +34,16 @@ FORWARD = struct(
     (POINTER, "q k v out lse"), (LONG, "q_batch q_head q_row k_batch k_head k_row v_batch v_head v_row o_batch o_head o_row"),
     (INT, "batch heads group queries keys bytes bytes_v row_blocks span longest_first"), (FLOAT, "scale scale_log2"))
 EXTRAS = struct(
-    (POINTER, "bias slopes"), (LONG, "bias_batch bias_head bias_row bias_key"), (np.uint64, "key0 key1"), (np.uint32, "limit"), (FLOAT, "kept"),
-    (INT, "rows_of_batch wide offset"))
+    (POINTER, "bias slopes"), (LONG, "bias_batch bias_head bias_row bias_key"), (np.uint64, "key0 key1"), (np.uint32, "limit"),
+    (FLOAT, "kept"), (INT, "rows_of_batch wide offset shift"))
 BACKWARD = struct(
-    (POINTER, "q k v of_o lse shift to_x to_y to_bias"), (LONG, "q_batch q_head q_row k_batch k_head k_row v_batch v_head v_row g_batch g_head g_row"),
-    (LONG, "x_batch x_head x_row y_batch y_head y_row"), (INT, "batch heads group queries keys bytes bytes_v padded blocks span longest_first tiles"),
+    (POINTER, "q k v of_o lse shift to_x to_y to_bias"),
+    (LONG, "q_batch q_head q_row k_batch k_head k_row v_batch v_head v_row g_batch g_head g_row x_batch x_head x_row y_batch y_head y_row"),
+    (INT, "batch heads group queries keys bytes bytes_v padded blocks span longest_first tiles"),
     (INT, "bias_batch bias_heads bias_rows bias_keys"), (FLOAT, "scale scale_log2"))
 ROWS = struct(
-    (POINTER, "o of_o lse of_lse lse_log2 shift"), (LONG, "o_batch o_head o_row g_batch g_head g_row"), (INT, "batch heads queries padded bytes_v"))
+    (POINTER, "o of_o lse of_lse lse_log2 shift"), (LONG, "o_batch o_head o_row g_batch g_head g_row"),
+    (INT, "batch heads queries padded bytes_v"))
 QUERIES, KEYS, TABLE = 0, 1, 2          # what a block of the backward kernel owns
 
 
@@ -47,12 +51,12 @@ QUERIES, KEYS, TABLE = 0, 1, 2          # what a block of the backward kernel ow
 class Extras:
     """What scores and probabilities go through.
 
-    modifier: the C lines of a formula of a0..a3: score, head, query, key, which assigns to `result`, and those of its derivative by the score.
+    modifier: C text of the functions `modified` and `modified_slope` of (score, head, query, key): FUNCTION before each, numbers `real`.
     bias: an array (1 | batch, 1 | heads, 1 | queries, 1 | keys).  slopes, offset: of ALiBi, and key - query where it is 0.
     dropout: (rate, key of Philox, rows of the batch after which the numbers begin again).
     """
 
-    modifier: tuple[str, str] | None = None
+    modifier: str | None = None
     bias: Any = None
     slopes: tuple[float, ...] | None = None
     offset: int = 0
@@ -108,22 +112,26 @@ class Tiling:
                 "BLOCKS": self.blocks}
 
 
-def tilings(head: int, single: bool, plain: bool) -> list[Tiling]:
-    """Return tilings for a head size, the fastest first; later ones take less shared memory. plain: scores are products, and none is dropped."""
+def tilings(head: int, single: bool, plain: bool, band: bool) -> list[Tiling]:
+    """Return tilings for a head size, the fastest first; later ones take less shared memory.
+
+    plain: nothing is done to scores.  band: the mask is one. They are as large as registers allow.
+    """
     head = -(-head // 32) * 32
     if single:
         return [Tiling(head, True, 4, 1, 32, 2 if head <= 128 else 1), Tiling(head, True, 2, 1, 32, 1)]
     if head > 128:
         return [Tiling(head, False, 8, 1, 64, 1), Tiling(head, False, 4, 1, 32, 1)]
-    return [Tiling(head, False, 4, 2 if plain else 1, 64, 2), Tiling(head, False, 4, 1, 32, 2)]
+    return [Tiling(head, False, 4, 2, 64 if band or head <= 64 else 32, 2) if plain else Tiling(head, False, 4, 1, 64, 2),
+            Tiling(head, False, 4, 1, 32, 2)]
 
 
 @dataclass(frozen=True)
 class BackTiling:
     """What a backward kernel is compiled for.
 
-    side: QUERIES, KEYS or TABLE.  gives: 1, 2 or 3: the gradient of what is like q or k, of what is like v, or both.  warps: of 16 rows of the
-    block's own.  other: rows of a tile that it meets.  stages: tiles on their way.
+    side: QUERIES, KEYS or TABLE.  gives: 1, 2 or 3: the gradient of what is like q or k, of what is like v, or both.
+    warps: of 16 rows of the block's own.  other: rows of a tile that it meets.  stages: tiles on their way.
     """
 
     head: int
@@ -160,20 +168,20 @@ def back_tilings(head: int, single: bool, plain: bool, side: int, gives: int) ->
     return [BackTiling(head, single, side, gives, warps, 64 if large else 32, stages) for warps, stages in parts]
 
 
-def text(name: str, modifier: tuple[str, str] | None) -> str:
+def text(name: str, modifier: str | None) -> str:
     """Return the CUDA text of a kernel file with what it needs before it."""
-    back = [header("attention_general_back")] if not name.endswith("forward") else []
+    if name.endswith("rows"):
+        return header("numbers") + source(name)
+    back = [] if name.endswith("forward") else [header("attention_general_back")]
     return "\n".join([header("numbers"), header("warp"), header("attention"), header("mma"), _functions(modifier),
                       header("attention_general"), *back, source(name)])
 
 
-def _functions(modifier: tuple[str, str] | None) -> str:
-    """Return the text of `modified` and `slope_of`."""
+def _functions(modifier: str | None) -> str:
+    """Return the text of a modifier with what it needs before it."""
     if modifier is None:
         return ""
-    made = [f"__device__ __forceinline__ float {name}(float a0, float a1, float a2, float a3) {{ float result; {lines} return result; }}"
-            for name, lines in zip(("modified", "slope_of"), modifier, strict=True)]
-    return "\n".join(["typedef float real;", header("maths"), *made])
+    return "\n".join(["typedef float real;", header("maths"), "#define FUNCTION __device__ __forceinline__", modifier])
 
 
 def options(tiling: Any, brain: bool, mask: int, extras: Extras) -> tuple[str, ...]:
@@ -182,7 +190,7 @@ def options(tiling: Any, brain: bool, mask: int, extras: Extras) -> tuple[str, .
 
 
 @functools.cache
-def _kernel(name: str, modifier: tuple[str, str] | None, told: tuple[str, ...], threads: int, shared: int, device: int) -> Any:
+def _kernel(name: str, modifier: str | None, told: tuple[str, ...], threads: int, shared: int, device: int) -> Any:
     code = hopper.compiled(text(name, modifier), told, f"sm_{device_traits(device)[0]}")
     return hopper.Kernel(code, name, threads, shared)
 
@@ -192,9 +200,9 @@ def _on_device(numbers: tuple[float, ...], device: int) -> Any:
     return cupy().asarray(numbers, dtype=np.float32)
 
 
-def _struct_of(extras: Extras, device: int, keys: int) -> Any:
+def _struct_of(extras: Extras, device: int, queries: int, keys: int) -> Any:
     bias = extras.bias
-    values: dict[str, Any] = {"offset": extras.offset}
+    values: dict[str, Any] = {"offset": extras.offset, "shift": keys - queries}
     if bias is not None:
         apart = [step // bias.dtype.itemsize if n > 1 else 0 for n, step in zip(bias.shape, bias.strides, strict=True)]
         values |= dict(zip(("bias_batch", "bias_head", "bias_row", "bias_key"), apart, strict=True)) | {"bias": bias.data.ptr}
@@ -231,29 +239,29 @@ def forward(q: Any, k: Any, v: Any, seen: Any, scale: float, extras: Extras) -> 
     (batch, heads, queries, size), (kept, keys, depth) = q.shape, v.shape[1:]
     q, k, v = fit(q), fit(k), fit(v)
     device, single = q.device.id, q.dtype == np.float32
-    tiling = _chosen(tilings(max(size, depth), single, extras.plain), device)
+    tiling = _chosen(tilings(max(size, depth), single, extras.plain, not listed(seen)), device)
     kind, mask, _held = mask_struct(seen, tiling.rows, tiling.keys, False)
     out, lse = empty_like(q, (batch, heads, queries, depth)), cupy().empty(q.shape[:3], dtype=np.float32)
     blocks = -(-queries // tiling.rows)
     problem = filled(
-        FORWARD, q=q.data.ptr, k=k.data.ptr, v=v.data.ptr, out=out.data.ptr, lse=lse.data.ptr, batch=batch, heads=heads, group=heads // kept,
-        queries=queries, keys=keys, bytes=q.shape[-1] * q.dtype.itemsize, bytes_v=v.shape[-1] * v.dtype.itemsize, row_blocks=blocks,
-        span=span(k, v, heads // kept, batch * heads), longest_first=1, scale=scale, scale_log2=LOG2E if extras.edits else scale * LOG2E,
-        **named_steps(1, q=q, k=k, v=v, o=out))
+        FORWARD, q=q.data.ptr, k=k.data.ptr, v=v.data.ptr, out=out.data.ptr, lse=lse.data.ptr, batch=batch, heads=heads,
+        group=heads // kept, queries=queries, keys=keys, bytes=q.shape[-1] * q.dtype.itemsize, bytes_v=v.shape[-1] * v.dtype.itemsize,
+        row_blocks=blocks, span=span(k, v, heads // kept, batch * heads), longest_first=1, scale=scale,
+        scale_log2=LOG2E if extras.edits else scale * LOG2E, **named_steps(1, q=q, k=k, v=v, o=out))
     told = options(tiling, q.dtype != np.float16, kind, extras)
     run = _kernel("attention_general_forward", extras.modifier, told, 32 * tiling.warps, tiling.shared, device)
-    run((blocks * batch * heads,), (problem, mask, _struct_of(extras, device, keys)))
+    run((blocks * batch * heads,), (problem, mask, _struct_of(extras, device, queries, keys)))
     return out[..., :depth], lse
 
 
 def backward(
     q: Any, k: Any, v: Any, out: Any, lse: Any, g: Any, of_lse: Any, seen: Any, scale: float, extras: Extras, pull_bias: bool,
 ) -> tuple[Any, Any, Any, Any]:
-    """Return the gradients of q, k, v and, if it is wanted, the bias (else None), from those of the output and the log-sum-exp (None: 0)."""
+    """Return the gradients of q, k, v and the bias (None: not wanted), from those of the output and the log-sum-exp (None: 0)."""
     given, extras = extras, _fitted(extras, q.dtype)
     factor, q = (scale, q) if extras.edits else ordered(scale, q)
     size, depth = q.shape[-1], v.shape[-1]
-    call = _Backward(*(fit(x) for x in (q, k, v, g)), seen, factor, extras)
+    call = _Backward(fit(q), fit(k), fit(v), fit(g), seen, factor, extras)
     call.prepare(fit(out), cupy().ascontiguousarray(lse), None if of_lse is None else cupy().ascontiguousarray(of_lse))
     to_q, to_k, to_v = (empty_like(x, x.shape) for x in (call.q, call.k, call.v))
     call.run(QUERIES, 1, to_q, None)
@@ -264,7 +272,7 @@ def backward(
         call.run(KEYS, 2, None, to_v)
     to_bias = call.of_bias().astype(given.bias.dtype, copy=False) if pull_bias and given.bias is not None else None
     to_q = to_q[..., :size]
-    return to_q if extras.edits or scale > 0 else to_q * np.sign(scale), to_k[..., :size], to_v[..., :depth], to_bias
+    return to_q if extras.edits else unordered(scale, to_q), to_k[..., :size], to_v[..., :depth], to_bias
 
 
 class _Backward:
@@ -275,6 +283,7 @@ class _Backward:
         (self.batch, self.heads, self.queries, _), (self.kept, self.keys) = q.shape, k.shape[1:3]
         self.head, self.single, self.device = max(q.shape[-1], v.shape[-1]), q.dtype == np.float32, q.device.id
         self.scale, self.padded = scale, -(-self.queries // 64) * 64
+        self.things = _struct_of(extras, self.device, self.queries, self.keys)
         self.log2, self.shift = (cupy().empty((self.batch, self.heads, self.padded), dtype=np.float32) for _ in range(2))
 
     def kernel(self, name: str, tiling: BackTiling, kind: int, threads: int, shared: int) -> Any:
@@ -312,10 +321,11 @@ class _Backward:
         kind, mask, _held = mask_struct(self.seen, *sizes, turned)
         blocks, several = -(-own // tiling.own), {"x": to_x, "y": to_y}
         there = {name: x for name, x in several.items() if x is not None}
-        together = span(self.q, self.g, 1, self.batch * heads) if turned else span(self.k, self.v, self.heads // self.kept, self.batch * heads)
-        problem = self.problem(blocks=blocks, span=together, **{f"to_{name}": x.data.ptr for name, x in there.items()}, **named_steps(1, **there))
+        met, group = ((self.q, self.g), 1) if turned else ((self.k, self.v), self.heads // self.kept)
+        places = {f"to_{name}": x.data.ptr for name, x in there.items()}
+        problem = self.problem(blocks=blocks, span=span(*met, group, self.batch * heads), **places, **named_steps(1, **there))
         function = self.kernel("attention_general_backward", tiling, kind, 32 * tiling.warps, tiling.shared)
-        function((blocks * self.batch * heads,), (problem, mask, _struct_of(self.extras, self.device, self.keys)))
+        function((blocks * self.batch * heads,), (problem, mask, self.things))
 
     def of_bias(self) -> Any:
         """Return the gradient of the bias."""
@@ -327,5 +337,5 @@ class _Backward:
         problem = self.problem(to_bias=made.data.ptr, blocks=blocks, tiles=tiles, bias_batch=shape[0], bias_heads=shape[1],
                                bias_rows=made.shape[2], bias_keys=made.shape[3])
         function = self.kernel("attention_general_bias", tiling, kind, 32 * tiling.warps, tiling.shared)
-        function((blocks * tiles * shape[0] * shape[1],), (problem, mask, _struct_of(self.extras, self.device, self.keys)))
+        function((blocks * tiles * shape[0] * shape[1],), (problem, mask, self.things))
         return made if made.shape == shape else made.sum(axis=tuple(i for i in (2, 3) if shape[i] == 1), keepdims=True)

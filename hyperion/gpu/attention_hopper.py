@@ -25,6 +25,7 @@ from .attention_arrays import (
     span,
     steps,
     struct,
+    unordered,
 )
 from .launching import cupy
 
@@ -246,7 +247,7 @@ def backward(
     else:
         _slopes(q, k, v, g, log2, shift, to_q, seen, factor)
     to_q = to_q[..., :size]
-    return to_q if scale > 0 else to_q * np.sign(scale), to_k[..., :size], to_v[..., :depth]
+    return unordered(scale, to_q), to_k[..., :size], to_v[..., :depth]
 
 
 def _slopes(q: Any, k: Any, v: Any, g: Any, log2: Any, shift: Any, to_q: Any, seen: Any, scale: float) -> None:

@@ -1,16 +1,21 @@
 """Every CUDA kernel compiles for the GPUs it is meant for, and keeps its values in registers. NVRTC needs no GPU: it comes as a wheel."""
 
+import itertools
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import hyperion
-from hyperion import optim
+from hyperion import nn, optim
+from hyperion.autograd.modifiers import text_of
 from hyperion.codegen import cuda_text, elementwise_lines
 from hyperion.codegen.elementwise import FUNCTIONS
-from hyperion.gpu import attention, elementwise, launching, layers, multitensor
+from hyperion.gpu import attention_general as general
+from hyperion.gpu import attention_hopper as attention
+from hyperion.gpu import elementwise, launching, layers, multitensor
 from tests.pde.registry import ENTRIES, Combination, _pairs
 
 try:
@@ -70,7 +75,9 @@ def compiled(text: str, name: str, options: tuple[str, ...], target: str, local:
 
 def test_every_file_of_kernels_is_compiled_here():
     files = {path.stem for path in (Path(hyperion.__file__).parent / "gpu" / "kernels").glob("*.cu")}
-    assert files == {*MACROS, "multitensor", "elementwise", "attention_forward", "attention_backward", "attention_slopes"}
+    attentions = {f"attention_{name}" for name in ("forward", "backward", "slopes")}
+    attentions |= {f"attention_general_{name}" for name in ("forward", "rows", "backward", "bias")}
+    assert files == {*MACROS, "multitensor", "elementwise", *attentions}
 
 
 KINDS = [(tiling, 0) for tiling in (
@@ -89,6 +96,36 @@ def kind_of(tiling, kind):
 def test_kernels_of_attention_compile_and_spill_nothing(tiling, kind):
     log = compiled(attention.text(tiling), "attention", (*attention.options(tiling, kind != 2, kind), "-std=c++17"), "sm_90a")
     assert "C75" not in log, log            # products made to wait for each other, or shares of registers ignored
+
+
+ROOMS = {"sm_80": 166912, "sm_90": 232448}             # shared memory of a block of threads
+THINGS = {
+    "plain": general.NOTHING, "bias": general.Extras(bias=np.ones((1, 1, 1, 1), np.float16)),
+    "dropout": general.Extras(dropout=(0.1, (1, 2), 1)),
+    "all": general.Extras(text_of(nn.SoftCap(50.0)), np.ones((1, 1, 1, 1), np.float32), (1.0,), 0, (0.1, (1, 2), 1)),
+}
+
+
+def generals() -> list[Any]:
+    """Return (name, tiling, things, mask, target) of the attention kernels for all GPUs; a part of them for every day."""
+    found = []
+    for single, head, target in itertools.product((False, True), range(32, 257, 32), ROOMS):
+        for thing, mask in (("plain", 0), ("plain", 1), ("plain", 2), ("bias", 0), ("dropout", 0), ("all", 2)):
+            things, sides = THINGS[thing], [(0, 1), (1, 3)] if head <= 128 else [(0, 1), (1, 1), (1, 2)]
+            kernels = [("forward", general.tilings(head, single, things.plain, mask == 0))]
+            kernels += [("backward", general.back_tilings(head, single, things.plain, *side)) for side in sides]
+            kernels += [("bias", general.back_tilings(head, single, False, general.TABLE, 1))] if things.bias is not None else []
+            for name, several in kernels:
+                tiling = next(one for one in several if one.shared <= ROOMS[target])
+                daily = (head, thing, mask) in ((128, "plain", 0), (64, "all", 2)) and target == "sm_80"
+                marks, label = () if daily else pytest.mark.full, f"{name}-{text_id(tiling)}-{thing}-{mask}-{target}"
+                found.append(pytest.param(f"attention_general_{name}", tiling, things, mask, target, marks=marks, id=label))
+    return found
+
+
+@pytest.mark.parametrize(("name", "tiling", "things", "mask", "target"), generals())
+def test_kernels_of_attention_for_all_gpus_compile_and_spill_nothing(name, tiling, things, mask, target):
+    compiled(general.text(name, things.modifier), name, (*general.options(tiling, True, mask, things), "-std=c++17"), target)
 
 
 @pytest.mark.parametrize("target", TARGETS)

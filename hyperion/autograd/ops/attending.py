@@ -160,12 +160,20 @@ def _kept(xp: Any, dropout: Dropout, heads: int, tile: Tile, dtype: Any) -> Any:
     return out
 
 
-def _fused(
-    xp: Any, q: Any, k: Any, v: Any, mask: Mask | None, scale: float, biased: bool, slopes: ALiBi | None, dropout: Dropout | None,
-    modifier: ScoreModifier | None,
-) -> bool:
+def _fused(xp: Any, q: Any, k: Any, v: Any, modifier: ScoreModifier | None) -> bool:
     """Tell whether the kernels of the GPU take a call."""
-    return xp is not np and not biased and slopes is None and dropout is None and modifier is None and flash.serves(q, k, v)
+    return xp is not np and (modifier is None or text_of(modifier) is not None) and flash.serves(q, k, v)
+
+
+def _extras(
+    q: Any, k: Any, rest: Sequence[Any], biased: bool, slopes: ALiBi | None, dropout: Dropout | None, modifier: ScoreModifier | None,
+    **_: Any,
+) -> flash.Extras:
+    """Return what the kernels of the GPU need to know of a call beside its mask."""
+    offset = None if slopes is None else slopes.offset
+    return flash.Extras(
+        None if modifier is None else text_of(modifier), rest[0] if biased else None, None if slopes is None else slopes.slopes,
+        k.shape[2] - q.shape[2] if offset is None else offset, dropout)
 
 
 def _seen(xp: Any, mask: Mask | None, arrays: Sequence[Any], q: Any, k: Any) -> Visibility:
@@ -197,8 +205,9 @@ def _terms(plan: _Plan) -> native.Terms:
 
 def _forward(xp: Any, q: Any, k: Any, v: Any, *rest: Any, **params: Any) -> tuple[Any, Any]:
     """Return the output, in the dtype of q, and the log-sum-exp, in float32 or float64."""
-    if _fused(xp, q, k, v, **params):
-        return flash.forward(q, k, v, _seen(xp, params["mask"], rest, q, k), params["scale"])
+    if _fused(xp, q, k, v, params["modifier"]):
+        seen = _seen(xp, params["mask"], rest[params["biased"]:], q, k)
+        return flash.forward(q, k, v, seen, params["scale"], _extras(q, k, rest, **params))
     plan = _Plan(xp, q, k, v, rest, **params)
     if _native(plan):
         made, lse = native.forward(plan.q, plan.k, plan.v, _terms(plan))
@@ -230,9 +239,11 @@ def _backward_forward(
     xp: Any, q: Any, k: Any, v: Any, out: Any, lse: Any, g: Any, of_lse: Any, *rest: Any, pull_bias: bool, **params: Any,
 ) -> tuple[Any, ...]:
     """Return the cotangents of q, k and v, and that of the bias if it is wanted, given those of the output and the log-sum-exp."""
-    if _fused(xp, q, k, v, **params) and flash.serves_back(q, v):
-        seen = _seen(xp, params["mask"], rest, q, k)
-        return flash.backward(q, k, v, out, lse, g, of_lse, seen, params["scale"], adds=not state.deterministic)
+    if _fused(xp, q, k, v, params["modifier"]):
+        seen = _seen(xp, params["mask"], rest[params["biased"]:], q, k)
+        *found, to_bias = flash.backward(
+            q, k, v, out, lse, g, of_lse, seen, params["scale"], _extras(q, k, rest, **params), not state.deterministic, pull_bias)
+        return tuple(found) if to_bias is None else (*found, to_bias)
     plan = _Plan(xp, q, k, v, rest, **params)
     g = g.astype(plan.dtype, copy=False)
     if not (pull_bias and plan.bias is not None) and _native(plan):

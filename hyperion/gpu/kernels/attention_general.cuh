@@ -1,6 +1,6 @@
 /* What the attention kernels for all GPUs from sm_80 on do to scores and probabilities. Compiled with
 
-   -DMODIFIED=1  scores go through `modified`, a function that is generated; `slope_of` is its derivative
+   -DMODIFIED=1  scores go through `modified`, a function that is generated; `modified_slope` is its derivative
    -DBIAS=1      a bias is added, in the type of the inputs (2: in float32)
    -DALIBI=1     a slope of each head times the distance is taken off
    -DDROPOUT=1   probabilities are 0 or multiplied by `kept`
@@ -16,7 +16,8 @@ struct Extras {
     u64 key[2];                             /* Philox's */
     u32 limit;                              /* a score is kept if its number is not below */
     float kept;                             /* 1 / (1 - rate) */
-    int rows_of_batch, wide, offset;        /* dropout begins again after so many rows of the batch; keys in full eights; ALiBi: key - query of distance 0 */
+    int rows_of_batch, wide;                /* dropout begins again after so many rows of the batch; keys in full eights */
+    int offset, shift;                      /* key - query of distance 0 for ALiBi; and for modifiers, the last query at the last key */
 };
 
 /* A thread's place in the table of scores. */
@@ -35,7 +36,7 @@ __device__ __forceinline__ float bias_at(const Extras &x, long long at) {
 /* One score, given query and key: after the modifier, with bias and ALiBi. */
 __device__ __forceinline__ float edited(float s, const Extras &x, const Place &place, long long bias, float slope, int query, int key) {
 #if MODIFIED
-    s = modified(s, (float)place.head, (float)query, (float)key);
+    s = modified(s, (float)place.head, (float)(query + x.shift), (float)key);
 #endif
 #if BIAS
     s += bias_at(x, bias + query * x.bias_row + key * x.bias_key);

@@ -1,5 +1,5 @@
-/* What the backward kernels of attention on all GPUs from sm_80 on have in common, in 16 bits or float32, with all that scores can go through (attention_general.cuh). Each sum has one
-   owner and one order: the same bits at every run.
+/* What the backward kernels of attention on all GPUs from sm_80 on have in common, in 16 bits or float32, with all that scores can go
+   through (attention_general.cuh). Each sum has one owner and one order: the same bits at every run.
 
        P  = exp(scores - lse)          D = rowsum(dO * O) - (gradient of lse)
        dS = P * (kept dO v^T - D)      dV = (kept P)^T dO       dK = scale (dS f')^T q       dQ = scale (dS f') k        d bias = dS
@@ -91,7 +91,7 @@ __device__ __forceinline__ void probabilities(float (&s)[OTHER / 2], float (&slo
     #pragma unroll
     for (int e = 0; e < OTHER / 2; e++) {
         int i = row + e / 2 % 2 * 8, j = first + column + e / 4 * 8 + e % 2;
-        slopes[e] = slope_of(s[e] * p.scale, (float)head, (float)(SIDE == 1 ? j : i), (float)(SIDE == 1 ? i : j));
+        slopes[e] = modified_slope(s[e] * p.scale, (float)head, (float)((SIDE == 1 ? j : i) + extras.shift), (float)(SIDE == 1 ? i : j));
     }
 #endif
     edit<SIDE == 1>(s, extras, place, p.scale, row, first + column, SIDE == 1 ? p.keys : p.queries, SIDE == 1 ? p.queries : p.keys);

@@ -55,6 +55,7 @@ attention_general_forward(const __grid_constant__ Problem p, const __grid_consta
         for (int e = 0; e < HEAD / 2; e++) o[i][e] = 0;
     }
     u32 left = left_at(q + warp * 16 * TILES * PITCH, lane), right = right_at(k, lane), turned = turned_at(v, lane);
+    #pragma unroll 1
     for (int j = 0; j < visits.count; j++) {
         copies_wait<0>();
         __syncthreads();                    /* K is there, and nobody reads V any more */
@@ -64,11 +65,6 @@ attention_general_forward(const __grid_constant__ Problem p, const __grid_consta
         copies_wait<0>();
         __syncthreads();                    /* V is there, and nobody reads K any more */
         int now = entry, at = key;
-        if (j + 1 < visits.count) {
-            entry = visit(visits, j + 1), key = key_of<KEYS>(entry);
-            load_tile<KEYS, THREADS>(k, from_k + key * p.k_row, p.k_row, p.keys - key, p.bytes);
-            copies_commit();
-        }
         #pragma unroll
         for (int i = 0; i < TILES; i++) {
             int first = row + 16 * i;
@@ -78,6 +74,11 @@ attention_general_forward(const __grid_constant__ Problem p, const __grid_consta
             softmax(s[i], state[i], p.scale_log2);
             shrink(o[i], state[i]);
             drop<0>(s[i], extras, ((long long)(item.batch % (DROPOUT ? extras.rows_of_batch : 1)) * p.heads + item.head) * p.queries + first + lane / 4, at);
+        }
+        if (j + 1 < visits.count) {
+            entry = visit(visits, j + 1), key = key_of<KEYS>(entry);
+            load_tile<KEYS, THREADS>(k, from_k + key * p.k_row, p.k_row, p.keys - key, p.bytes);
+            copies_commit();
         }
         gather(o, s, turned);
     }

@@ -121,17 +121,18 @@ template <int T, int M, int N> __device__ __forceinline__ void gather(float (&d)
 /* ---- tiles */
 
 /* Ask for R rows of a tile, of which `there` exist, with `bytes` in each; the rest is filled up with zeros. step: bytes between rows.
-   ACROSS threads share a row, a power of two, so that the steps from row to row are one sum. */
-template <int R, int MANY> __device__ __forceinline__ void load_tile(u32 to, const char *from, long long step, int there, int bytes) {
+   ACROSS threads share a row, a power of two, so that rows are as far apart for all copies of a thread. */
+template <int R, int MANY> __device__ __forceinline__ void load_tile(u32 to, const char *from, int step, int there, int bytes) {
     const int ACROSS = PACKS & -PACKS, DOWN = MANY / ACROSS;
     int row = threadIdx.x / ACROSS, column = threadIdx.x % ACROSS * 16;
-    from += row * step + column, to += row * PITCH + column;
+    from += (long long)row * step + column, to += row * PITCH + column;
     #pragma unroll
-    for (int r = 0; r < R; r += DOWN, from += DOWN * step) {
+    for (int r = 0; r < R; r += DOWN) {
         #pragma unroll
         for (int c = 0; c < PACKS / ACROSS; c++)
             if (r + DOWN <= R || row + r < R)
-                copy_pack(to + r * PITCH + c * ACROSS * 16, from + c * ACROSS * 16, row + r < there && column + c * ACROSS * 16 < bytes);
+                copy_pack(to + r * PITCH + c * ACROSS * 16, from + (long long)r * step + c * ACROSS * 16,
+                          row + r < there && column + c * ACROSS * 16 < bytes);
     }
 }
 /* Write 16 rows of a warp through shared memory, so that they leave in whole lines. room: 16 rows of a tile, of this warp's own.
