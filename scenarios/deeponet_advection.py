@@ -71,16 +71,14 @@ def main(run, config):
     errors = nn.relative_l2(answers, unseen, reduction="none").numpy()
     run.log(f"relative L2 error of unseen waves {errors.mean():.5f}, worst {errors.max():.5f}")
     run.facts["relative L2 error of unseen waves"] = float(errors.mean())
-    rows = trainer.history()
-    run.facts["parameters"] = sum(p.size for p in model.parameters())
-    run.facts["seconds a step"] = float(np.median([row["seconds"] for row in rows]))
+    rows = run.trained(trainer)
     step = 1.0 / (config.points - 1)
-    run.results.write("training/loss", [row["loss"] for row in rows], "", (io.Axis("step"),))
     for name, values in (("truth", unseen), ("prediction", answers)):
         run.results.write(f"test/{name}", values[:50], "", (io.Axis("example"), io.Axis("time", "", step), io.Axis("x", "", step)))
     run.results.write("test/error", errors, "", (io.Axis("example"),))
     run.figure(show(unseen, answers, errors), "waves")
-    run.figure(course(rows), "training")
+    panel = plot.training(rows, {"batch": "loss", "unseen waves": "test error"}, "relative L2 error")
+    run.figure(plot.curves(panel, colours={"batch": "#b8b8b8", "unseen waves": "#d1495b"}), "training")
 
 
 def show(truth, answers, errors):
@@ -107,13 +105,3 @@ def show(truth, answers, errors):
         panels[row, 3].set(xlabel="x", ylabel="u (broad and pale: exact)")
     panels[0, 3].legend(frameon=False, fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0), columnspacing=1.0)
     return figure
-
-
-def course(rows):
-    """Return a figure of the errors over the steps."""
-    tested = [row for row in rows if "test error" in row]
-    return plot.curves(
-        plot.Panel({"batch": ([row["step"] for row in rows], [row["loss"] for row in rows]),
-                    "unseen waves": ([row["step"] for row in tested], [row["test error"] for row in tested])},
-                   ("step", "relative L2 error"), log_y=True, dotted=("unseen waves",)),
-        colours={"batch": "#b8b8b8", "unseen waves": "#d1495b"})

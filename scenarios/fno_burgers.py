@@ -71,10 +71,7 @@ def main(run, config):
         run.log(f"{x.shape[2]} points: relative L2 error {each.mean():.5f}, worst {each.max():.5f}")
         shown = x, y, out
     run.facts["published: Li et al. 2021, section 5.1, viscosity 0.1, 1024 points, 1000 examples, 500 epochs"] = 0.0160
-    rows = trainer.history()
-    run.facts["parameters"] = sum(p.size for p in model.parameters())
-    run.facts["seconds a step"] = float(np.median([row["seconds"] for row in rows]))
-    run.results.write("training/loss", [row["loss"] for row in rows], "", (io.Axis("step"),))
+    rows = run.trained(trainer)
     run.results.write("test/prediction", shown[2][:, 0], "", (io.Axis("example"), io.Axis("x", "", 1.0 / finest)))
     run.results.write("test/truth", shown[1][:, 0], "", (io.Axis("example"), io.Axis("x", "", 1.0 / finest)))
     run.figure(show(*shown, errors[finest]), "answers")
@@ -104,11 +101,9 @@ def show(states, truth, predictions, errors):
 
 def course(rows, errors):
     """Return a figure of the losses over the steps, and of the errors over the grids."""
-    tested, found = [row for row in rows if "test loss" in row], [each.mean() for each in errors.values()]
+    found = [each.mean() for each in errors.values()]
     return plot.curves(
-        plot.Panel({"batch": ([row["step"] for row in rows], [row["loss"] for row in rows]),
-                    "unseen states": ([row["step"] for row in tested], [row["test loss"] for row in tested])},
-                   ("step", "relative L2 error"), log_y=True, dotted=("unseen states",)),
+        plot.training(rows, {"batch": "loss", "unseen states": "test loss"}, "relative L2 error"),
         plot.Panel({"unseen states": (list(errors), found)}, ("points (trained on the fewest)", "relative L2 error"),
                    limits=(0.0, 1.3 * max(found)), points=("unseen states",)),
         colours={"batch": "#b8b8b8", "unseen states": "#d1495b"}, widths=(2.0, 1.0))

@@ -9,7 +9,6 @@ PDEBench. The paper's setting, for a GPU: `--config scenarios/fno_darcy_paper.to
 """
 
 import numpy as np
-from matplotlib.figure import Figure
 
 import hyperion as hp
 from hyperion import io, nn, operators, optim, pde, plot
@@ -128,46 +127,20 @@ def main(run, config):
         run.facts[f"relative L2 error on {list(grids)[-1]} nodes"] = float(errors.mean())
         found.append((a[part][:, 0], u[part][:, 0], answers[:, 0], errors))
     run.facts["published: Li et al. 2021, section 5.2, 85 x 85 nodes, 1000 examples, 500 epochs"] = 0.0108
-    rows = trainer.history()
-    run.facts["parameters"] = sum(p.size for p in model.parameters())
-    run.facts["seconds a step"] = float(np.median([row["seconds"] for row in rows]))
-    run.results.write("training/loss", [row["loss"] for row in rows], "", (io.Axis("step"),))
+    rows = run.trained(trainer)
     shown, step = found[0], 1.0 / (y.shape[2] - 1)
     run.results.write("test/error", shown[3], "", (io.Axis("example"),))
     for name, values in (("permeability", shown[0]), ("pressure", shown[1]), ("prediction", shown[2])):
         run.results.write(f"test/{name}", values, "", (io.Axis("example"), io.Axis("y", "", step), io.Axis("x", "", step)))
-    run.figure(show(*shown), "answers")
+    run.figure(plot.answers(*shown, ("permeability", "pressure")), "answers")
     run.figure(course(rows, grids), "training")
-
-
-def show(permeability, truth, answers, errors):
-    """Return a figure of the median and the worst answer: permeability, pressure of solver and network, their difference."""
-    order = np.argsort(errors)
-    figure = Figure(figsize=(11.5, 5.6), layout="constrained")
-    panels = figure.subplots(2, 4, sharex=True, sharey=True)
-    for row, (name, i) in enumerate((("median", order[len(order) // 2]), ("worst", order[-1]))):
-        away, largest = answers[i] - truth[i], np.abs(answers[i] - truth[i]).max()
-        fields = ((permeability[i], "Greys", None, None), (truth[i], "viridis", 0.0, truth[i].max()),
-                  (answers[i], "viridis", 0.0, truth[i].max()), (away, "RdBu_r", -largest, largest))
-        titles = ("permeability", "pressure, solver", "pressure, network", f"network - solver, error {errors[i]:.4f}")
-        for panel, (values, colours, low, high), title in zip(panels[row], fields, titles, strict=True):
-            image = panel.imshow(values, origin="lower", cmap=colours, vmin=low, vmax=high, extent=(0, 1, 0, 1))
-            panel.set(xticks=[0, 1], yticks=[0, 1], xlabel="x" if row else "")
-            panel.set_title(title, fontsize=9)
-            bar = figure.colorbar(image, ax=panel, shrink=0.8)
-            bar.ax.ticklabel_format(scilimits=(-2, 2))
-        panels[row, 0].set_ylabel(f"{name}\ny")
-    return figure
 
 
 def course(rows, grids):
     """Return a figure of the errors over the steps, and on the grids."""
-    tested = [row for row in rows if "test error" in row]
     nodes, errors = [int(grid.split()[0]) for grid in grids], [errors.mean() for errors in grids.values()]
     return plot.curves(
-        plot.Panel({"loss of the batch": ([row["step"] for row in rows], [row["loss"] for row in rows]),
-                    "relative L2 error, unseen": ([row["step"] for row in tested], [row["test error"] for row in tested])},
-                   ("step", "loss and error"), log_y=True, dotted=("relative L2 error, unseen",)),
+        plot.training(rows, {"loss of the batch": "loss", "relative L2 error, unseen": "test error"}, "loss and error"),
         plot.Panel({"relative L2 error, unseen": (nodes, errors)}, ("nodes a side (trained on the fewest)", "relative L2 error, unseen"),
                    limits=(0.0, 1.3 * max(errors)), points=("relative L2 error, unseen",)),
         colours={"loss of the batch": "#b8b8b8", "relative L2 error, unseen": "#d1495b"}, widths=(2.0, 1.0))

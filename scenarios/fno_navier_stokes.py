@@ -99,10 +99,7 @@ def main(run, config):
         found.append((part, answers, errors))
     run.facts["published: Li et al. 2021, section 5.3, viscosity 1e-3, 64 x 64 points, 1000 examples, FNO-2D"] = 0.0128
     run.facts["published: Li et al. 2021, section 5.3, viscosity 1e-3, 64 x 64 points, 1000 examples, FNO-3D"] = 0.0086
-    rows = trainer.history()
-    run.facts["parameters"] = sum(p.size for p in model.parameters())
-    run.facts["seconds a step"] = float(np.median([row["seconds"] for row in rows]))
-    run.results.write("training/loss", [row["loss"] for row in rows], "", (io.Axis("step"),))
+    rows = run.trained(trainer)
     axes = (io.Axis("example"), io.Axis("time", "", 1.0, config.given + 1.0), io.Axis("y", "", 1.0 / config.resolution),
             io.Axis("x", "", 1.0 / config.resolution))
     part, answers, errors = found[0]
@@ -128,12 +125,10 @@ def show(flow, answers, errors, config):
 
 def course(rows, answers, truth, config):
     """Return a figure of the errors over the steps, and over time."""
-    tested, size = [row for row in rows if "test loss" in row], np.sqrt(np.mean(truth**2, axis=(2, 3)))
+    size = np.sqrt(np.mean(truth**2, axis=(2, 3)))
     over_time = (np.sqrt(np.mean((answers - truth) ** 2, axis=(2, 3))) / size).mean(0)
     return plot.curves(
-        plot.Panel({"batch": ([row["step"] for row in rows], [row["loss"] for row in rows]),
-                    "unseen flows": ([row["step"] for row in tested], [row["test loss"] for row in tested])},
-                   ("step", "relative L2 error"), log_y=True, dotted=("unseen flows",)),
+        plot.training(rows, {"batch": "loss", "unseen flows": "test loss"}, "relative L2 error"),
         plot.Panel({"unseen flows": over_time}, ("time", "relative L2 error"), config.given + 1 + np.arange(len(over_time)),
                    limits=(0.0, 1.2 * float(over_time.max())), dotted=("unseen flows",)),
         colours={"batch": "#b8b8b8", "unseen flows": "#d1495b"})

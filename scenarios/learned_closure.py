@@ -105,7 +105,8 @@ def train(run, name, closure, seed, data, batches, rate, config):
 
 def main(run, config):
     """Make data, find the constant and the networks through the solver, compare on two grids."""
-    config.at_least(1, "examples", "tested", "seeds", "unroll", "reach", "batches", "constant_batches")
+    config.at_least(1, "examples", "tested", "seeds", "unroll", "reach", "batches", "constant_batches", "batch", "width", "cells")
+    config.above(0, "rate", "constant_rate", "interval", "time_step", "viscosity")
     if config.unroll > config.steps or config.reference % (2 * config.cells):
         raise InputError(f"--unroll {config.unroll} must be at most --steps {config.steps}, --reference {config.reference} a multiple of "
                          f"twice --cells {config.cells}")
@@ -126,11 +127,10 @@ def main(run, config):
         true[count] = cells(unseen, count)
         steps = {name: [FiniteVolumes(config, count, closure) for closure in each] for name, each in closures.items()}
         found[count] = hybrid.compare(steps, hp.asarray(true[count][:, 0], device=run.device), true[count][:, 1:])
-        for name, outcome in found[count].items():
-            grid = f"{name}, {count} cells" + ("" if count == config.cells else ", never seen")
-            run.facts[f"{grid}: relative L2 error, mean over {config.steps} steps"] = str(outcome)
-            run.facts[f"{grid}: largest change of the mean of u"] = float(np.abs((outcome.states - true[count][:, :1]).mean(-1)).max())
-            run.log(f"{grid}: relative L2 error {outcome}")
+        grid = f"{count} cells" + ("" if count == config.cells else ", never seen")
+        run.table(f"Relative L2 errors of unseen states, {grid}", {f"{name}, {grid}": outcome.figures() | {
+            "largest change of the mean of u": float(np.abs((outcome.states - true[count][:, :1]).mean(-1)).max())}
+            for name, outcome in found[count].items()})
     shown = {"reference": true[config.cells][:, 1:, 0]}
     shown |= {name: outcome.states[:, :, 0] for name, outcome in found[config.cells].items()}
     axes = io.Axis("example"), io.Axis("time", "", config.interval, config.interval), io.Axis("x", "", SIDE / config.cells)

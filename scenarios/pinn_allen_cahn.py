@@ -9,10 +9,9 @@ JAX-PI's way on a GPU: `--config scenarios/pinn_allen_cahn_paper.toml`. The refe
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 import hyperion as hp
-from hyperion import fft, io, nn, operators, optim, pde
+from hyperion import fft, io, nn, operators, optim, pde, plot
 from hyperion.errors import InputError
 
 PUBLISHED = {"Raissi et al. 2019, section 3.2.1": 7.0e-3, "JAX-PI, Wang et al. 2023": 5.4e-5}
@@ -115,44 +114,8 @@ def main(run, config):
     run.results.write("solution/network", found, "", axes)
     run.results.write("solution/reference", truth, "", axes)
     run.results.write("training/history", history, "", (io.Axis("step"), io.Axis("step, loss, error, seconds")))
-    places = trainer.points.batch["equation"]["points"].to("cpu").numpy() if trainer else mesh
-    run.figure(show(x, t, found, truth, places), "solution")
-    run.figure(course(x, t, found - truth, history), "errors")
-
-
-def show(x, t, found, truth, places):
-    """Return a figure of the solution with the points trained on, and of three moments beside the reference."""
-    figure = Figure(figsize=(9.0, 5.6), layout="constrained")
-    grid = figure.add_gridspec(2, 3)
-    panel = figure.add_subplot(grid[0, :])
-    image = panel.imshow(found, cmap="RdBu_r", vmin=-1.0, vmax=1.0, extent=(t[0], t[-1], x[0], x[-1]), origin="lower", aspect="auto")
-    panel.scatter(places[:, 1], places[:, 0], s=0.6, color="#1b1b1b", alpha=0.6, linewidths=0.0)
-    panel.set(xlabel="t", ylabel="x", title="u(x, t) of the network, and points where the equation is to hold", xlim=(t[0], t[-1]),
-              ylim=(x[0], x[-1]))
-    figure.colorbar(image, ax=panel, label="u")
-    for k, moment in enumerate((0.1, 0.5, 0.9)):
-        i, panel = int(np.abs(t - moment).argmin()), figure.add_subplot(grid[1, k])
-        panel.plot(x, truth[:, i], color="#b8b8b8", linewidth=3.0, label="reference")
-        panel.plot(x, found[:, i], color="#d1495b", linewidth=1.2, linestyle="--", label="network")
-        panel.set(title=f"t = {t[i]:.2f}", xlabel="x", ylim=(-1.15, 1.15), **({"ylabel": "u"} if k == 0 else {}))
-        if k == 0:
-            panel.legend(frameon=False, loc="upper left")
-    return figure
-
-
-def course(x, t, difference, history):
-    """Return a figure of the error over space and time, and of loss and error over the steps."""
-    figure = Figure(figsize=(9.0, 3.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    image = left.imshow(np.log10(np.abs(difference) + 1e-12), cmap="magma", vmin=-7.0, vmax=-2.0,
-                        extent=(t[0], t[-1], x[0], x[-1]), origin="lower", aspect="auto")
-    left.set(xlabel="t", ylabel="x", title="log10 |network - reference|")
-    figure.colorbar(image, ax=left)
-    right.semilogy(history[:, 0], history[:, 1], color="#9a9a9a", linewidth=0.8, label="loss")
-    seen = np.isfinite(history[:, 2])
-    right.semilogy(history[seen, 0], history[seen, 2], "-", color="#d1495b", label="relative L2 error")
-    for (source, value), style in zip(PUBLISHED.items(), (":", "--"), strict=True):
-        right.axhline(value, color="#30638e", linewidth=0.8, linestyle=style, label=f"{source.split(',')[0]}: {value:g}")
-    right.set(xlabel="step (at the jumps, points are drawn anew)", ylabel="loss and error")
-    right.legend(frameon=False, fontsize=8)
-    return figure
+    places = [trainer.points.batch["equation"]["points"].to("cpu").numpy()] if trainer else []
+    run.figure(plot.solution(x, t, found, truth, (0.1, 0.5, 0.9), places=places, limits=(-1.15, 1.15),
+                             title="u(x, t) of the network, and points where the equation is to hold"), "solution")
+    run.figure(plot.solution_errors(x, t, found, truth, history, {source.split(",")[0]: value for source, value in PUBLISHED.items()}),
+               "errors")

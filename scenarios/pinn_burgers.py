@@ -9,10 +9,9 @@ scenarios/pinn_burgers_paper.toml`. Compared with `--reference burgers_shock.mat
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
 import hyperion as hp
-from hyperion import io, nn, operators, optim, pde
+from hyperion import io, nn, operators, optim, pde, plot
 from hyperion.errors import InputError
 
 PUBLISHED = 6.7e-4      # table 1 of the source: L-BFGS, 100 points of data, 10,000 of the equation
@@ -82,44 +81,7 @@ def main(run, config):
     run.results.write("solution/network", found, "", axes)
     run.results.write("solution/reference", truth, "", axes)
     run.results.write("training/history", history, "", (io.Axis("step"), io.Axis("step, loss, error, seconds")))
-    run.figure(show(x, t, found, truth, points.batch), "solution")
-    run.figure(course(x, t, found - truth, history), "errors")
-
-
-def show(x, t, found, truth, batch):
-    """Return a figure of the solution with the points trained on, and of three moments beside the reference."""
-    figure = Figure(figsize=(9.0, 5.6), layout="constrained")
-    grid = figure.add_gridspec(2, 3)
-    panel = figure.add_subplot(grid[0, :])
-    image = panel.imshow(found, cmap="RdBu_r", vmin=-1.0, vmax=1.0, extent=(t[0], t[-1], x[0], x[-1]), origin="lower", aspect="auto")
-    for rows, size in zip(batch.values(), (0.6, *[6.0] * len(batch)), strict=False):
-        places = rows["points"].to("cpu").numpy()
-        panel.scatter(places[:, 1], places[:, 0], s=size, color="#1b1b1b", alpha=0.6 if size < 1.0 else 1.0, linewidths=0.0)
-    panel.set(xlabel="t", ylabel="x", title="u(x, t) of the network, and the points it is trained on", xlim=(t[0], t[-1]),
-              ylim=(x[0], x[-1]))
-    figure.colorbar(image, ax=panel, label="u")
-    for k, moment in enumerate((0.25, 0.5, 0.75)):
-        i, panel = int(np.abs(t - moment).argmin()), figure.add_subplot(grid[1, k])
-        panel.plot(x, truth[:, i], color="#b8b8b8", linewidth=3.0, label="reference")
-        panel.plot(x, found[:, i], color="#d1495b", linewidth=1.2, linestyle="--", label="network")
-        panel.set(title=f"t = {t[i]:.2f}", xlabel="x", ylim=(-1.1, 1.1), **({"ylabel": "u"} if k == 0 else {}))
-        if k == 0:
-            panel.legend(frameon=False, loc="lower left")
-    return figure
-
-
-def course(x, t, difference, history):
-    """Return a figure of the error over space and time, and of loss and error over the steps."""
-    figure = Figure(figsize=(9.0, 3.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    image = left.imshow(np.log10(np.abs(difference) + 1e-12), cmap="magma", vmin=-7.0, vmax=-2.0,
-                        extent=(t[0], t[-1], x[0], x[-1]), origin="lower", aspect="auto")
-    left.set(xlabel="t", ylabel="x", title="log10 |network - reference|")
-    figure.colorbar(image, ax=left)
-    right.semilogy(history[:, 0], history[:, 1], color="#9a9a9a", linewidth=0.8, label="loss")
-    seen = np.isfinite(history[:, 2])
-    right.semilogy(history[seen, 0], history[seen, 2], "-", color="#d1495b", label="relative L2 error")
-    right.axhline(PUBLISHED, color="#30638e", linewidth=0.8, linestyle=":", label=f"published {PUBLISHED:g}")
-    right.set(xlabel="step (at the jumps, points are drawn anew)", ylabel="loss and error")
-    right.legend(frameon=False)
-    return figure
+    places = [rows["points"].to("cpu").numpy() for rows in points.batch.values()]
+    run.figure(plot.solution(x, t, found, truth, (0.25, 0.5, 0.75), places=places, limits=(-1.1, 1.1),
+                             title="u(x, t) of the network, and the points it is trained on"), "solution")
+    run.figure(plot.solution_errors(x, t, found, truth, history, {"published": PUBLISHED}), "errors")

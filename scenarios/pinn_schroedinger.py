@@ -9,10 +9,9 @@ scenarios/pinn_schroedinger_paper.toml`. Compared with `--reference NLS.mat` (of
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
 import hyperion as hp
-from hyperion import fft, io, nn, operators, optim, pde
+from hyperion import fft, io, nn, operators, optim, pde, plot
 from hyperion.errors import InputError
 
 PUBLISHED = 1.97e-3     # section 3.1.1 of the source
@@ -100,43 +99,9 @@ def main(run, config):
     run.results.write("solution/network", abs(found), "", axes)
     run.results.write("solution/reference", abs(truth), "", axes)
     run.results.write("training/history", history, "", (io.Axis("step"), io.Axis("step, loss, error, seconds")))
-    run.figure(show(x, t, abs(found), abs(truth), points.batch), "solution")
-    run.figure(course(x, t, abs(found) - abs(truth), history), "errors")
-
-
-def show(x, t, found, truth, batch):
-    """Return a figure of |h| with the points trained on, and of three moments beside the reference."""
-    figure = Figure(figsize=(9.0, 5.6), layout="constrained")
-    grid = figure.add_gridspec(2, 3)
-    panel = figure.add_subplot(grid[0, :])
-    image = panel.imshow(found, cmap="viridis", vmin=0.0, extent=(t[0], t[-1], x[0], x[-1]), origin="lower", aspect="auto")
-    places = batch["equation"]["points"].to("cpu").numpy()
-    panel.scatter(places[:, 1], places[:, 0], s=0.5, color="white", alpha=0.4, linewidths=0.0)
-    panel.set(xlabel="t", ylabel="x", title="|h(x, t)| of the network, and the points where the equation is to hold", xlim=(t[0], t[-1]),
-              ylim=(x[0], x[-1]))
-    figure.colorbar(image, ax=panel, label="|h|")
-    for k, moment in enumerate((0.59, 0.79, 0.98)):
-        i, panel = int(np.abs(t - moment).argmin()), figure.add_subplot(grid[1, k])
-        panel.plot(x, truth[:, i], color="#b8b8b8", linewidth=3.0, label="reference")
-        panel.plot(x, found[:, i], color="#d1495b", linewidth=1.2, linestyle="--", label="network")
-        panel.set(title=f"t = {t[i]:.2f}", xlabel="x", ylim=(-0.1, 4.3), **({"ylabel": "|h|"} if k == 0 else {}))
-        if k == 0:
-            panel.legend(frameon=False, fontsize=8)
-    return figure
-
-
-def course(x, t, difference, history):
-    """Return a figure of the error over space and time, and of loss and error over the steps."""
-    figure = Figure(figsize=(9.0, 3.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    image = left.imshow(np.log10(np.abs(difference) + 1e-12), cmap="magma", vmin=-6.0, vmax=-2.0,
-                        extent=(t[0], t[-1], x[0], x[-1]), origin="lower", aspect="auto")
-    left.set(xlabel="t", ylabel="x", title="log10 | |h| of network - reference |")
-    figure.colorbar(image, ax=left)
-    right.semilogy(history[:, 0], history[:, 1], color="#9a9a9a", linewidth=0.8, label="loss")
-    seen = np.isfinite(history[:, 2])
-    right.semilogy(history[seen, 0], history[seen, 2], "-", color="#d1495b", label="relative L2 error of |h|")
-    right.axhline(PUBLISHED, color="#30638e", linewidth=0.8, linestyle=":", label=f"published {PUBLISHED:g}")
-    right.set(xlabel="step (at the jumps, points are drawn anew)", ylabel="loss and error")
-    right.legend(frameon=False)
-    return figure
+    places = [points.batch["equation"]["points"].to("cpu").numpy()]
+    title = "|h(x, t)| of the network, and the points where the equation is to hold"
+    run.figure(plot.solution(x, t, abs(found), abs(truth), (0.59, 0.79, 0.98), places=places, symbol="|h|", signed=False, title=title,
+                             limits=(-0.1, 4.3)), "solution")
+    run.figure(plot.solution_errors(x, t, abs(found), abs(truth), history, {"published": PUBLISHED}, symbol="|h|", decades=(-6.0, -2.0)),
+               "errors")

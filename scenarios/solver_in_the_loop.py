@@ -125,11 +125,12 @@ def main(run, config):
     """Make data, train, roll out from unseen states, compare errors and costs."""
     if not config.lengths or len(config.lengths) != len(config.batches) or min(*config.lengths, *config.batches) < 1:
         raise InputError(f"--lengths {config.lengths} and --batches {config.batches} must be equally many numbers from 1")
-    config.at_least(1, "examples", "tested", "seeds", "width", "wider")
+    config.at_least(1, "examples", "tested", "seeds", "width", "wider", "batch", "steps")
     config.at_least(2, "layers")
-    config.at_least(1, "batch")
+    config.at_least(4, "points", "reference", "finer", "spectral")
+    config.multiples(2, "points", "reference", "finer", "spectral")
     config.at_least(0, "noise")
-    config.above(0, "rate", "interval", "fastest", "viscosity")
+    config.above(0, "rate", "interval", "fastest", "viscosity", "spin_up")
     truth = reference(config, config.examples + config.tested, run.device)
     seen, unseen = np.split(resampled(truth, config.points), [config.examples])
     seen += config.noise * seen.std() * np.random.default_rng(config.seed).standard_normal(seen.shape, np.float32)
@@ -144,10 +145,8 @@ def main(run, config):
     found = hybrid.compare(steps, start, unseen[:, 1:], project=lambda w: resampled(w, config.points), turns=9)
 
     last = max(config.lengths)
-    for name, outcome in found.items():
-        text = f"{outcome.errors[:, last - 1].mean():.4f}; {outcome}; {outcome.seconds / found[SOLVER].seconds:.2f}"
-        run.facts[f"{name}: relative L2 error after {last} steps; mean over {config.steps}; cost of a step / {SOLVER}"] = text
-        run.log(f"{name}: {text}")
+    run.table(f"Relative L2 errors of unseen states; cost of a step over that of the {SOLVER}", {
+        name: outcome.figures(last) | {"cost": outcome.seconds / found[SOLVER].seconds} for name, outcome in found.items()})
     shown = {"reference": unseen[:, 1:, 0]} | {name: found[name].states[:, :, 0] for name in (SOLVER, PURE, ONE, HYBRID)}
     nodes = [io.Axis(name, "m", SIDE / config.points) for name in "yx"]
     for name, states in shown.items():

@@ -124,8 +124,8 @@ def trained(variant, waves, seen, more, test, config, run):
 
 def main(run, config):
     """Make data, train with each loss, compare."""
-    if config.resolution % 8 or config.resolution < 24:
-        raise InputError(f"--resolution {config.resolution}: must be a multiple of 8, 24 or more")
+    config.multiples(8, "resolution")
+    config.at_least(24, "resolution")
     config.at_least(1, "tested", "adjoints", "batch", "window", "steps", "width", "modes")
     config.at_least(0, "residual", "adjoint")
     config.above(0, "spacing", "time_step", "duration", "frequency", "rate")
@@ -133,6 +133,8 @@ def main(run, config):
         raise InputError(f"--examples {config.examples} must be at least --batch {config.batch} and above --adjoints {config.adjoints}")
     config.among(COLOURS, "losses")
     config.among(("unet", "fno"), "network")
+    if config.network == "fno" and config.modes > config.resolution:
+        raise InputError(f"--modes {config.modes} must be at most --resolution {config.resolution}, the samples along an axis")
     waves = Waves(config)
     if waves.times < config.window + 2:
         raise InputError(f"--duration {config.duration:g}: {waves.times} steps of --time_step are fewer than --window {config.window} + 2")

@@ -9,11 +9,12 @@ import os
 import platform
 import re
 import signal
+import statistics
 import sys
 import time
 import types
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from hyperion.cli.scenarios import Config
 from hyperion.errors import FileError, InputError
 from hyperion.io.checkpoint import load_tree, save_tree
 from hyperion.io.files import split_dataset, write_bytes
-from hyperion.io.results import Results
+from hyperion.io.results import Axis, Results
 from hyperion.io.toml import flatten_table, read_toml, toml_text
 
 __all__ = ["Run", "versions"]
@@ -104,6 +105,7 @@ class Run:
         self._claimed = False
         self._waiting: list[str] = []                              # log lines from before the directory is touched
         self._figures: list[str] = []
+        self._tables: dict[str, Mapping[str, Mapping[str, Any]]] = {}
         self._warned: set[tuple[type[Warning], str]] = set()
         self._began = time.monotonic()
         self._checkpointed = time.monotonic()
@@ -166,6 +168,25 @@ class Run:
                 self.checkpoint(lambda: self.kept | {label: trainer.state_dict()})
         self.kept[label] = trainer.state_dict()
         self.checkpoint(every=0.0)
+
+    def trained(self, trainer: Any) -> list[dict[str, Any]]:
+        """Say how a training with an nn.Trainer went, as facts and as results `training/loss`; return the rows of its history."""
+        rows = trainer.history()
+        self.facts["parameters"] = sum(p.size for p in trainer.model.parameters())
+        self.facts["seconds a step"] = float(statistics.median(row["seconds"] for row in rows))
+        self.results.write("training/loss", [row["loss"] for row in rows], "", (Axis("step"),))
+        return rows
+
+    def table(self, title: str, rows: Mapping[str, Mapping[str, Any]]) -> None:
+        """Show values as a table in the report, one a cell; each is a fact called "row: column", each row a line of the log.
+
+        rows: {row: {column: value}}.
+        """
+        for name, cells in rows.items():
+            self.facts.update({f"{name}: {column}": value for column, value in cells.items()})
+            self.log(f"{name}: " + ", ".join(f"{column} {value:.4g}" if isinstance(value, float) else f"{column} {value}"
+                                             for column, value in cells.items()))
+        self._tables[title] = rows
 
     def checkpoint(self, state: Any = None, every: float | None = None) -> None:
         """Keep the state if `every` seconds have passed since the last time, or if Ctrl-C asked to stop: then the run ends here, with exit
@@ -276,7 +297,8 @@ class Run:
         self._to_file(f"{how} after {duration(time.monotonic() - self._began)}")
         self.results.save()
         seconds = time.monotonic() - self._began
-        report = report_html(self.scenario, self.description, how, seconds, self.facts, self._figures, self.config, versions())
+        report = report_html(
+            self.scenario, self.description, how, seconds, self.facts, self._tables, self._figures, self.config, versions())
         write_bytes(self.directory / "report.html", report.encode())
 
     def _claim(self) -> None:

@@ -26,8 +26,9 @@ class Config(Mapping[str, Any]):
     (16, 40.0)
     """
 
-    def __init__(self, table: Mapping[str, Any]):
-        self._table = {key: Config(value) if isinstance(value, Mapping) else value for key, value in table.items()}
+    def __init__(self, table: Mapping[str, Any], prefix: str = ""):
+        self._prefix = prefix
+        self._table = {key: Config(value, f"{prefix}{key}.") if isinstance(value, Mapping) else value for key, value in table.items()}
 
     def __getitem__(self, key: str) -> Any:
         return self._table[key]
@@ -47,7 +48,7 @@ class Config(Mapping[str, Any]):
         return len(self._table)
 
     def at_least(self, least: float, *names: str) -> None:
-        """Refuse the run unless each of these options is at least a number.
+        """Refuse the run unless each of these options, of a list each number, is at least a number.
 
         >>> Config({"shots": 0}).at_least(1, "shots")
         Traceback (most recent call last):
@@ -55,20 +56,40 @@ class Config(Mapping[str, Any]):
         """
         self._refuse(names, lambda value: value >= least, f"must be at least {least:g}")
 
+    def multiples(self, of: int, *names: str) -> None:
+        """Refuse the run unless each of these options, of a list each number, is a multiple of a number: 2, 4, 6, ... of 2."""
+        self._refuse(names, lambda value: value >= of and value % of == 0, f"must be a multiple of {of}")
+
+    def in_rows(self, *names: str) -> list[tuple[Any, ...]]:
+        """Return lists side by side, as rows; a list of one value holds for all. The first says how many.
+
+        >>> Config({"frequency": [3.0, 5.0], "steps": [10]}).in_rows("frequency", "steps")
+        [(3.0, 10), (5.0, 10)]
+        """
+        count = len(self[names[0]])
+        if not count:
+            raise InputError(f"--{self._prefix}{names[0]} []: give at least one")
+        for name in names:
+            if len(self[name]) not in (1, count):
+                raise InputError(f"--{self._prefix}{name} {self[name]}: has {len(self[name])} values for {count} of "
+                                 f"--{self._prefix}{names[0]}; give one for each, or one for all")
+        return list(zip(*(self[name] * (count if len(self[name]) == 1 else 1) for name in names), strict=True))
+
     def above(self, limit: float, *names: str) -> None:
-        """Refuse the run unless each of these options is above a number."""
+        """Refuse the run unless each of these options, of a list each number, is above a number."""
         self._refuse(names, lambda value: value > limit, f"must be above {limit:g}")
 
-    def among(self, choices: Iterable[str], *names: str) -> None:
+    def among(self, choices: Iterable[Any], *names: str) -> None:
         """Refuse the run unless each of these options is one of the choices; a list must have at least one item, and no other ones."""
         choices = list(choices)
         listed = {name: self[name] if isinstance(self[name], list) else [self[name]] for name in names}
-        wrong = [f"--{name} {self[name]}" for name, values in listed.items() if not values or not set(values) <= set(choices)]
+        wrong = [f"--{self._prefix}{name} {self[name]}" for name, values in listed.items() if not values or not set(values) <= set(choices)]
         if wrong:
-            raise InputError(f"{', '.join(wrong)}: choose among {', '.join(choices)}")
+            raise InputError(f"{', '.join(wrong)}: choose among {', '.join(map(str, choices))}")
 
     def _refuse(self, names: tuple[str, ...], fits: Callable[[Any], bool], rule: str) -> None:
-        wrong = [f"--{name} {self[name]}" for name in names if not fits(self[name])]
+        wrong = [f"--{self._prefix}{name} {self[name]}" for name in names
+                 if not all(map(fits, self[name] if isinstance(self[name], list) else [self[name]]))]
         if wrong:
             raise InputError(f"{', '.join(wrong)}: {rule}")
 

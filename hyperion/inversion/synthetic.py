@@ -6,12 +6,13 @@ import numpy as np
 import scipy.signal
 from scipy import ndimage
 
+from hyperion.autograd import asarray
 from hyperion.autograd.random import Generator
 from hyperion.errors import InputError
 from hyperion.inversion.checks import is_number
-from hyperion.pde import Grid, Survey, Wavelet
+from hyperion.pde import Grid, Solver, Survey, Wavelet
 
-__all__ = ["folded_salt_model", "smoothed", "surface_survey", "with_noise"]
+__all__ = ["folded_salt_model", "gathers_in", "model_error", "smoothed", "surface_survey", "with_noise"]
 
 # Tops of the layers below the seabed, as fractions of the thickness of the sediments, and their speeds [m/s].
 TOPS = (0.0, 0.07, 0.15, 0.22, 0.31, 0.38, 0.47, 0.54, 0.63, 0.73, 0.82, 0.92)
@@ -92,6 +93,30 @@ def surface_survey(grid: Grid, wavelet: Wavelet, shots: int, receivers: int, sho
     survey = Survey(sources[:, None], np.broadcast_to(listeners, (shots, receivers, 2)), wavelet)
     survey.check_inside(grid)
     return survey
+
+
+def gathers_in(wave: Solver, survey: Survey, speed: np.ndarray) -> np.ndarray:
+    """Return the gathers of a survey in a model, (shots, receivers, steps): simulated shot by shot, to save memory.
+
+    speed: of the solver's grid [m/s].
+
+    >>> import hyperion.pde as pde
+    >>> grid = Grid((20, 30), 10.0)
+    >>> survey = surface_survey(grid, pde.ricker(8.0, 0.2, 2e-3), 2, 30, 20.0, 20.0)
+    >>> gathers_in(pde.Solver(pde.Acoustic(), grid), survey, np.full((20, 30), 2000.0, np.float32)).shape
+    (2, 30, 100)
+    """
+    given = asarray(speed, device=wave.grid.device)
+    return np.concatenate([wave.solve(survey.subset([shot]), speed=given).numpy() for shot in range(survey.shots)])
+
+
+def model_error(model: np.ndarray, true: np.ndarray) -> float:
+    """Return the relative error of a model: the norm of the difference over that of the true one.
+
+    >>> model_error(np.array([3.0, 4.0]), np.array([0.0, 5.0])) == 10.0 ** 0.5 / 5.0
+    True
+    """
+    return float(np.linalg.norm(model - true) / np.linalg.norm(true))
 
 
 def with_noise(gathers: np.ndarray, level: float, band: tuple[float, float], step: float, generator: Generator) -> np.ndarray:

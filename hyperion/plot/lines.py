@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from hyperion.errors import InputError, ShapeError
 from hyperion.plot.style import styled
 
-__all__ = ["Panel", "curves"]
+__all__ = ["Panel", "curves", "training"]
 
 QUIET = "#b8b8b8"
 
@@ -57,6 +57,21 @@ class Panel:
                 raise ShapeError(f"Panel(notes): {len(self.notes[name])} for the {len(x)} points of {name!r}; give one for each")
             found[name] = x, np.where(np.isfinite(y), y, np.nan)
         return found
+
+
+def training(rows: Sequence[Mapping[str, Any]], curves: Mapping[str, str], label: str) -> Panel:
+    """Return a panel of losses and errors over the steps of a training.
+
+    rows: of its history, each with `step`.  curves: {name: key of the rows}; rows without the key are left out, and dots say where it was
+        looked at.  label: of the y axis.
+
+    >>> training([{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0, "test": 1.5}], {"batch": "loss", "unseen": "test"}, "loss").dotted
+    ('unseen',)
+    """
+    found = {name: [(row["step"], row[key]) for row in rows if row.get(key) is not None] for name, key in curves.items()}
+    dotted = tuple(name for name, pairs in found.items() if len(pairs) < len(rows))
+    return Panel({name: tuple(map(list, zip(*pairs, strict=True))) for name, pairs in found.items()}, ("step", label), log_y=True,
+                 dotted=dotted)
 
 
 @styled

@@ -217,11 +217,18 @@ def test_the_settings_of_papers_are_options_of_their_scenario(path):
 @pytest.mark.parametrize("call, message", [
     (lambda config: config.at_least(1, "shots", "steps"), "--shots 0: must be at least 1"),
     (lambda config: config.above(0, "rate", "shots"), "--rate -0.5, --shots 0: must be above 0"),
+    (lambda config: config.above(0, "finer"), r"--finer \[48, -3\]: must be above 0"),
+    (lambda config: config.multiples(8, "finer", "shots"), r"--finer \[48, -3\], --shots 0: must be a multiple of 8"),
+    (lambda config: config.solver.at_least(8, "layer"), r"--solver\.layer 7: must be at least 8"),
+    (lambda config: config.solver.among((2, 4), "layer"), r"--solver\.layer 7: choose among 2, 4"),
+    (lambda config: config.in_rows("finer", "kinds", "none"), r"--none \[\]: has 0 values for 2 of --finer; give one for each, or one for"),
+    (lambda config: config.in_rows("none"), r"--none \[\]: give at least one"),
     (lambda config: config.among(["a", "b"], "kind"), "--kind c: choose among a, b"),
     (lambda config: config.among(["a", "b"], "kinds", "none"), r"--kinds \['a', 'c'\], --none \[\]: choose among a, b"),
 ])
 def test_options_that_a_scenario_refuses(call, message):
-    config = Config({"shots": 0, "steps": 3, "rate": -0.5, "kind": "c", "kinds": ["a", "c"], "none": []})
+    config = Config({"shots": 0, "steps": 3, "rate": -0.5, "kind": "c", "kinds": ["a", "c"], "none": [], "finer": [48, -3],
+                     "solver": {"layer": 7}})
     with pytest.raises(InputError, match=message):
         call(config)
 
@@ -231,3 +238,7 @@ def test_options_that_a_scenario_accepts():
     config.at_least(1, "shots")
     config.above(0, "shots", "rate")
     config.among("ab", "kind", "kinds")
+    several = Config({"finer": [48, 8], "steps": [10], "none": []})
+    several.above(0, "finer", "none")
+    several.multiples(8, "finer")
+    assert several.in_rows("finer", "steps") == [(48, 10), (8, 10)]

@@ -410,3 +410,31 @@ def test_a_terminal_shows_a_bar(here, start_hyperion):
     os.close(reader)
     assert process.wait(60) == 0
     assert b"walk: 100%" in shown and b"6/6" in shown and b"misfit 2.948" in shown
+
+
+def test_tables_show_a_value_a_cell_and_are_facts(here):
+    run = Run("out", Config({}))
+    with run.active():
+        run.facts["parameters"] = 7
+        run.table("Errors", {"coarse <solver>": {"error": 0.25, "cost": 1.0}, "hybrid": {"error": 0.125, "kind": "network"}})
+    report = (here / "out/report.html").read_text()
+    assert "<caption>Errors</caption>" in report and "<tr><th></th><th>error</th><th>cost</th><th>kind</th></tr>" in report
+    assert "<tr><td>coarse &lt;solver&gt;</td><td>0.25</td><td>1</td><td></td></tr>" in report
+    assert "<tr><td>hybrid</td><td>0.125</td><td></td><td>network</td></tr>" in report
+    assert "hybrid: error" not in report and "<td>parameters</td><td>7</td>" in report
+    with h5py.File(here / "out/result.h5") as file:
+        assert file.attrs["hybrid: error"] == 0.125 and file.attrs["hybrid: kind"] == "network"
+    assert "hybrid: error 0.125, kind network" in (here / "out/log.txt").read_text()
+
+
+def test_how_a_training_went_is_facts_and_results(here):
+    run = Run("out", Config({}))
+    with run.active():
+        made = trainer(0)
+        run.train(made, 6)
+        rows = run.trained(made)
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    with h5py.File(here / "out/result.h5") as file:
+        assert np.array_equal(file["training/loss"], [row["loss"] for row in rows])
+        assert file.attrs["parameters"] == sum(p.size for p in made.model.parameters())
+        assert file.attrs["seconds a step"] == np.median([row["seconds"] for row in rows])

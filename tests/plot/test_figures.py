@@ -215,3 +215,45 @@ def test_curves_of_several_seeds_share_a_colour_and_a_legend():
     assert right.lines[0].get_linestyle() == "None" and right.lines[0].get_marker() == "D" and right.get_xlabel() == "ms"
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["solver", "network"]
     assert len(plot.curves(error, cost, error, cost).axes) == 4
+
+
+def test_training_says_what_was_looked_at_when():
+    rows = [{"step": n, "loss": 1.0 / n, **({"test": 2.0 / n} if n % 5 == 0 else {"test": None})} for n in range(1, 11)]
+    panel = plot.training(rows, {"batch": "loss", "unseen": "test"}, "relative L2 error")
+    assert panel.dotted == ("unseen",) and panel.labels == ("step", "relative L2 error") and panel.log_y
+    assert panel.curves["unseen"] == ([5, 10], [0.4, 0.2]) and len(panel.curves["batch"][0]) == 10
+    assert len(plot.curves(panel).axes[0].lines) == 2
+
+
+def test_answers_are_the_median_and_the_worst(random):
+    u, errors = random.random((5, 6, 8)), np.array([0.5, 0.1, 0.3, 0.2, 0.4])
+    figure = plot.answers(u, 2.0 * u, 3.0 * u, errors, ("permeability", "pressure"), ("exact", "network"))
+    panels = figure.axes[:8]
+    assert [panel.get_title() for panel in panels[4:]] == ["permeability", "pressure, exact", "pressure, network",
+                                                           "network - exact, error 0.5000"]
+    assert np.array_equal(panels[0].images[0].get_array(), u[2]) and np.array_equal(panels[6].images[0].get_array(), 3.0 * u[0])
+    assert panels[1].images[0].get_clim() == panels[2].images[0].get_clim() == (0.0, 2.0 * u[2].max())
+    assert panels[3].images[0].get_clim() == pytest.approx((-u[2].max(), u[2].max()))
+    with pytest.raises(ShapeError, match=r"give \(examples, n, m\) three times"):
+        plot.answers(u, u, u[:4], errors, ("a", "b"))
+
+
+def test_solutions_over_time_show_field_moments_and_points(random):
+    x, t, found = np.linspace(-1.0, 1.0, 5), np.linspace(0.0, 2.0, 9), random.random((5, 9))
+    places = [np.array([[0.5, 1.0]]), np.array([[1.0, 0.0], [-1.0, 2.0]])]
+    figure = plot.solution(x, t, found, 0.5 * found, (0.0, 0.26, 2.0), places=places, symbol="h", signed=False, limits=(0.0, 2.0))
+    field, *moments = [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
+    assert field.images[0].get_extent() == [0.0, 2.0, -1.0, 1.0] and [len(marks.get_offsets()) for marks in field.collections] == [1, 2]
+    assert field.collections[0].get_offsets()[0].tolist() == [1.0, 0.5] and field.get_title(loc="left") == "h(x, t) of the network"
+    assert [panel.get_title(loc="left") for panel in moments] == ["t = 0.00", "t = 0.25", "t = 2.00"]
+    assert np.array_equal(moments[1].lines[0].get_ydata(), 0.5 * found[:, 1])
+    assert np.array_equal(moments[1].lines[1].get_ydata(), found[:, 1])
+    history = [[1, 2.0, np.nan, 0.1], [2, 1.0, 0.5, 0.1], [3, 0.5, 0.25, 0.1]]
+    left, right = plot.solution_errors(x, t, found, 0.5 * found, history, {"a paper": 1e-3}).axes[:2]
+    np.testing.assert_allclose(left.images[0].get_array(), np.log10(0.5 * found + 1e-12))
+    assert right.lines[1].get_xdata().tolist() == [2.0, 3.0] and right.get_legend().get_texts()[2].get_text() == "a paper: 0.001"
+    with pytest.raises(InputError, match="give three times"):
+        plot.solution(x, t, found, found, (0.0,))
+    for wrong in ((x, t, found, found.T), (x[:4], t, found, found)):
+        with pytest.raises(ShapeError, match=r"both must be \(x, t\)"):
+            plot.solution(*wrong, (0.0, 1.0, 2.0))

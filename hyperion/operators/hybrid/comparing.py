@@ -35,6 +35,13 @@ class Outcome:
         """The mean error over the times; of several loops the geometric mean."""
         return float(np.exp(np.log(self.errors.mean(axis=1)).mean()))
 
+    def figures(self, *after: int) -> dict[str, float]:
+        """Return figures of merit by name: the error after some steps, the mean over all, and of several loops the least and the most."""
+        each, count = self.errors.mean(axis=1), self.errors.shape[1]
+        found = {f"error after {n} steps": float(self.errors[:, n - 1].mean()) for n in after}
+        found[f"mean over {count} steps"] = self.mean
+        return found | ({"least": float(each.min()), "most": float(each.max())} if len(each) > 1 else {})
+
     def __str__(self) -> str:
         each = f" ({', '.join(f'{error:.4f}' for error in self.errors.mean(axis=1))})" if len(self.errors) > 1 else ""
         return f"{self.mean:.4f}{each}"
