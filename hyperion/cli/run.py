@@ -170,7 +170,7 @@ class Run:
         self.checkpoint(every=0.0)
 
     def trained(self, trainer: Any) -> list[dict[str, Any]]:
-        """Say how a training with an nn.Trainer went, as facts and as results `training/loss`; return the rows of its history."""
+        """Say how a training with an nn.Trainer(folder=...) went, as facts and as results `training/loss`; return its history."""
         rows = trainer.history()
         self.facts["parameters"] = sum(p.size for p in trainer.model.parameters())
         self.facts["seconds a step"] = float(statistics.median(row["seconds"] for row in rows))

@@ -323,11 +323,11 @@ class Dice:
         self.position = int(state["position"])
 
 
-def trainer(seed):
+def trainer(seed, **options):
     nn.seed(seed)
     model = nn.Linear(1, 1)
     return nn.Trainer(model, optim.Adam(model.parameters(), lr=0.1), lambda m, x, y: nn.mse(m(x), y), Dice(seed),
-                      evaluate=lambda model: {"weight": float(model.weight.detach().numpy()[0, 0])}, evaluate_every=2)
+                      evaluate=lambda model: {"weight": float(model.weight.detach().numpy()[0, 0])}, evaluate_every=2, **options)
 
 
 def test_trainings_of_a_run_go_on_where_it_stopped_and_are_not_made_twice(here, monkeypatch):
@@ -430,7 +430,7 @@ def test_tables_show_a_value_a_cell_and_are_facts(here):
 def test_how_a_training_went_is_facts_and_results(here):
     run = Run("out", Config({}))
     with run.active():
-        made = trainer(0)
+        made = trainer(0, folder=run.path("training"), checkpoint_every=None)
         run.train(made, 6)
         rows = run.trained(made)
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
