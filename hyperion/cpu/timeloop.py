@@ -42,7 +42,8 @@ class Context(ctypes.Structure):
                                        "histories", "periodic", "history_size")),
                 ("history_stride", _LONG * 2), ("table", _POINTER * 2),
                 *((n, _POINTER) for n in ("profile", "history", "scratch", "injection", "receiver", "image", "ring", "beside", "undo")),
-                *((n, _LONG) for n in ("ahead", "arrived", "sense"))]
+                *((n, _LONG) for n in ("ahead", "resting", "follows", "within", "sharing", "now")),
+                *((n, _LONG * 6) for n in ("moving", "sent", "seed", "box")), ("boxes", _POINTER), *((n, _LONG) for n in ("arrived", "sense"))]
 
 
 def _text(name: str) -> str:
@@ -58,7 +59,7 @@ class TimeLoop:
 
     def __init__(self, kernels: str, ndim: int, dtype: np.dtype):
         real = {"float32": "float", "float64": "double"}[np.dtype(dtype).name]
-        text = _text("stencil.h") + kernels + _text("history.h") + _text("timeloop.c")
+        text = _text("stencil.h") + kernels + _text("history.h") + _text("motion.h") + _text("timeloop.c")
         self._library = load(text, (f"-DREAL={real}", f"-DAXES={ndim}"))
         self._library.run.argtypes = (_POINTER, _LONG)
         self._library.all_finite.argtypes = (_POINTER, _LONG)

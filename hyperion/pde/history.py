@@ -1,4 +1,6 @@
 """Where the kept steps of a shot lie: slots in memory or in a file."""
+import numpy as np
+
 from hyperion.cpu.disk import DiskBuffer
 from hyperion.cpu.pool import POOL, Buffer
 
@@ -8,16 +10,17 @@ CHUNK_BYTES = 64e6                                     # of a file, written or r
 
 
 class History:
-    """Slots for the kept steps among the first `steps` of a shot.
+    """Slots for the kept steps among the first `steps` of a shot. boxes: (steps of the run, 6), outside which a step was at rest.
 
     Raises: FileError if they are to lie on a disk that does not hold them.
     """
 
-    def __init__(self, keeping: Keeping, needs: Needs, steps: int):
+    def __init__(self, keeping: Keeping, needs: Needs, steps: int, boxes: np.ndarray | None = None):
         self.every, self.bits, self.kept_bytes = keeping.every, keeping.bits, needs.kept_bytes(keeping.bits)
         self.slot_bytes = needs.slot_bytes(keeping.bits)
         size = slots(0, steps, self.every) * self.slot_bytes
         self._buffer: Buffer | DiskBuffer = DiskBuffer(size, keeping.folder) if keeping.disk else POOL.take(size)
+        self.boxes = new_boxes(needs.steps) if boxes is None else boxes
         self.address: int = self._buffer.bytes.ctypes.data
 
     def chunk(self) -> int:
@@ -33,3 +36,8 @@ class History:
             self._buffer.leave(max(0, min(start, start - behind)), max(stop, stop - behind))
             if direction < 0:
                 self._buffer.fetch(start - slots(0, chunk, self.every) * self.slot_bytes, start)
+
+
+def new_boxes(steps: int) -> np.ndarray:
+    """Return room for the box of each step (`Part` of stencil.h): {first cells of three axes, last ones}."""
+    return np.zeros((steps, 6), np.int64)

@@ -110,10 +110,10 @@ def _undo(e: Experiment, adjoint_run: AnyRun, parameters: Any, rings: Sequence[R
     back.use_ring(rings)
     ahead = {int(e.engine.program.owner(target) in e.engine.transposed.late) for _, target, _ in e.engine.images}
     if len(sweeps(back.program)) == len(sweeps(adjoint_run.program)) == len(ahead) == 1 and not any(e.wraps):
-        _undo_together(e, adjoint_run, back, ahead.pop())
+        _undo_together(e, adjoint_run, back, rings, ahead.pop())
         return
     stretch = STRETCH
-    histories = back.new_histories(e.keeping, stretch)
+    histories = back.new_histories(e.keeping, stretch, rings)
     for start in range(0, e.steps, stretch):
         stop = min(e.steps, start + stretch)
         back.use(histories, 1, e.steps - stop)
@@ -122,10 +122,10 @@ def _undo(e: Experiment, adjoint_run: AnyRun, parameters: Any, rings: Sequence[R
         adjoint_run.advance(start, stop)
 
 
-def _undo_together(e: Experiment, adjoint_run: Run, back: Run, ahead: int) -> None:
+def _undo_together(e: Experiment, adjoint_run: Run, back: Run, rings: Sequence[RingHistory], ahead: int) -> None:
     """Run both in the same tiles, the forward run `ahead` loop counts ahead: cotangents that are late meet an earlier step's history."""
     assert e.keeping is not None
-    histories = back.new_histories(e.keeping, 1)
+    histories = back.new_histories(e.keeping, 1, rings)
     adjoint_run.use_beside(back, ahead)
     chunk = adjoint_run.chunk()
     for start in range(0, e.steps, chunk):
@@ -184,11 +184,12 @@ class Cotangents:
     starts: dict[str, np.ndarray]
 
 
-def backward(e: Experiment, gathers: np.ndarray, ends: Sequence[np.ndarray], tape: Tape | None, images: bool) -> Cotangents:
+def backward(e: Experiment, gathers: np.ndarray, ends: Sequence[np.ndarray], tape: Tape | None, images: bool,
+             others: bool = True) -> Cotangents:
     """Run the exact adjoint of `forward` on cotangents of the gathers, (shots, receivers, steps), and of the arrays `e.ends`.
 
     tape: what forward left; without it shots run forward again where images, or a nonlinear step, need it. images: whether parameters
-    are asked for.
+    are asked for; others: whether samples and arrays at time zero are.
     """
     lay, engine = e.layout, e.engine
     parameters, replayed = _parameters(e), images or bool(engine.recorded)
@@ -205,6 +206,8 @@ def backward(e: Experiment, gathers: np.ndarray, ends: Sequence[np.ndarray], tap
                 if i == len(sums) and (i == 0 or e.device == "cpu"):     # on a GPU a kernel adds up the shots of a group
                     sums.append({(k, target): e.xp.zeros(lay.history_shape, lay.dtype) for k, target, _ in engine.images})
                 _attach_images(run, c, sums[i % len(sums)])
+        if images and not others and e.device == "cpu" and _spreads(e):
+            run.stay_within()
         if replayed and e.keeping is not None and isinstance(e.keeping.storage, Checkpoints):
             _Checkpointed(e, run, shots, threads, parameters, e.keeping.storage).reverse_all()
         elif replayed and e.keeping is not None and isinstance(e.keeping.storage, BoundaryRing):
@@ -224,6 +227,15 @@ def backward(e: Experiment, gathers: np.ndarray, ends: Sequence[np.ndarray], tap
             for x, total in starts.items():
                 total += _start_cotangent(run, i, x, gathers[shot])
     return Cotangents(_collect(e, sums) if images else {}, samples, starts)
+
+
+def _spreads(e: Experiment) -> bool:
+    """Tell whether what moves reaches every cell: no parameter is zero but on the outermost cells, where a side holds a field.
+
+    Behind cells where one is zero all may rest, and yet move once the parameter changes: there the adjoint run must not stay away.
+    """
+    inner = (slice(1, -1),) * e.layout.ndim if min(e.layout.size) > 2 else ...
+    return all(values[inner].all() for values in e.parameters.values())
 
 
 def _start_adjoint(run: AnyRun, i: int, ends: Sequence[np.ndarray]) -> None:

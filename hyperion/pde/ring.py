@@ -4,6 +4,7 @@ import numpy as np
 from hyperion.cpu.pool import POOL
 from hyperion.cpu.timeloop import Ring
 
+from .history import new_boxes
 from .layout import Layout
 
 
@@ -45,6 +46,7 @@ class RingHistory:
         step = histories * tables.frame_size + arrays * tables.ring_size
         self.kept = POOL.take(steps * step * itemsize)
         self.last = POOL.take(0)
+        self.boxes = new_boxes(steps)
 
     def table(self, arrays: np.ndarray) -> Ring:
         """Return the native table, for a run that has the arrays at these places."""

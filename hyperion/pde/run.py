@@ -33,6 +33,7 @@ class Run:
         self.stage = stages(self.program)
         self.watched = next(a.target for a in reversed(self.program.assigns) if a.target not in self.program.memory)
         self.hold: list[object] = []
+        self.whole = (ctypes.c_long * 6)(0, 0, 0, *e.layout.cells, *(1,) * (3 - e.layout.ndim))
         profiles = [self._pointer(e.profiles[p]) for p in self.program.profiles]
         self.profile = self._pointer(np.array(profiles or [0], np.uintp))
         whole = e.engine.program if kind == "undone" else self.program   # what is taken back lies where the forward run left it
@@ -73,6 +74,9 @@ class Run:
         c.history_stride = (ctypes.c_long * 2)(math.prod(lay.history_shape[1:]), lay.history_shape[-1])
         c.table = (ctypes.c_void_p * 2)(self._pointer(table[0]), self._pointer(table[1]))
         c.profile = self.profile
+        c.resting = not any(e.wraps) and not e.engine.recorded
+        c.follows = self.kind == "undone"
+        c.moving = self.whole
         return c
 
     def points(self, taps: Taps, weights: np.ndarray, array: str, offset: int, data: np.ndarray, first_row: int = 0, history: int = -1,
@@ -94,10 +98,10 @@ class Run:
         """Return the native form of a sum over kept steps: sums += cotangent in `array` * history."""
         return Image(self.index[array], self.stage[array], offset, history, self._pointer(sums))
 
-    def new_histories(self, keeping: Keeping, steps: int) -> list[History]:
-        """Return room for the histories of so many steps of each shot."""
+    def new_histories(self, keeping: Keeping, steps: int, rings: Sequence[RingHistory] = ()) -> list[History]:
+        """Return room for the histories of so many steps of each shot, where runs are taken back with the boxes of their rings."""
         needs = self.e.needs(0.0, 0)
-        return [History(keeping, needs, steps) for _ in self.shots]
+        return [History(keeping, needs, steps, ring.boxes if ring else None) for ring in rings or [None] * len(self.shots)]
 
     def state(self) -> list[Buffer]:
         """Return a copy of all arrays of all shots."""
@@ -110,6 +114,8 @@ class Run:
         """Set all arrays to what `state` returned."""
         for buffer, arena in zip(state, self.arenas, strict=True):
             arena.bytes[:] = buffer.bytes
+        for c in self.contexts:
+            c.moving = self.whole
 
     def array(self, i: int, name: str, loop: int) -> np.ndarray:
         """Return an array of the i-th shot, (size), by the name it has in a loop count."""
@@ -121,11 +127,17 @@ class Run:
         for c, h in zip(self.contexts, histories, strict=True):
             c.storing, c.history, c.every, c.base = storing, h.address, h.every, first // h.every
             c.format, c.kept_bytes = h.bits, h.kept_bytes
+            c.boxes = h.boxes.ctypes.data if c.resting else None
             if storing == 1 and h.bits:
                 c.scratch_size = c.histories * c.history_size
                 scratch = POOL.take(self.threads * c.scratch_size * self.e.layout.dtype.itemsize)
                 self.hold.append(scratch)
                 c.scratch = scratch.bytes.ctypes.data
+
+    def stay_within(self) -> None:
+        """Let the adjoint run stay where the forward run was in motion."""
+        for c in self.contexts:
+            c.within = c.resting
 
     def use_nothing(self) -> None:
         """Let the shots keep nothing."""
@@ -139,6 +151,7 @@ class Run:
             ring = h.table(numbers)
             self.hold += [ring, numbers, h]
             c.ring = ctypes.addressof(ring)
+            c.boxes = h.boxes.ctypes.data if c.resting else None
             if self.kind == "forward":
                 c.scratch_size = c.histories * c.history_size
                 scratch = POOL.take(self.threads * c.scratch_size * self.e.layout.dtype.itemsize)
@@ -235,6 +248,8 @@ def seconds_per_step(e: Experiment) -> float:
     parameters = Arena(e.layout, list(e.parameters), {})
     parameters.clear()
     run = Run(e, "forward", shots, threads, parameters)
+    for c in run.contexts:
+        c.resting = False                              # what is timed is a grid in motion: the longest that it takes
     count = min(e.steps // 2, max(1, int(2e8 / (len(shots) * e.layout.cells_count))), 4 * run.contexts[0].tile) or 1
     run.advance(0, count)                              # touches every page
     start = time.perf_counter()

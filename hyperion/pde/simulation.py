@@ -382,7 +382,8 @@ def _forward(xp: Any, *arrays: np.ndarray, call: Call, level: int, tape: native.
 def _vjp(g: Sequence[Tensor | None], out: Sequence[Tensor], *inputs: Tensor, call: Call, level: int,
          tape: native.Tape | None) -> tuple[Tensor | None, ...]:
     images = any(x.tracked for x in inputs[:_sizes(call, level)[0]])
-    found = pullback(*inputs, *_filled(g, out), call=call, level=level, tape=tape, images=images)
+    others = any(x.tracked for x in inputs[_sizes(call, level)[0]:])
+    found = pullback(*inputs, *_filled(g, out), call=call, level=level, tape=tape, images=images, others=others)
     return tuple(c if x.tracked else None for c, x in zip(found, inputs, strict=True))
 
 
@@ -400,35 +401,36 @@ simulate = general("simulate", _forward, _vjp, _jvp, outputs=None,
                        "arrays at time zero; see `Solver.solve` and `Solver.evolve`.")
 
 
-def _pull_forward(xp: Any, *arrays: np.ndarray, call: Call, level: int, tape: native.Tape | None, images: bool) -> tuple[np.ndarray, ...]:
+def _pull_forward(xp: Any, *arrays: np.ndarray, call: Call, level: int, tape: native.Tape | None, images: bool,
+                  others: bool) -> tuple[np.ndarray, ...]:
     n = sum(_sizes(call, level))
     e = call.experiment(level, list(arrays[:n]))
     if images or e.engine.recorded:
         e.keeping = call.keeping(level)
-    found = native.backward(e, arrays[n], arrays[n + 1:], tape, images)
+    found = native.backward(e, arrays[n], arrays[n + 1:], tape, images, others)
     none: np.ndarray = e.xp.broadcast_to(e.xp.zeros((), call.dtype), call.size)
     return (*(found.parameters.get(k, none) for k in e.parameters), *found.samples.values(), *found.starts.values())
 
 
 def _pull_vjp(g: tuple[Tensor | None, ...], out: Any, *inputs: Tensor, call: Call, level: int, tape: Any,
-              images: bool) -> tuple[Tensor, ...]:
+              images: bool, others: bool) -> tuple[Tensor, ...]:
     sizes = _sizes(call, level)
     x, cotangents = inputs[:sum(sizes)], inputs[sum(sizes):]
     joined = _joined(sizes, x, g)
-    onto = pullback(*joined, *cotangents, call=call, level=level + 1, tape=None, images=True)
+    onto = pullback(*joined, *cotangents, call=call, level=level + 1, tape=None, images=True, others=True)
     return (*_split(sizes, onto), *simulate(*joined, call=call, level=level + 1, tape=None))
 
 
 def _pull_jvp(tangents: tuple[Tensor | None, ...], out: Any, *inputs: Tensor, call: Call, level: int, tape: Any,
-              images: bool) -> tuple[Tensor, ...]:
+              images: bool, others: bool) -> tuple[Tensor, ...]:
     sizes, parts = _sizes(call, level), list[tuple[Tensor, ...]]()
     n = sum(sizes)
     x, cotangents = inputs[:n], inputs[n:]
     if any(t is not None for t in tangents[n:]):
-        parts.append(pullback(*x, *_filled(tangents[n:], cotangents), call=call, level=level, tape=tape, images=True))
+        parts.append(pullback(*x, *_filled(tangents[n:], cotangents), call=call, level=level, tape=tape, images=True, others=others))
     if any(t is not None for t in tangents[:n]):
         joined = _joined(sizes, x, tangents[:n])
-        parts.append(_split(sizes, pullback(*joined, *cotangents, call=call, level=level + 1, tape=None, images=True)))
+        parts.append(_split(sizes, pullback(*joined, *cotangents, call=call, level=level + 1, tape=None, images=True, others=True)))
     return parts[0] if len(parts) == 1 else tuple(a + b for a, b in zip(*parts, strict=True))
 
 

@@ -42,7 +42,7 @@ CASES = {
 def test_the_compiler_has_nothing_to_say(name, direction, tmp_path):
     one, real = CASES[name]
     source = tmp_path / "kernel.c"
-    parts = [(KERNELS / name).read_text() for name in ("stencil.h", "history.h", "timeloop.c")]
+    parts = [(KERNELS / name).read_text() for name in ("stencil.h", "history.h", "motion.h", "timeloop.c")]
     source.write_text(parts[0] + texts(one)[direction] + "".join(parts[1:]))
     compiler = find_compiler()
     assert compiler is not None

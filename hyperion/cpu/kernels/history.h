@@ -37,23 +37,25 @@ static void pack_row(const real *restrict from, float *restrict scale, void *res
 
 /* Pack a part of the histories that a sweep has made; `history` is where they lie as computed. */
 static void pack(const Context *c, int stage, const real *history, char *slot, const Part *part) {
-  const long rows = AXES == 3 ? c->cells[1] : 1, n = c->size[AXES - 1];
+  const long rows = AXES == 3 ? c->cells[1] : 1, first = part->from[AXES - 1], n = MIN(part->to[AXES - 1], c->size[AXES - 1]) - first;
   for (long i = 0; i < c->histories; i++) {
     if (kept_in[i] != stage) continue;
     for (long z = part->from[0]; z < part->to[0]; z++) for (long y = AXES == 3 ? part->from[1] : 0; y < (AXES == 3 ? part->to[1] : 1); y++) {
       char *to = slot + i * c->kept_bytes + (z * rows + y) * row_bytes(c);
-      pack_row(history + i * c->history_size + row_at(c, z, y), (float *)to, to + scale_bytes(c), c->format, n);
+      pack_row(history + i * c->history_size + row_at(c, z, y) + first, (float *)to + first / BLOCK, to + scale_bytes(c) + first * c->format / 8,
+               c->format, n);
     }
   }
 }
 
-/* Add the product of one row of a cotangent and of a history to an image. */
-static void add_product(const Context *c, real *restrict image, const real *restrict cotangent, const char *restrict history, long z, long y) {
-  const long n = c->size[AXES - 1], rows = AXES == 3 ? c->cells[1] : 1;
+/* Add the product of one row of a cotangent and of a history to an image, in the part's columns. */
+static void add_product(const Context *c, real *restrict image, const real *restrict cotangent, const char *restrict history, long z, long y,
+                        const Part *part) {
+  const long first = part->from[AXES - 1], n = MIN(part->to[AXES - 1], c->size[AXES - 1]), rows = AXES == 3 ? c->cells[1] : 1;
   if (c->format) {
     const float *restrict scale = (const float *)(history + (z * rows + y) * row_bytes(c));
     const char *restrict kept = (const char *)scale + scale_bytes(c);
-    for (long start = 0; start < n; start += BLOCK) {
+    for (long start = first; start < n; start += BLOCK) {
       const long end = MIN(start + BLOCK, n);
       const float s = scale[start / BLOCK];
       if (c->format == 8) {
@@ -67,18 +69,24 @@ static void add_product(const Context *c, real *restrict image, const real *rest
   } else {
     const real *restrict kept = (const real *)history + row_at(c, z, y);
     #pragma omp simd
-    for (long x = 0; x < n; x++) image[x] += cotangent[x] * kept[x];
+    for (long x = first; x < n; x++) image[x] += cotangent[x] * kept[x];
   }
+}
+
+/* Copy cells [a, b) of a row, as far as they lie in the part's columns, to (out) or from where they are packed. */
+static void copy_cells(real *row, real *packed, long a, long b, const Part *part, int out) {
+  const long first = MAX(a, part->from[AXES - 1]), n = MIN(b, part->to[AXES - 1]) - first;
+  if (n > 0) memcpy(out ? packed + first - a : row + first, out ? row + first : packed + first - a, n * sizeof(real));
 }
 
 /* Copy the kept cells of an array's part to (out) or from where they are packed. */
 static void copy_rows(const Context *c, const long *rows, real *array, long plane, long line, real *packed, const Part *part, int out) {
   const long count = AXES == 3 ? c->cells[1] : 1;
   for (long z = part->from[0]; z < part->to[0]; z++) for (long y = AXES == 3 ? part->from[1] : 0; y < (AXES == 3 ? part->to[1] : 1); y++) {
-    const long *row = rows + 5 * (z * count + y), first = row[2] - row[1], second = row[4] - row[3];
+    const long *row = rows + 5 * (z * count + y);
     real *a = array + z * plane + (AXES == 3 ? y * line : 0), *p = packed + row[0];
-    if (out) { memcpy(p, a + row[1], first * sizeof(real)); memcpy(p + first, a + row[3], second * sizeof(real)); }
-    else { memcpy(a + row[1], p, first * sizeof(real)); memcpy(a + row[3], p + first, second * sizeof(real)); }
+    copy_cells(a, p, row[1], row[2], part, out);
+    copy_cells(a, p + row[2] - row[1], row[3], row[4], part, out);
   }
 }
 

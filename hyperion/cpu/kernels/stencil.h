@@ -59,8 +59,8 @@ typedef struct {
   real *kept;                                /* per step: the frames of all histories, then the rings of all arrays before the step */
 } Ring;
 
-/* Part of the region: from[0] <= plane < to[0]; in three dimensions also from[1] <= row < to[1]. */
-typedef struct { long from[2], to[2]; } Part;
+/* Part of the region: from[a] <= cell < to[a] along each axis; along the last one whole vectors. */
+typedef struct { long from[3], to[3]; } Part;
 
 typedef struct Context Context;
 struct Context {
@@ -82,10 +82,15 @@ struct Context {
   const Context *beside;                     /* of an adjoint run: a forward run taken back so many loop counts ahead of it, part by part */
   void (*undo)(const Context *, long, int, long, const Part *, real *);
   long ahead;
+  /* What is at rest is left alone (motion.h). resting: whether to look for it. follows: whether to go where `boxes` say; within: nowhere else. */
+  long resting, follows, within, sharing, now;      /* sharing: threads at work in this tile; now: its steps */
+  Part moving, sent, seed, box;              /* not zero as the tile begins; where data are injected; both; all that the tile reaches */
+  Part *boxes;                               /* per step, of the forward run */
   long arrived, sense;
 };
 
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
+#define MAX(a, b) ((a) > (b) ? (a) : (b))
 typedef void (*Kernel)(const Context *, const Array *, real *, const long *, const int *);
 /* Blocks of a three-dimensional sweep: rows whose planes stay in the second-level cache, columns whose rows stay in the first. */
 #ifndef ROWS
@@ -128,8 +133,8 @@ static void boxes(const Context *c, const Sweep *s, const Array *t, real *histor
         const long edge[4] = {0, c->low[a], c->high[a], c->cells[a]};
         box[2 * a] = edge[place[a]];
         box[2 * a + 1] = edge[place[a] + 1];
-        if (a < AXES - 1 && box[2 * a] < part->from[a]) box[2 * a] = part->from[a];
-        if (a < AXES - 1 && box[2 * a + 1] > part->to[a]) box[2 * a + 1] = part->to[a];
+        if (box[2 * a] < part->from[a]) box[2 * a] = part->from[a];
+        if (box[2 * a + 1] > part->to[a]) box[2 * a + 1] = part->to[a];
         side[a] = place[a] == 2;
         mask |= (place[a] != 1) << (AXES - 1 - a);
         empty |= box[2 * a] >= box[2 * a + 1];

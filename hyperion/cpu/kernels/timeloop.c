@@ -4,10 +4,12 @@ static int kept(const Context *c, long n) { return n >= c->from && n < c->to && 
 
 static char *slot(const Context *c, long n) { return c->history + (n / c->every - c->base) * c->histories * c->kept_bytes; }
 
-/* The step of the run that a loop count stands for. */
-static long step_at(const Context *c, long m) { return c->direction > 0 ? m : c->steps - 1 - m; }
-
-static int inside(const Points *p, long k, const Part *part) { return AXES < 3 || (p->line[k] >= part->from[1] && p->line[k] < part->to[1]); }
+static int inside(const Context *c, const Points *p, long k, const Part *part) {
+  if (p->line[k] < part->from[1] || p->line[k] >= part->to[1]) return 0;
+  if (AXES == 2) return 1;
+  const long x = column(c, p, k);
+  return x >= part->from[2] && x < part->to[2];
+}
 
 /* Once a part of a sweep's arrays is final: inject sources, sample receivers, add to images; the histories are in `made`, or in slots. */
 static void after(const Context *c, long thread, int stage, long m, const Part *part, real *history, const real *made) {
@@ -20,7 +22,7 @@ static void after(const Context *c, long thread, int stage, long m, const Part *
     if (p->stage != stage || n < c->from || n >= c->to) continue;
     real *a = t[2 * p->array].p;
     real *into = history && p->history >= 0 ? history + p->history * c->history_size : 0;
-    for (long k = p->row[first]; k < p->row[last]; k++) if (inside(p, k, part)) {
+    for (long k = p->row[first]; k < p->row[last]; k++) if (inside(c, p, k, part)) {
       const real value = p->data[n * p->traces + p->trace[k]];
       a[p->at[k]] += p->weight[k] * value;
       if (into) into[p->history_at[k]] += p->history_weight[k] * value;
@@ -32,7 +34,7 @@ static void after(const Context *c, long thread, int stage, long m, const Part *
     if (p->stage != stage || n < (c->direction > 0 ? 0 : c->from) || n >= (c->direction > 0 ? c->steps : c->to)) continue;
     const real *a = t[2 * p->array].p;
     real *out = p->data + (thread * c->steps + n) * p->traces;   /* taps of one receiver may belong to planes of two threads */
-    for (long k = p->row[first]; k < p->row[last]; k++) if (inside(p, k, part)) out[p->trace[k]] += p->weight[k] * a[p->at[k]];
+    for (long k = p->row[first]; k < p->row[last]; k++) if (inside(c, p, k, part)) out[p->trace[k]] += p->weight[k] * a[p->at[k]];
   }
   if (c->storing != 2) return;
   for (long i = 0; i < c->images; i++) {
@@ -41,9 +43,11 @@ static void after(const Context *c, long thread, int stage, long m, const Part *
     if (im->stage != stage || !kept(c, n)) continue;
     const char *history = (made ? (const char *)made : slot(c, n)) + im->history * c->kept_bytes;
     const Array a = t[2 * im->array];
-    for (long z = first; z < last; z++) for (long y = AXES == 3 ? part->from[1] : 0; y < (AXES == 3 ? part->to[1] : 1); y++) {
+    Part p = *part;                                    /* the forward run has left a history in its box only */
+    if (c->boxes && !meets(&p, c->boxes + n)) continue;
+    for (long z = p.from[0]; z < p.to[0]; z++) for (long y = AXES == 3 ? p.from[1] : 0; y < (AXES == 3 ? p.to[1] : 1); y++) {
       const real *from = a.p + z * a.stride[0] + (AXES == 3 ? y * a.stride[1] : 0);
-      add_product(c, im->image + row_at(c, z, y), from, history, z, y);
+      add_product(c, im->image + row_at(c, z, y), from, history, z, y, &p);
     }
   }
 }
@@ -58,8 +62,10 @@ static void advance_keeping(const Context *c, long thread, int stage, long m, co
 }
 
 /* Backwards: the interior by itself, the rest as it was kept. The histories of the step are left in `history`. */
-void undo(const Context *c, long thread, int stage, long m, const Part *part, real *history) {
+void undo(const Context *c, long thread, int stage, long m, const Part *given, real *history) {
   const long now = step_at(c, m);
+  Part moved = *given, *part = &moved;
+  if (c->boxes && !meets(part, c->boxes + now)) return;
   sweep(c, stage, m, part, history);
   after(c, thread, stage, m, part, history, 0);
   copy_frames(c, stage, now, history, part, 0);
@@ -134,14 +140,42 @@ static long block_end(long at, long begin, long end, long low, long high, long b
   return to + block / 2 >= high ? end : to;
 }
 
+/* The plane where the share of a thread in the box begins. Slabs of axis 0 lie wholly with the first and the last. */
+static long share(const Context *c, long thread, long count) {
+  if (thread >= c->sharing) return c->box.to[0];
+  const long at = c->box.from[0] + (c->box.to[0] - c->box.from[0]) * thread / c->sharing;
+  const long least = c->low[0] + REACH * (count + 1), most = c->high[0] - REACH * (count + 1);
+  return thread ? MAX(MIN(at, most), least) : c->box.from[0];
+}
+
+/* Steps of the next tile, and how many threads share it: as many as asked for where the box is deep enough, else fewer. */
+static void open_tile(Context *c, long start) {
+  long steps = MIN(c->tile, c->last - start);
+  for (;; steps = MAX(steps / 2, 1)) {
+    enter(c, start, steps);
+    if (!c->resting || steps == 1 || is_empty(&c->box) || c->box.to[0] - c->box.from[0] >= c->threads * (2 * REACH * steps * SWEEPS + c->block)) break;
+  }
+  for (c->sharing = c->threads; c->sharing > 1; c->sharing--) {
+    const long count = steps * SWEEPS;
+    int wide = 1;
+    for (long k = 0; k < c->sharing; k++) wide &= share(c, k + 1, count) - share(c, k, count) >= 2 * REACH * count;
+    if (wide) break;
+  }
+  c->now = steps;
+}
+
 /* Run the sweeps of a tile, sweep j on the planes [from[j], to[j]): in three dimensions in skewed blocks of rows, as `march` in planes. */
 static void tile(const Context *c, long thread, long start, long count, const long *from, const long *to) {
   const long rows = AXES == 3 ? c->cells[1] : 1;
   for (long y0 = 0, y1; y0 < rows; y0 = y1) {
     y1 = AXES == 3 ? block_end(y0, 0, rows, c->low[1], c->high[1] - REACH, c->rows, count) : rows;
     for (long j = 0; j < count; j++) {
-      const Part part = {{from[j], y0 < REACH * j ? 0 : y0 - REACH * j}, {to[j], y1 == rows ? rows : y1 - REACH * j}};
-      if (from[j] < to[j]) advance(c, thread, (int)(j % SWEEPS), start + j / SWEEPS, &part);
+      Part part = whole(c);
+      part.from[0] = from[j];
+      part.to[0] = to[j];
+      if (AXES == 3) { part.from[1] = y0 < REACH * j ? 0 : y0 - REACH * j; part.to[1] = y1 == rows ? rows : y1 - REACH * j; }
+      const Part box = reached(c, (j / SWEEPS + 1) * SWEEPS);    /* of the step: histories of all its sweeps are there */
+      if (meets(&part, &box)) advance(c, thread, (int)(j % SWEEPS), start + j / SWEEPS, &part);
     }
   }
 }
@@ -149,10 +183,11 @@ static void tile(const Context *c, long thread, long start, long count, const lo
 /* Split time tiling: in each tile of `tile` steps a thread marches skewed blocks of planes through its own, shrinking chunk; after a
    barrier the seams between chunks are filled. A sweep J of a tile is skewed by REACH * J planes. */
 static void march(Context *c, long thread) {
-  const long threads = c->threads, n = c->cells[0], first = thread == 0, final = thread == threads - 1;
-  const long begin = n * thread / threads, end = n * (thread + 1) / threads;
-  for (long start = c->first; start < c->last; start += c->tile) {
-    const long steps = c->last - start < c->tile ? c->last - start : c->tile, count = steps * SWEEPS;
+  const long n = c->cells[0];
+  for (long start = c->first, steps; start < c->last; start += steps) {
+    steps = c->now;
+    const long count = steps * SWEEPS, first = thread == 0, final = thread == c->sharing - 1;
+    const long begin = share(c, thread, count), end = share(c, thread + 1, count);
     long from[count], to[count];
     for (long z0 = begin, z1; z0 < end; z0 = z1) {
       z1 = block_end(z0, begin, end, first ? c->low[0] : begin, final ? c->high[0] - REACH : end, c->block, count);
@@ -166,15 +201,23 @@ static void march(Context *c, long thread) {
     barrier(c);
     if (count > 1) {
       for (long j = 0; j < count; j++) { from[j] = begin - REACH * j; to[j] = begin + REACH * j; }
-      if (thread) tile(c, thread, start, count, from, to);
+      if (thread && thread < c->sharing) tile(c, thread, start, count, from, to);
       barrier(c);
     }
+    if (thread == 0) {
+      c->moving = c->box;
+      if (c->resting && !c->follows) trim(c, &c->moving);
+      if (start + steps < c->last) open_tile(c, start + steps);
+    }
+    barrier(c);
   }
 }
 
 /* Periodic axes need their halos after every sweep: no tiling. */
 static void march_periodic(Context *c, long thread) {
-  const Part part = {{c->cells[0] * thread / c->threads, 0}, {c->cells[0] * (thread + 1) / c->threads, c->cells[1]}};
+  Part part = whole(c);
+  part.from[0] = c->cells[0] * thread / c->threads;
+  part.to[0] = c->cells[0] * (thread + 1) / c->threads;
   for (long m = c->first; m < c->last; m++) for (int stage = 0; stage < SWEEPS; stage++) {
     advance(c, thread, stage, m, &part);
     barrier(c);
@@ -216,9 +259,12 @@ int run(Context **contexts, long count) {
   if (started == jobs) for (long i = 0; i < count; i++) {
     Context *c = contexts[i];
     c->arrived = c->sense = 0;
+    c->sent = injected(c);
+    if (c->resting && !c->follows) trim(c, &c->moving);
+    open_tile(c, c->first);
     /* What meets the state this call starts from: data and images, halos; forward, receivers at time zero. */
     if (c->direction < 0 || c->first == 0) for (int stage = 0; stage < SWEEPS; stage++) {
-      after(c, 0, stage, c->first - 1, &(Part){{0, 0}, {c->cells[0], c->cells[1]}}, 0, 0);
+      after(c, 0, stage, c->first - 1, &c->box, 0, 0);
       if (c->periodic) wrap(c, stage, c->first - 1);
     }
   }
