@@ -37,11 +37,11 @@ class Context(ctypes.Structure):
     """One simulation: sizes, tables and what to do in a call (`Context` of stencil.h)."""
 
     _fields_ = [*((n, _LONG * 3) for n in ("cells", "size", "low", "high")),
-                *((n, _LONG) for n in ("steps", "first", "last", "from_", "to", "tile", "block", "rows", "threads", "direction", "every",
+                *((n, _LONG) for n in ("steps", "first", "last", "from_", "to", "tile", "block", "rows", "threads", "direction",
                                        "base", "storing", "format", "kept_bytes", "scratch_size", "injections", "receivers", "images",
                                        "histories", "periodic", "history_size")),
                 ("history_stride", _LONG * 2), ("table", _POINTER * 2),
-                *((n, _POINTER) for n in ("profile", "history", "scratch", "injection", "receiver", "image", "ring", "beside", "undo")),
+                *((n, _POINTER) for n in ("profile", "history", "slot", "counts", "scratch", "injection", "receiver", "image", "ring", "beside", "undo")),
                 *((n, _LONG) for n in ("ahead", "resting", "follows", "within", "sharing", "now")),
                 *((n, _LONG * 6) for n in ("moving", "sent", "seed", "box")), ("boxes", _POINTER), *((n, _LONG) for n in ("arrived", "sense"))]
 

@@ -175,4 +175,4 @@ class Experiment:
         state = Arena.size(self.layout, program.arrays(), program.memory)
         together = max(len(shots) for shots, _ in self.groups())
         return Needs(self.shots, together, self.steps, self.step, highest_frequency, len(self.engine.histories), self.layout.history_shape,
-                     state, self.layout.dtype.itemsize, free, bool(self.engine.recorded), kept, reason)
+                     state, self.layout.dtype.itemsize, free, bool(self.engine.recorded), kept, reason, self.device == "cpu")

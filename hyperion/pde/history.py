@@ -4,38 +4,42 @@ import numpy as np
 from hyperion.cpu.disk import DiskBuffer
 from hyperion.cpu.pool import POOL, Buffer
 
-from .storage import Keeping, Needs, slots
+from .storage import Keeping, Needs, counts
 
 CHUNK_BYTES = 64e6                                     # of a file, written or read while the next as many are worked on
 
 
 class History:
-    """Slots for the kept steps among the first `steps` of a shot. boxes: (steps of the run, 6), outside which a step was at rest.
+    """Slots for the kept steps among the first `steps` of a shot.
 
+    boxes: (steps of the run, 6), outside which a step was at rest. counts: of each step, what it counts; 0 if it is not kept. slot: of
+    each step, -1 if it is not kept; before: how many kept steps precede it.
     Raises: FileError if they are to lie on a disk that does not hold them.
     """
 
     def __init__(self, keeping: Keeping, needs: Needs, steps: int, boxes: np.ndarray | None = None):
-        self.every, self.bits, self.kept_bytes = keeping.every, keeping.bits, needs.kept_bytes(keeping.bits)
-        self.slot_bytes = needs.slot_bytes(keeping.bits)
-        size = slots(0, steps, self.every) * self.slot_bytes
+        self.bits, self.kept_bytes, self.slot_bytes = keeping.bits, needs.kept_bytes(keeping.bits), needs.slot_bytes(keeping.bits)
+        self.counts = counts(needs.steps, keeping.every, keeping.tail)
+        self.before = np.concatenate([[0], np.cumsum(self.counts != 0.0)])
+        self.slot = np.where(self.counts != 0.0, self.before[:-1], -1)
+        size = int(self.before[steps]) * self.slot_bytes
         self._buffer: Buffer | DiskBuffer = DiskBuffer(size, keeping.folder) if keeping.disk else POOL.take(size)
         self.boxes = new_boxes(needs.steps) if boxes is None else boxes
         self.address: int = self._buffer.bytes.ctypes.data
 
     def chunk(self) -> int:
         """Return how many steps to run between two calls of `passed`."""
-        return max(1, int(CHUNK_BYTES / max(1, self.slot_bytes)) * self.every) if isinstance(self._buffer, DiskBuffer) else 1 << 40
+        return max(1, int(CHUNK_BYTES / max(1, self.slot_bytes))) if isinstance(self._buffer, DiskBuffer) else 1 << 40
 
     def passed(self, first: int, last: int, chunk: int, direction: int) -> None:
         """Steps [first, last) are done with; the next `chunk` ones in a direction follow."""
         if isinstance(self._buffer, DiskBuffer):
-            start, stop = (slots(0, n, self.every) * self.slot_bytes for n in (first, last))
+            start, stop = (int(self.before[n]) * self.slot_bytes for n in (first, last))
             # What the system has not written by now it drops once the next chunk is done.
             behind = (stop - start) * direction
             self._buffer.leave(max(0, min(start, start - behind)), max(stop, stop - behind))
             if direction < 0:
-                self._buffer.fetch(start - slots(0, chunk, self.every) * self.slot_bytes, start)
+                self._buffer.fetch(int(self.before[max(0, first - chunk)]) * self.slot_bytes, start)
 
 
 def new_boxes(steps: int) -> np.ndarray:

@@ -322,7 +322,8 @@ def _collect(e: Experiment, sums: list[dict[tuple[str, str], np.ndarray]]) -> di
         g = sums[0][parameter, target][inner].copy()
         for more in sums[1:]:
             g += more[parameter, target][inner]
-        g *= e.layout.dtype.type(e.keeping.every)
+        if e.device != "cpu":                          # there all kept steps count alike
+            g *= e.layout.dtype.type(e.keeping.every)
         for k in e.engine.transposed.scale.get(e.engine.program.owner(target), ()):
             g = _divided(g, e.parameters[k])
         out[parameter] = out[parameter] + g if parameter in out else g

@@ -67,7 +67,7 @@ class Run:
             table = table[::-1].copy()
         for name, values in (("cells", lay.cells), ("size", lay.size), ("low", lay.low), ("high", lay.high)):
             setattr(c, name, (ctypes.c_long * 3)(*values))
-        c.steps, c.threads, c.direction, c.every = e.steps, threads, 1 if self.kind == "forward" else -1, 1
+        c.steps, c.threads, c.direction = e.steps, threads, 1 if self.kind == "forward" else -1
         c.periodic = sum(1 << axis for axis, wraps in enumerate(e.wraps) if wraps)
         c.tile, c.block, c.rows = _tiling(lay, threads, len(sweeps(self.program)))
         c.histories, c.history_size = len(e.engine.histories), math.prod(lay.history_shape)
@@ -125,7 +125,8 @@ class Run:
         """Let the shots write (storing 1) or read (2) their histories, the first slot being that of a step."""
         self.histories = list(histories)
         for c, h in zip(self.contexts, histories, strict=True):
-            c.storing, c.history, c.every, c.base = storing, h.address, h.every, first // h.every
+            c.storing, c.history, c.base = storing, h.address, h.before[first]
+            c.slot, c.counts = h.slot.ctypes.data, h.counts.ctypes.data
             c.format, c.kept_bytes = h.bits, h.kept_bytes
             c.boxes = h.boxes.ctypes.data if c.resting else None
             if storing == 1 and h.bits:

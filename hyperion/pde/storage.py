@@ -6,11 +6,14 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from hyperion.errors import InputError
 
 from .checks import is_positive, is_whole
 
 BLOCK = 32                                             # values of a row that share a scale in 16 and 8 bits (`history.h`)
+TAIL = 6                                               # steps at the end, in units of thinning, over which all steps come to be kept
 STRETCH = 8                                            # steps taken back at a time, with their histories
 
 
@@ -21,7 +24,8 @@ class Needs:
     shots: in all; together: shots at one time. steps: internal steps of a shot; step: [s]. highest_frequency: of the fields [Hz].
     histories: arrays to keep at a step; shape: of each, rows padded. state: bytes of a whole state. itemsize: bytes of a number.
     free: bytes of main memory. every_step: whether the adjoint run reads what was recorded at every step, as computed. ring: bytes that
-    a ring takes of a step, or irreversible: why the step cannot be taken back; where that was asked.
+    a ring takes of a step, or irreversible: why the step cannot be taken back; where that was asked. weighed: whether kept steps may
+    count differently.
     """
 
     shots: int
@@ -37,6 +41,7 @@ class Needs:
     every_step: bool = False
     ring: int = 0
     irreversible: str = ""
+    weighed: bool = True
 
     def kept_bytes(self, bits: int) -> int:
         """Return the bytes of one history at one step, in numbers of some bits (0: those of the run)."""
@@ -64,7 +69,8 @@ class Needs:
 class Keeping:
     """What a storage has decided for one gradient.
 
-    storage: EverySteps, Thinned or Checkpoints. every: steps between kept ones; bits: of kept numbers (0: those of the run).
+    storage: EverySteps, Thinned or Checkpoints. every: steps between kept ones, tail: but for so many at the end (see `counts`); bits: of
+    kept numbers (0: those of the run).
     tape: whether the forward run keeps its histories for the adjoint run; else shots run forward again, a few at a time.
     memory, disk: bytes of histories and states kept at one time. folder: where on disk.
     """
@@ -76,6 +82,7 @@ class Keeping:
     memory: int
     disk: int = 0
     folder: Path | None = None
+    tail: int = 0
 
 
 class Storage(ABC):
@@ -108,6 +115,21 @@ def slots(first: int, last: int, every: int) -> int:
     return (last - every // 2 + every - 1) // every - (first - every // 2 + every - 1) // every
 
 
+def counts(steps: int, every: int, tail: int) -> np.ndarray:
+    """Return what each step counts in a sum over kept steps, (steps,); 0 where it is not kept.
+
+    Steps n with n % every == every // 2 count `every`. Over the last `tail` steps a smooth weight goes over from these to every step: so
+    a sum of what is smooth but does not end at zero has no alias of its end.
+
+    >>> counts(8, 4, 0)
+    array([0., 0., 4., 0., 0., 0., 4., 0.])
+    """
+    n = np.arange(steps)
+    x = np.clip((n + 0.5 - (steps - tail)) / tail, 0.0, 1.0) if tail else np.zeros(steps)
+    late = x - np.sin(2.0 * np.pi * x) / (2.0 * np.pi)
+    return late + (1.0 - late) * np.where(n % every == every // 2, float(every), 0.0)
+
+
 def size_text(bytes: float) -> str:
     """Return a number of bytes as text.
 
@@ -117,18 +139,19 @@ def size_text(bytes: float) -> str:
     return f"{bytes / 1e9:.3g} GB" if bytes >= 1e9 else f"{bytes / 1e6:.3g} MB"
 
 
-def _histories(storage: Storage, needs: Needs, every: int, bits: int) -> Keeping:
+def _histories(storage: Storage, needs: Needs, every: int, bits: int, tail: int = 0) -> Keeping:
     """Return the keeping of histories of all shots in memory, if they fit."""
-    each = slots(0, needs.steps, every) * needs.slot_bytes(bits)
+    kept = np.count_nonzero(counts(needs.steps, every, tail))
+    each = kept * needs.slot_bytes(bits)
     total = needs.shots * each
     if total > needs.free:
         least = Checkpoints.least(needs)
         other = (f"pde.Checkpoints(bytes={max(least, needs.free // 4 // needs.together)})" if least * needs.together < needs.free
                  else "a smaller grid")
         raise InputError(f"storage={storage!r}: a gradient would keep {size_text(total)} ({needs.shots} shots of {size_text(each)}: "
-                         f"{slots(0, needs.steps, every)} steps of {size_text(needs.slot_bytes(bits))}) and {size_text(needs.free)} of "
+                         f"{kept} steps of {size_text(needs.slot_bytes(bits))}) and {size_text(needs.free)} of "
                          f"memory are free; {other} would fit, pde.OnDisk(...) where a disk holds that, or fewer shots at a time")
-    return Keeping(storage, every, bits, True, total)
+    return Keeping(storage, every, bits, True, total, tail=tail)
 
 
 class EverySteps(Storage):
@@ -171,7 +194,9 @@ class Thinned(Storage):
 
     def keeping(self, needs: Needs) -> Keeping:
         """Return every k-th step, rounded."""
-        return _histories(self, needs, min(self.every or needs.thinning(), max(1, needs.steps // 2)), self.bits)
+        every = min(self.every or needs.thinning(), max(1, needs.steps // 2))
+        tail = min(TAIL * every, needs.steps) if every > 1 and needs.weighed else 0
+        return _histories(self, needs, every, self.bits, tail)
 
     def __repr__(self) -> str:
         return f"Thinned(every={self.every}, bits={self.bits or 32})"

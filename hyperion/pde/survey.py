@@ -66,8 +66,9 @@ class Wavelet:
 
 def _tail(steps: int) -> np.ndarray:
     taper = np.ones(steps)
-    n = max(1, steps // 20)
-    taper[-n:] = 0.5 * (1 + np.cos(np.pi * (np.arange(n) + 1) / n))
+    n = max(1, steps // 2)
+    x = (np.arange(n) + 1.0) / n
+    taper[-n:] = 1.0 - x + np.sin(2.0 * np.pi * x) / (2.0 * np.pi)       # twice smooth at both ends: nothing of its own at high frequencies
     return taper
 
 

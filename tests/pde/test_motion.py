@@ -7,6 +7,7 @@ import pytest
 
 import hyperion as hp
 from hyperion import pde
+from hyperion.cpu.pool import POOL
 from hyperion.pde.run import Run
 from tests.pde.cases import difference
 
@@ -37,6 +38,19 @@ def everything(gathers, parameters):
     """Return gathers and gradients by the parameters."""
     value, gradients = hp.value_and_grad(lambda p: hp.sum(gathers(**p) ** 2))(parameters)
     return [gathers(**parameters).numpy(), *(g.numpy() for g in gradients.values())]
+
+
+@pytest.fixture(autouse=True)
+def poisoned(monkeypatch):
+    """What is read before it is written is not a number."""
+    take = POOL.take
+
+    def poison(size):
+        buffer = take(size)
+        buffer.bytes[:] = 0xFF
+        return buffer
+
+    monkeypatch.setattr(POOL, "take", poison)
 
 
 @pytest.fixture

@@ -48,28 +48,28 @@ static void pack(const Context *c, int stage, const real *history, char *slot, c
   }
 }
 
-/* Add the product of one row of a cotangent and of a history to an image, in the part's columns. */
+/* Add so many times the product of one row of a cotangent and of a history to an image, in the part's columns. */
 static void add_product(const Context *c, real *restrict image, const real *restrict cotangent, const char *restrict history, long z, long y,
-                        const Part *part) {
+                        const Part *part, real times) {
   const long first = part->from[AXES - 1], n = MIN(part->to[AXES - 1], c->size[AXES - 1]), rows = AXES == 3 ? c->cells[1] : 1;
   if (c->format) {
     const float *restrict scale = (const float *)(history + (z * rows + y) * row_bytes(c));
     const char *restrict kept = (const char *)scale + scale_bytes(c);
     for (long start = first; start < n; start += BLOCK) {
       const long end = MIN(start + BLOCK, n);
-      const float s = scale[start / BLOCK];
+      const real s = times * scale[start / BLOCK];
       if (c->format == 8) {
         #pragma omp simd
-        for (long x = start; x < end; x++) image[x] += cotangent[x] * (s * (float)((const int8_t *)kept)[x]);
+        for (long x = start; x < end; x++) image[x] += cotangent[x] * (s * (real)((const int8_t *)kept)[x]);
       } else {
         #pragma omp simd
-        for (long x = start; x < end; x++) image[x] += cotangent[x] * (s * (float)((const int16_t *)kept)[x]);
+        for (long x = start; x < end; x++) image[x] += cotangent[x] * (s * (real)((const int16_t *)kept)[x]);
       }
     }
   } else {
     const real *restrict kept = (const real *)history + row_at(c, z, y);
     #pragma omp simd
-    for (long x = first; x < n; x++) image[x] += cotangent[x] * kept[x];
+    for (long x = first; x < n; x++) image[x] += cotangent[x] * (times * kept[x]);
   }
 }
 

@@ -68,13 +68,15 @@ struct Context {
   long steps, first, last, from, to;         /* of the run; loop counts of this call; time steps whose data this call may touch */
   long tile, block, rows;                    /* steps a tile; planes and, in three dimensions, rows a block */
   long threads, direction;                   /* on this simulation; +1 forward or -1 backward */
-  long every, base, storing;                 /* history: every k-th step, first slot held; 0 none, 1 write it, 2 add to images */
+  long base, storing;                        /* history: first slot held; 0 none, 1 write it, 2 add to images */
   long format, kept_bytes, scratch_size;     /* of a history in a slot: bits of a number (0: as computed), bytes; of a thread's scratch */
   long injections, receivers, images, histories, periodic;
   long history_size, history_stride[2];
   const Array *table[2];
   const real **profile;
   char *history;                             /* slots: each holds the kept step of all histories */
+  const long *slot;                          /* per step: its slot, -1 if it is not kept */
+  const double *counts;                      /* per step: what it counts in the sums over kept steps */
   real *scratch;                             /* per thread: histories of the planes at hand, before they are packed */
   Points *injection, *receiver;
   Image *image;

@@ -1,8 +1,8 @@
 /* The time loop around generated sweeps: sources, receivers, histories and images per range of planes, split time tiling, threads. */
 
-static int kept(const Context *c, long n) { return n >= c->from && n < c->to && n % c->every == c->every / 2; }
+static int kept(const Context *c, long n) { return n >= c->from && n < c->to && c->slot[n] >= 0; }
 
-static char *slot(const Context *c, long n) { return c->history + (n / c->every - c->base) * c->histories * c->kept_bytes; }
+static char *slot(const Context *c, long n) { return c->history + (c->slot[n] - c->base) * c->histories * c->kept_bytes; }
 
 static int inside(const Context *c, const Points *p, long k, const Part *part) {
   if (p->line[k] < part->from[1] || p->line[k] >= part->to[1]) return 0;
@@ -47,7 +47,7 @@ static void after(const Context *c, long thread, int stage, long m, const Part *
     if (c->boxes && !meets(&p, c->boxes + n)) continue;
     for (long z = p.from[0]; z < p.to[0]; z++) for (long y = AXES == 3 ? p.from[1] : 0; y < (AXES == 3 ? p.to[1] : 1); y++) {
       const real *from = a.p + z * a.stride[0] + (AXES == 3 ? y * a.stride[1] : 0);
-      add_product(c, im->image + row_at(c, z, y), from, history, z, y, &p);
+      add_product(c, im->image + row_at(c, z, y), from, history, z, y, &p, (real)c->counts[n]);
     }
   }
 }
