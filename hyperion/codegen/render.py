@@ -55,8 +55,8 @@ def c_text(program: Program, histories: Iterable[History], recorded: Mapping[str
         body.append(f"    boxes(c, &(Sweep){{{len(levels)}, b, history ? k1 : k0}}, t, history, part);\n  }}")
     most = max(len(w) for w in written)
     targets = ", ".join("{" + ", ".join(map(str, [*w, *[-1] * (most - len(w))])) + "}" for w in written)
-    sizes = {"SWEEPS": len(stages), "REACH": program.reach(), "WRITTEN": most, "RECORDED": int(bool(recorded)), "ARRAYS": len(program.arrays()),
-             "LEVELS": max(len(before) for before, _ in stages)}
+    sizes = {"SWEEPS": len(stages), "REACH": program.reach(), "WRITTEN": most, "RECORDED": int(bool(recorded)),
+             "ARRAYS": len(program.arrays()), "LEVELS": max(len(before) for before, _ in stages)}
     slabs = ", ".join(str(program.memory.get(x, -1)) for x in program.arrays())
     return ("".join(f"#define {name} {value}\n" for name, value in sizes.items()) +
             f"static const int slab_of[ARRAYS] = {{{slabs}}};\n"

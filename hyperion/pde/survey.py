@@ -52,11 +52,14 @@ class Wavelet:
         from_tensor = self.samples.detach().numpy() if isinstance(self.samples, Tensor) else self.samples
         return np.asarray(from_tensor)
 
-    def highest_frequency(self, level: float = 1e-2) -> float:
-        """Return the highest frequency [Hz] at which the amplitude spectrum is above `level` times its maximum."""
+    def highest_frequency(self, level: float = 1e-2, end: float = 0.05) -> float:
+        """Return the highest frequency [Hz] at which the amplitude spectrum is above `level` times its maximum.
+
+        end: the part of the samples over which they are faded out first.
+        """
         samples = self.values().reshape(-1, self.steps)
         # A taper at the end keeps the cut of a wavelet that has not died out from looking like high frequencies.
-        spectrum = np.abs(np.fft.rfft(samples * _tail(self.steps), n=2 * self.steps)).max(axis=0)
+        spectrum = np.abs(np.fft.rfft(samples * _tail(self.steps, end), n=2 * self.steps)).max(axis=0)
         above = np.flatnonzero(spectrum > level * spectrum.max())
         return float(above[-1] / (2 * self.steps * self.step)) if above.size else 0.0
 
@@ -64,9 +67,9 @@ class Wavelet:
         return f"Wavelet {self.steps} samples, step {self.step:g} s"
 
 
-def _tail(steps: int) -> np.ndarray:
+def _tail(steps: int, part: float) -> np.ndarray:
     taper = np.ones(steps)
-    n = max(1, steps // 2)
+    n = max(1, int(steps * part))
     x = (np.arange(n) + 1.0) / n
     taper[-n:] = 1.0 - x + np.sin(2.0 * np.pi * x) / (2.0 * np.pi)       # twice smooth at both ends: nothing of its own at high frequencies
     return taper

@@ -1,4 +1,4 @@
-"""Cells at rest are left alone (`cpu/kernels/motion.h`): results have the same bits as if they were not, adjoint runs stay where waves were."""
+"""Cells at rest are left alone (`cpu/kernels/motion.h`): results have the same bits, adjoint runs stay where waves were."""
 
 from typing import ClassVar
 
@@ -36,7 +36,7 @@ def experiment(shape, equation, boundary, storage, dtype=np.float32, threads=2, 
 
 def everything(gathers, parameters):
     """Return gathers and gradients by the parameters."""
-    value, gradients = hp.value_and_grad(lambda p: hp.sum(gathers(**p) ** 2))(parameters)
+    _, gradients = hp.value_and_grad(lambda p: hp.sum(gathers(**p) ** 2))(parameters)
     return [gathers(**parameters).numpy(), *(g.numpy() for g in gradients.values())]
 
 
@@ -117,7 +117,8 @@ def test_an_adjoint_run_that_stays_near_is_exact():
     survey = lambda w: pde.Survey(np.array([[[110.0, 110.0]]]), np.array([[[70.0, 70.0], [150.0, 1210.0], [1450.0, 1250.0]]]),  # noqa: E731
                                   pde.Wavelet(w, 1e-3))
     solver = pde.Solver(pde.Acoustic(), pde.Grid(PLANE, 10.0), order=4, boundary=LAYER, storage=pde.EverySteps(), threads=2)
-    both = hp.grad(lambda x: hp.sum(solver.solve(survey(x["w"]), speed=x["c"]) ** 2))({"c": parameters["speed"], "w": wavelet.samples.astype(np.float64)})
+    both = hp.grad(lambda x: hp.sum(solver.solve(survey(x["w"]), speed=x["c"]) ** 2))(
+        {"c": parameters["speed"], "w": wavelet.samples.astype(np.float64)})
     assert difference(near, both["c"].numpy()) < 1e-13
 
 

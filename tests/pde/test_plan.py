@@ -24,7 +24,7 @@ def used(key):
 
 def prepared(n, steps, storage):
     wave = pde.Solver(pde.Acoustic(), pde.Grid((n, n), 10.0), order=8, boundary=pde.CPML(width=10), threads=1, storage=storage)
-    places = np.full((1, 1, 2), 100.0)
+    places = np.mgrid[0:1:4j, 0:1:4j].reshape(1, 2, 16).transpose(0, 2, 1) * (n - 1) * 10.0  # all over the grid, so that nothing is at rest
     survey, speed = pde.Survey(places, places, pde.ricker(12.0, steps * 1e-3, 1e-3)), np.full((n, n), 2500.0, np.float32)
     return wave.plan(survey, speed=speed), lambda: hp.grad(lambda c: hp.sum(wave.solve(survey, speed=c) ** 2))(speed)
 

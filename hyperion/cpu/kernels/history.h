@@ -42,15 +42,15 @@ static void pack(const Context *c, int stage, const real *history, char *slot, c
     if (kept_in[i] != stage) continue;
     for (long z = part->from[0]; z < part->to[0]; z++) for (long y = AXES == 3 ? part->from[1] : 0; y < (AXES == 3 ? part->to[1] : 1); y++) {
       char *to = slot + i * c->kept_bytes + (z * rows + y) * row_bytes(c);
-      pack_row(history + i * c->history_size + row_at(c, z, y) + first, (float *)to + first / BLOCK, to + scale_bytes(c) + first * c->format / 8,
-               c->format, n);
+      const real *from = history + i * c->history_size + row_at(c, z, y) + first;
+      pack_row(from, (float *)to + first / BLOCK, to + scale_bytes(c) + first * c->format / 8, c->format, n);
     }
   }
 }
 
 /* Add so many times the product of one row of a cotangent and of a history to an image, in the part's columns. */
-static void add_product(const Context *c, real *restrict image, const real *restrict cotangent, const char *restrict history, long z, long y,
-                        const Part *part, real times) {
+static void add_product(const Context *c, real *restrict image, const real *restrict cotangent, const char *restrict history, long z,
+                        long y, const Part *part, real times) {
   const long first = part->from[AXES - 1], n = MIN(part->to[AXES - 1], c->size[AXES - 1]), rows = AXES == 3 ? c->cells[1] : 1;
   if (c->format) {
     const float *restrict scale = (const float *)(history + (z * rows + y) * row_bytes(c));

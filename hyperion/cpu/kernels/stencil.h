@@ -84,7 +84,8 @@ struct Context {
   const Context *beside;                     /* of an adjoint run: a forward run taken back so many loop counts ahead of it, part by part */
   void (*undo)(const Context *, long, int, long, const Part *, real *);
   long ahead;
-  /* What is at rest is left alone (motion.h). resting: whether to look for it. follows: whether to go where `boxes` say; within: nowhere else. */
+  /* What is at rest is left alone (motion.h). resting: whether to look for it; follows: whether to go where `boxes` say, within: nowhere
+     else. */
   long resting, follows, within, sharing, now;      /* sharing: threads at work in this tile; now: its steps */
   Part moving, sent, seed, box;              /* not zero as the tile begins; where data are injected; both; all that the tile reaches */
   Part *boxes;                               /* per step, of the forward run */

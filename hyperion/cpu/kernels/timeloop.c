@@ -153,7 +153,8 @@ static void open_tile(Context *c, long start) {
   long steps = MIN(c->tile, c->last - start);
   for (;; steps = MAX(steps / 2, 1)) {
     enter(c, start, steps);
-    if (!c->resting || steps == 1 || is_empty(&c->box) || c->box.to[0] - c->box.from[0] >= c->threads * (2 * REACH * steps * SWEEPS + c->block)) break;
+    const long depth = c->box.to[0] - c->box.from[0], share_least = 2 * REACH * steps * SWEEPS + c->block;
+    if (!c->resting || steps == 1 || is_empty(&c->box) || depth >= c->threads * share_least) break;
   }
   for (c->sharing = c->threads; c->sharing > 1; c->sharing--) {
     const long count = steps * SWEEPS;
