@@ -6,7 +6,7 @@
 On a GPU: 16,384 tokens, width 2048, bfloat16; a step is the forward or the backward call, inputs and cotangents at hand. Operations are
 4 S^2 D for each head forward, half of it if causal, and 2.5 times that backward. A GPU slows down as it heats up: take the ratios.
 Also: errors against float64 beside PyTorch's, and the memory that forward and backward take, to 131,072 tokens.
-On a CPU: batch 1, 8 heads, 1024 tokens, head size 64, float32: forward, and forward and backward together.
+On a CPU: batch 1, 8 heads, 1024 tokens, head size 64, float32: forward, and forward and backward together; errors and memory as above.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import json
 import os
 import random
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -204,39 +205,72 @@ def on_gpu(case: Case, device: str, turns: int) -> list[dict[str, Any]]:
                    seconds / typical["hyperion"], note if name == "hyperion" else "", times[name]) for name, seconds in typical.items()]
 
 
+# Cases of the errors: (name, tokens, head size, causal, factor of q and k, rows of queries that see nothing).
+NUMERICS = (("full", 1000, 64, False, 1.0, False), ("causal", 1000, 128, True, 1.0, False), ("large", 1000, 128, False, 8.0, False),
+            ("huge", 1000, 64, False, 100.0, False), ("hidden", 777, 64, False, 1.0, True))
+
+
 def errors(device: str) -> list[dict[str, Any]]:
-    """Return records of relative L2 errors against float64, of the output and the gradients of q, k, v, beside FlashAttention-2's."""
-    import cupy
+    """Return records of relative L2 errors against float64, of the output and the gradients of q, k, v, beside PyTorch's.
+
+    On a GPU beside FlashAttention-2 (with a mask of bools: what PyTorch takes for it), in half precisions; on a CPU its fused kernel,
+    float32 too. Rows that see nothing: PyTorch gives NaN or zeros, and is compared where it sees something.
+    """
+    import torch
+
+    found, large = [], torch.device(device).type == "cuda"
+    for kind in (torch.bfloat16, torch.float16) if large else (torch.float32, torch.bfloat16, torch.float16):
+        for name, tokens, size, causal, factor, hides in NUMERICS:
+            torch.manual_seed(0)
+            there = [(torch.randn(2, 4, tokens, size, device=device) * (factor if i < 2 else 1.0)).to(kind) for i in range(4)]
+            seen = (torch.rand(tokens, tokens, device=device) < 0.5) if hides else None
+            if seen is not None:
+                seen[::7] = False
+                there[3][:, :, ::7] = 0
+            exact, theirs = (torch_results(there, dtype, seen, causal) for dtype in (torch.float64, kind))
+            mine = own_results(there, seen, causal)
+            away = [[float((torch.nan_to_num(x.double()) - y).norm() / y.norm()) for x, y in zip(several, exact, strict=True)]
+                    for several in (mine, theirs)]
+            assert all(bool(torch.isfinite(x).all()) for x in mine), "NaN or infinities in Hyperion's results"
+            ratio = max(x / y for x, y in zip(*away, strict=True))
+            case = f"error_{str(kind).removeprefix('torch.')}_{name}_d{size}"
+            found.append({"case": case, "hyperion": away[0], "torch": away[1], "largest_ratio": ratio})
+            words = [" ".join(f"{x:.2e}" for x in several) for several in away]
+            print(f"{case:30} hyperion {words[0]}  torch {words[1]}  largest ratio {ratio:.3f} (goal 1.10)", flush=True)
+    return found
+
+
+def torch_results(there: list[Any], dtype: Any, seen: Any, causal: bool) -> list[Any]:
+    """Return the output and the gradients of q, k, v by PyTorch, zeros in rows that see nothing; float64: by the formula."""
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    q, k, v = (x.detach().to(dtype).requires_grad_() for x in there[:3])
+    exactly = dtype == torch.float64
+    backends = [SDPBackend.MATH] if exactly else [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+    mask = seen
+    if exactly and seen is not None:        # where nothing is seen the formula is 0 / 0: such rows see all, and are taken out
+        mask = seen | ~seen.any(dim=1, keepdim=True)
+    with sdpa_kernel(backends):
+        out = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
+    slopes = torch.autograd.grad(out, (q, k, v), there[3].to(dtype))
+    out = out.detach()
+    return [out if seen is None else torch.where(seen.any(dim=1)[:, None], out, 0.0), *slopes]
+
+
+def own_results(there: list[Any], seen: Any, causal: bool) -> list[Any]:
+    """Return the same by Hyperion, as float32 on the device of the inputs."""
+    import torch
 
     import hyperion as hp
     from hyperion import nn
 
-    found = []
-    for kind in (torch.bfloat16, torch.float16):
-        for size, causal, large in ((64, False, 1.0), (128, True, 1.0), (128, False, 8.0)):
-            there = [torch.randn(2, 4, 1000, size, device=device).to(kind) * (large if i < 2 else 1.0) for i in range(4)]
-            *given, g = there
-
-            def pulled(dtype: Any, given: Any = given, g: Any = g, causal: bool = causal) -> list[Any]:
-                q, k, v = (x.detach().to(dtype).requires_grad_() for x in given)
-                with sdpa_kernel(SDPBackend.MATH if dtype == torch.float64 else SDPBackend.FLASH_ATTENTION):
-                    out = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
-                return [out.detach(), *torch.autograd.grad(out, (q, k, v), g.to(dtype))]
-
-            exact, theirs = pulled(torch.float64), pulled(kind)
-            with cupy.cuda.ExternalStream(torch.cuda.current_stream().cuda_stream):
-                own = [hp.Tensor(cupy.from_dlpack(x)) for x in there]
-                out, pull = hp.vjp(lambda q, k, v, causal=causal: hp.attention(q, k, v, mask=nn.Causal() if causal else None), *own[:3])
-                mine = [torch.from_dlpack(x.data.astype(np.float32)) for x in (out, *pull(own[3]))]
-            away = [[float((x.double() - y).norm() / y.norm()) for x, y in zip(several, exact, strict=True)] for several in (mine, theirs)]
-            name = f"error_{str(kind).removeprefix('torch.')}_d{size}_{'causal' if causal else 'full'}{'_large' if large > 1 else ''}"
-            ratio = max(x / y for x, y in zip(*away, strict=True))
-            found.append({"case": name, "hyperion": away[0], "flash2": away[1], "largest_ratio": ratio})
-            words = [" ".join(f"{x:.2e}" for x in several) for several in away]
-            print(f"{name:34} hyperion {words[0]}  flash2 {words[1]}  largest ratio {ratio:.3f} (goal 1.10)", flush=True)
-    return found
+    on_gpu = there[0].is_cuda
+    own = [hp.asarray(x.float().cpu().numpy()).astype(str(x.dtype).removeprefix("torch.")) for x in there]
+    own = [x.to("cuda:0") for x in own] if on_gpu else own
+    mask = nn.Causal() if causal else None if seen is None else seen.cpu().numpy()
+    out, pull = hp.vjp(lambda q, k, v: hp.attention(q, k, v, mask=mask), *own[:3])
+    return [torch.from_numpy(np.array(x.astype("float32").to("cpu").numpy())).to(there[0].device) for x in (out, *pull(own[3]))]
 
 
 def decoding(device: str) -> list[dict[str, Any]]:
@@ -272,6 +306,34 @@ def decoding(device: str) -> list[dict[str, Any]]:
     print(f"decoding_16x32768  {step * 1e6:.0f} us, {rate / 1e12:.2f} TB/s: {rate / copied:.2f} of a copy's {copied / 1e12:.2f} (goal .75)",
           flush=True)
     return [{"case": "decoding_16x32768", "seconds": step, "bytes_per_second": rate, "copy_bytes_per_second": copied}]
+
+
+def memory_on_cpu() -> list[dict[str, Any]]:
+    """Return records of the resident memory that forward and backward of a head of 64 add at most, in a window of 256, float32; Linux."""
+    code = """
+import sys
+import numpy as np
+import hyperion as hp
+from hyperion import nn
+q, k, v, g = (hp.asarray(np.random.default_rng(i).standard_normal((1, 1, int(sys.argv[1]), 64), dtype=np.float32)) for i in range(4))
+small = [x[:, :, :512] for x in (q, k, v, g)]
+def step(q, k, v, g):
+    return hp.vjp(lambda *xs: hp.attention(*xs, mask=nn.SlidingWindow(255)), q, k, v)[1](g)
+step(*small)
+def resident(name):
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(name))
+before = resident("VmRSS")
+with open("/proc/self/clear_refs", "w") as file:
+    file.write("5")             # the high-water mark begins again
+step(q, k, v, g)
+print(1024 * (resident("VmHWM") - before))
+"""
+    found = []
+    for tokens in (16384, 65536, 131072, 262144):
+        taken = int(subprocess.run([sys.executable, "-c", code, str(tokens)], capture_output=True, text=True, check=True).stdout) / tokens
+        found.append({"case": f"memory_cpu_{tokens}", "bytes_per_token": taken, "of_which_inputs_have": 4 * 64 * 4})
+        print(f"memory_cpu_{tokens:<8} {taken:.0f} bytes a token more; q, k, v and g have {4 * 64 * 4}", flush=True)
+    return found
 
 
 def memory(device: str) -> list[dict[str, Any]]:
@@ -372,7 +434,12 @@ def main() -> int:
     if options.device == "cpu":
         os.environ["HYPERION_THREADS"] = str(options.threads)
         for direction in CPU:
-            keep(on_cpu(direction, options.turns), {"torch": CPU_GOALS[direction]})
+            if options.cases is None or any(part in f"cpu_{direction}" for part in options.cases):
+                keep(on_cpu(direction, options.turns), {"torch": CPU_GOALS[direction]})
+        for name, part in (("errors", lambda: errors("cpu")), ("memory", memory_on_cpu)):
+            if options.cases is None or name in options.cases:
+                found.extend(part())
+        write(options.json, found)
     else:
         for case in GPU:
             if options.cases is None or any(part in case.name for part in options.cases):

@@ -162,6 +162,22 @@ def test_modifiers_are_those_of_numpy(modifier, dtype, random, monkeypatch):
             np.testing.assert_allclose(one, two, rtol=0, atol=200 * np.finfo(dtype).eps * max(1.0, np.abs(two[np.isfinite(two)]).max()))
 
 
+@pytest.mark.parametrize("tokens, size, factor", [(1000, 64, 1.0), (500, 128, 8.0)])
+def test_errors_are_at_most_a_tenth_larger_than_pytorch_s(tokens, size, factor):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra interop)")
+    torch.manual_seed(0)
+    given = [torch.randn(1, 2, tokens, size) * (factor if i < 2 else 1.0) for i in range(4)]
+
+    def theirs(dtype):
+        q, k, v = (x.to(dtype).requires_grad_() for x in given[:3])
+        out = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+        return [x.detach().double().numpy() for x in (out, *torch.autograd.grad(out, (q, k, v), given[3].to(dtype)))]
+
+    out, pull = hp.vjp(hp.attention, *(x.numpy() for x in given[:3]))
+    for one, other, exact in zip((out, *pull(given[3].numpy())), theirs(torch.float32), theirs(torch.float64), strict=True):
+        assert np.linalg.norm(one.numpy() - exact) <= 1.1 * np.linalg.norm(other - exact)
+
+
 def test_threads_change_nothing_and_arrays_need_not_be_contiguous(random, monkeypatch):
     s = Shape(2, 4, 2, 300, 257, 33, 20)
     xs, found = draws(s, np.float32, random), []

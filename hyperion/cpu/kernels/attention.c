@@ -75,13 +75,14 @@ INLINE vec fall(vec x) {
   return (vec)((wholes)(scale + scale * rest) & ~(wholes)(x < all(LOWEST)));
 }
 
-/* c[r][..] (+)= sum over i of a[r * down + i * along] * b[i * wide + ..], for `high` r and `broad` vectors of numbers. */
+/* c[r][..] (+)= sum over i of a[r * down + i * along] * b[i * wide + ..], for `high` r and `broad` vectors of numbers. What c has is added last:
+   a long sum is one of short ones, and its rounding error that of the short ones. */
 INLINE void tile(int high, int broad, long n, const real *a, long down, long along, const real *b, long wide, real *c, long under, int add) {
   vec sum[HIGH][BROAD];
 #pragma GCC unroll 8
   for (int r = 0; r < high; r++)
 #pragma GCC unroll 3
-    for (int x = 0; x < broad; x++) sum[r][x] = add ? *(vec *)(c + r * under + x * LANES) : (vec){0};
+    for (int x = 0; x < broad; x++) sum[r][x] = (vec){0};
   for (long i = 0; i < n; i++) {
     vec row[BROAD];
 #pragma GCC unroll 3
@@ -96,7 +97,11 @@ INLINE void tile(int high, int broad, long n, const real *a, long down, long alo
 #pragma GCC unroll 8
   for (int r = 0; r < high; r++)
 #pragma GCC unroll 3
-    for (int x = 0; x < broad; x++) *(vec *)(c + r * under + x * LANES) = sum[r][x];
+    for (int x = 0; x < broad; x++) {
+      vec *to = (vec *)(c + r * under + x * LANES);
+      if (add) sum[r][x] += *to;
+      *to = sum[r][x];
+    }
 }
 
 INLINE void strip(int broad, long rows, long n, const real *a, long down, long along, const real *b, long wide, real *c, long under, int add) {
