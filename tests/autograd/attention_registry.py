@@ -308,7 +308,7 @@ class Case:
         of_shift = np.sqrt(((g * of_out) ** 2).sum(axis=-1)) + eps * (long_g * np.linalg.norm(found[0], axis=-1) + np.abs(self.of_lse))
         alone = p * (relative * np.abs(pulls) + eps * long_g[..., None] * long_v[..., None, :] * kept)
         rows = p * of_shift[..., None]
-        # a modifier's slope is a difference (1 - tanh^2) of numbers near 1, taken at a score with an error: these two change it by at most 1
+        # a modifier's slope is a difference (1 - tanh^2) of numbers near 1, at a score with an error: both change it by at most 1
         of_bend = 0.0 if "modifier" not in self.options else (eps + of_scores) * p * np.abs(pulls)
         of_q = scale * (rooted((alone * bend) ** 2 + of_bend**2, k**2) + np.abs((p * bend) @ k) * of_shift[..., None])
         of_k = scale * rooted((((alone + rows) * bend) ** 2 + of_bend**2).swapaxes(-1, -2), q**2)

@@ -1,6 +1,8 @@
 """Attention against the formula at random: every mask, shape, dtype, layout, term and direction, on every way that computes it."""
 
 import itertools
+import runpy
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -93,3 +95,9 @@ def test_packed_texts_and_patterns_refuse_what_they_cannot_be() -> None:
         nn.Document.packed([0, 2, 4], [0, 3])
     with pytest.raises(InputError, match="window=-1 must be 0 or more"):
         nn.BlockSparse.bigbird(4, -1, 1, 1, 8)
+
+
+def test_the_figure_of_the_documentation_can_be_drawn() -> None:
+    path = Path(__file__).resolve().parents[2] / "docs" / "attention_figure.py"
+    figure = runpy.run_path(str(path))["draw"]()
+    assert [panel.get_title() for panel in figure.axes[:2]] == ["Causal(): 53%", "SlidingWindow(200): 27%"]
