@@ -40,6 +40,7 @@ from hyperion.autograd import (
     vjp,
     vmap,
 )
+from hyperion.autograd.control import cond, scan, while_loop
 from hyperion.autograd.debugging import debug
 from hyperion.autograd.drawing import graph
 from hyperion.autograd.functions import *
@@ -50,9 +51,9 @@ from hyperion.autograd.profiling import profile
 __version__ = "0.1.0"
 
 __all__ = [
-    "CG", "GMRES", "Newton", "Picard", "Tensor", "__version__", "checkpoint", "custom", "debug", "derivatives", "deterministic",
+    "CG", "GMRES", "Newton", "Picard", "Tensor", "__version__", "checkpoint", "cond", "custom", "debug", "derivatives", "deterministic",
     "device_memory", "fixed_point", "grad", "graph", "hessian", "hvp", "jacobian", "jet", "jets", "jit", "jvp", "linear_solve", "linearize",
-    "no_grad", "profile", "root_solve", "stop_gradient", "tree_map", "value_and_grad", "vjp", "vmap",
+    "no_grad", "profile", "root_solve", "scan", "stop_gradient", "tree_map", "value_and_grad", "vjp", "vmap", "while_loop",
 ]
 __all__ += functions.__all__
 

@@ -38,6 +38,11 @@ def _runner() -> Any:
     library = load(_text("workers.h", "program.c"), ("-fopenmp-simd",))
     library.run_calls.argtypes = (ctypes.c_void_p, ctypes.c_long, ctypes.c_void_p, ctypes.c_long)
     library.run_calls.restype = ctypes.c_long
+    pointer, number = ctypes.c_void_p, ctypes.c_long
+    library.repeat_calls.argtypes = (pointer, number, pointer, number, pointer, number)
+    library.repeat_calls.restype = None
+    library.repeat_while.argtypes = (pointer, number, pointer, number, pointer, number, pointer, number, pointer)
+    library.repeat_while.restype = number
     blas: Any = importlib.import_module("scipy.linalg.cython_blas")
     library.use_blas.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
     library.use_blas(*(_capsule(blas.__pyx_capi__[name]) for name in ("sgemm", "dgemm")))
@@ -96,6 +101,19 @@ def _compile(unit: tuple[str, list[str]]) -> None:
         _known[text, dtype] = (_address(getattr(library, name)), 0 if end is None else _address(end))
 
 
+class Onward:
+    """What goes on from round to round of a loop.
+
+    moves: (place, bytes that its address moves).  copies: (from place, to place, bytes); copies come before moves.
+    """
+
+    def __init__(self, moves: Sequence[tuple[int, int]], copies: Sequence[tuple[int, int, int]]) -> None:
+        self._moves = np.array(moves or [(0, 0)], np.int64)
+        self._copies = np.array(copies or [(0, 0, 0)], np.int64)
+        self._numbers = np.array([self._moves.ctypes.data, len(moves), self._copies.ctypes.data, len(copies)], np.int64)
+        self.address = self._numbers.ctypes.data
+
+
 class Calls:
     """Calls of kernels in order, run by one native call.
 
@@ -122,4 +140,14 @@ class Calls:
     def __call__(self, addresses: int) -> int:
         """Run all, over the table of addresses at an address; return their number, or that of the call that set its flag."""
         return self._run(self._place, self._count, addresses, config.threads() if self._shared else 1)
+
+    def repeat(self, addresses: int, onward: Onward, rounds: int) -> None:
+        """Run all so many times."""
+        _runner().repeat_calls(self._place, self._count, addresses, config.threads() if self._shared else 1, onward.address, rounds)
+
+    def repeat_while(self, addresses: int, onward: Onward, test: "Calls", test_addresses: int, place: int) -> int:
+        """Run all as long as a test leaves something else than 0 at a place of its table; return how often."""
+        asked = (test._place, test._count, test_addresses, place)
+        threads = config.threads() if self._shared else 1
+        return _runner().repeat_while(*asked, self._place, self._count, addresses, threads, onward.address)
 

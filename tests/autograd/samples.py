@@ -37,6 +37,7 @@ taps = np.array([0.5, -1.0, 2.0, 0.25, 0.75])
 SAMPLES: dict[str, list[Sample]] = {
     # shaping
     "identity": [((normal(3),), {})],
+    "constant_of": [((normal(3),), {})],
     "astype": [((normal(3),), {"dtype": np.dtype(np.float64)}), ((normal(3),), {"dtype": np.dtype(np.complex128)})],
     "cast": [((normal(3),), {"dtype": np.dtype(np.int64)})],
     "to_device": [((normal(3),), {"device": "cpu"})],

@@ -41,7 +41,8 @@ class Runner:
         code = plan.code
         self._slots = {x: i for i, x in enumerate(plan.roots)}
         self._table = arrays_of.array("Q", bytes(8 * len(self._slots)))
-        self._kept: list[Any] = []                          # memory that the table points to for good
+        self._free: list[int] = []                          # places that loops had, and that they have now
+        self._lent: list[int] = []
         self._arena, self._start = ARRAYS.empty((max(plan.arena, 1),), np.dtype(np.uint8))
         self._fixed: dict[Value, Any] = {}                  # arrays of the arena
         for x, offset in plan.offsets.items():
@@ -49,6 +50,7 @@ class Runner:
             self._table[self._slots[x]] = self._start + offset
         seen = self._seen()
         self._inputs = [_Input(x, self._slots[x], x in seen) for x in code.inputs if x not in code.captured]
+        self._caches = {one.value: one for one in self._inputs}
         self._captured = [(_Input(x, self._slots[x], x in seen), array) for x, array in code.captured.items()]
         made = [x for x in dict.fromkeys(code.results) if plan.roots.get(x) == "result"]
         self._results = [_Result(x, self._slots[x]) for x in made]
@@ -56,6 +58,51 @@ class Runner:
         self._updates: list[_Update] = []
         self._stages: list[Any] = self._made()
         self._at = self._table.buffer_info()[0]
+
+    @property
+    def alone(self) -> "program.Calls | None":
+        """The native calls, if the program is nothing else and all its inputs and results are arrays of the caller's."""
+        single = len(self._stages) == 1 and type(self._stages[0][0]) is program.Calls and not self._updates
+        plain = all(self.plan.roots.get(x) == "result" for x in self.plan.code.results)
+        return self._stages[0][0] if single and plain else None
+
+    def place(self, x: Value) -> int:
+        """Return the place of an input or result in the table."""
+        return self._slots[x]
+
+    def extra(self, address: int) -> int:
+        """Return a place of the table, beyond those of values, for an address that a loop moves."""
+        if self._free:
+            place = self._free.pop()
+            self._table[place] = address
+        else:
+            place = self._point(address)
+        self._lent.append(place)
+        return place
+
+    def aim(self, x: Value, address: int) -> int:
+        """Let an input or result lie at an address during a loop; return its place."""
+        if x in self._caches:
+            self._caches[x].last = _nothing
+        self._table[self._slots[x]] = address
+        return self._slots[x]
+
+    def hold(self, x: Value) -> Any:
+        """Give a result memory that stays with the runner."""
+        if x not in self._fixed:
+            self._fixed[x] = np.empty(x.shape, x.dtype)
+        self._table[self._slots[x]] = _address(self._fixed[x])
+        return self._fixed[x]
+
+    def prepare(self) -> int:
+        """Write the addresses of captured arrays into the table, and return the table's own."""
+        for one, array in self._captured:
+            if one.last() is not array:
+                one.take(array, self._table)
+        self._free += self._lent
+        self._lent = []
+        self._at = self._table.buffer_info()[0]
+        return self._at
 
     # Making the stages
 

@@ -76,6 +76,7 @@ SIMPLER: tuple[tuple[str, str, Callable[[Step], Value | None]], ...] = (
     ("conj", "conj(conj(x)) = x", _undone),
     ("positive", "+x = x", _unchanged),
     ("identity", "identity(x) = x", _unchanged),
+    ("constant_of", "constant_of(x) = x", _unchanged),
     ("astype", "in its own dtype", _unchanged),
     ("reshape", "to its own shape", _unchanged),
     ("broadcast_to", "to its own shape", _unchanged),

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from hyperion.autograd.dtypes import is_inexact
 from hyperion.autograd.graph import SHARED, Leaf, Node, state, tick
 from hyperion.autograd.jit.ir import Code, Opaque, Step, Value, compute
 from hyperion.autograd.jit.standin import Traced, user_line
 from hyperion.autograd.jit.updates import Recipe
 from hyperion.autograd.random import generator as generators
 from hyperion.autograd.sweeps import checked
-from hyperion.autograd.table import Primitive, explained
+from hyperion.autograd.table import PRIMITIVES, Primitive, explained
 from hyperion.autograd.tensor import Tensor
 from hyperion.errors import GraphError
 
@@ -39,10 +40,14 @@ class Recorder:
     """Notes the steps of one run of a function.
 
     adopt: called with a Tensor that requires a gradient and was met in a step without having been found before: it makes it an input.
+    around: of the body of a loop the recorder of the function that the loop stands in; what the body uses of it is noted in `outside`.
     """
 
-    def __init__(self, adopt: Callable[[Tensor], None]) -> None:
+    def __init__(self, adopt: Callable[[Tensor], None], around: "Recorder | None" = None) -> None:
         self.adopt = adopt
+        self.around = around
+        self.outside: list[tuple[Tensor, Value]] = []
+        self._followed: set[Value] = set()      # values of a body that derivatives may flow through
         self.start = tick()
         self.inputs: list[Value] = []
         self.steps: list[Step] = []
@@ -73,6 +78,8 @@ class Recorder:
         array = x.data
         value = self._own[id(x)] = self.value(array.shape, array.dtype)
         self.inputs.append(value)
+        if x.node is not None:
+            self._followed.add(value)
         return Traced(value, array)
 
     def of(self, x: Tensor) -> Value:
@@ -81,11 +88,15 @@ class Recorder:
             self.adopt(x)
         data = x.data
         if type(data) is Traced:
+            if data.value not in self._made and self.around is not None and self.around.knows(data.value):
+                return self._from_outside(x, data)
             if data.value not in self._made:
                 raise GraphError(
                     f"jit: a Tensor of shape {x.shape} belongs to a recording that has ended: it was kept in a list, a global or an "
                     f"attribute, and used at {user_line()}; return it from the function instead"
                 )
+            if self.around is not None and x.node is None and data.value in self._followed:
+                return self._stopped(data).value
             return data.value
         if x.node is not None and x.node.order > self.start and x.node.op is not None:
             raise GraphError(
@@ -93,6 +104,36 @@ class Recorder:
                 f"recording does not see, at {user_line()}; pass that Tensor, or the Module it is part of, as an argument"
             )
         return self.constant(data)
+
+    def knows(self, value: Value) -> bool:
+        """Tell whether a value is of this recording, or of one around it."""
+        return value in self._made or (self.around is not None and self.around.knows(value))
+
+    def _from_outside(self, x: Tensor, data: Traced) -> Value:
+        """Return the input of a body that stands for a value of the function around it."""
+        for known, value in self.outside:
+            if known.data is data and known.node is x.node and known.index == x.index:
+                return value
+        value = self.value(data.shape, data.dtype)
+        self.outside.append((x, value))
+        if x.node is not None:
+            self._followed.add(value)
+        return value
+
+    def _stopped(self, data: Traced) -> Traced:
+        """Note that no derivative flows through a value of a body from here on."""
+        return self.note(PRIMITIVES["constant_of"], [data.value], {}, [data.actual])[0]
+
+    def refuse_inside(self, what: str) -> None:
+        """Refuse in the body of a loop or branch what changes something outside it.
+
+        Raises: GraphError with the line.
+        """
+        if self.around is not None:
+            raise GraphError(
+                f"jit: {what} inside the body of a scan, cond or while_loop, at {user_line()}; a body is recorded once and run often: do "
+                "it outside, and pass what it gives (random numbers: as xs of the scan)"
+            )
 
     def constant(self, array: Any) -> Value:
         """Return the value of an array that the function uses and nobody passes: a number for good, or read anew in every run."""
@@ -124,6 +165,11 @@ class Recorder:
         except (ValueError, TypeError, IndexError, MemoryError) as error:
             raise explained(op, tuple(inputs), error) from error
         made = self.note(op, values, params, [np.asarray(array) for array in arrays])
+        if self.around is not None and not self._followed.isdisjoint(values):
+            if not state.recording:
+                made = [self._stopped(x) if is_inexact(x.dtype) else x for x in made]
+            elif op.differentiable:
+                self._followed.update(x.value for x in made)
         return made[0] if op.outputs == 1 else tuple(made)
 
     def pull(self, op: Primitive, g: Any, node: Node) -> list[Tensor | None] | None:
@@ -131,7 +177,9 @@ class Recorder:
         inputs: Any = node.inputs
         several = isinstance(g, list)
         parts: list[Tensor | None] = list(g) if several else [g]      # pyright: ignore[reportUnknownArgumentType]
-        if op.pull is None or op.form == "elementwise" or any(type(x) is not Tensor for x in (*parts, *inputs) if x is not None):
+        if self.around is not None or op.pull is None or op.form == "elementwise":
+            return None
+        if any(type(x) is not Tensor for x in (*parts, *inputs) if x is not None):
             return None
         outputs: Any = node.output if op.outputs != 1 else (node.output,)
         tensors = [x for x in parts if x is not None]
@@ -166,6 +214,7 @@ class Recorder:
 
         run(arrays): what it does with the inputs; returns arrays like `like`.
         """
+        self.refuse_inside(f"{name} is called")
         call = Opaque(name, lambda arrays, params: tuple(run(arrays)), effect=True)
         return [Tensor(x) for x in self.note(call, [self.of(x) for x in inputs], {}, [_actual(Tensor(array)) for array in like])]
 
@@ -178,6 +227,7 @@ class Recorder:
         run(gradients, renewed): does so; renewed: arrays of those leaves, by their place, that the function gave another value before.
         recipe: how native code does it; None: `run` does.
         """
+        self.refuse_inside(f"{name} is called")
         values = [self.of(x) for x in leaves]
         renewed = [i for i, (x, value) in enumerate(zip(leaves, values, strict=True)) if self._own.get(id(x)) is not value]
         count = len(leaves)
@@ -216,6 +266,8 @@ class Recorder:
             check(arrays[0])
             return ()
 
+        if self.around is not None:
+            return          # values of a body are looked at by nobody
         look([_actual(x)], {})
         self.note(Opaque(f"check_{name}", look, effect=True), [self.of(x)], {}, ())
 
@@ -267,7 +319,7 @@ class Recorder:
 
     def is_outside(self, generator: Any) -> bool:
         """Tell whether a generator was there before the recording, so that every run goes on with it."""
-        return id(generator) in self._alive
+        return id(generator) in self._alive if self.around is None else self.around.is_outside(generator)
 
     def code(self, results: Sequence[Value]) -> Code:
         """Return the program.

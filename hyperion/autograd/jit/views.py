@@ -75,7 +75,7 @@ def _part(step: Step, source: View) -> View | None:
         return None
     # One byte that stands for the memory: only its strides are looked at.
     start = np.lib.stride_tricks.as_strided(np.zeros(1, np.int8), source.shape, source.strides)
-    found: Any = start[index]
+    found: Any = start[index if Ellipsis in index else (*index, Ellipsis)]      # with it one element is an array, too
     offset = found.__array_interface__["data"][0] - start.__array_interface__["data"][0]
     return View(source.root, step.outputs[0].shape, tuple(found.strides), source.offset + offset)
 

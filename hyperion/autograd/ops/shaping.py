@@ -76,6 +76,7 @@ def _pull_reshape(g: Any, out: Any, inputs: tuple[Tensor, ...], params: dict[str
 identity = linear(
     "identity", lambda xp, x: x, lambda g, x: g, batch=by_axes(), doc="Return x; the new Tensor is another place in the graph."
 )
+general("constant_of", lambda xp, x: x, differentiable=False, batch=by_axes(), doc="Return x, through which no derivative flows.")
 _astype = linear("astype", lambda xp, x, dtype: x.astype(dtype), _astype_back, batch=by_axes())
 _cast = general("cast", lambda xp, x, dtype: x.astype(dtype), differentiable=False, batch=by_axes())    # to or from integers and bools
 _reshape = linear(

@@ -1,6 +1,8 @@
 /* Runs a list of kernels over one table of addresses. Compiled after workers.h; the kernels come from libraries of their own (loops.h).
 
    Chunks of units depend on sizes only, so no result depends on the number of threads. */
+#include <string.h>
+
 typedef void (*Kernel)(char *const *at, const long *a, long first, long last, long chunk);
 typedef void (*End)(char *const *at, const long *a, long chunks);
 
@@ -40,6 +42,39 @@ long run_calls(const Call *calls, long count, char *const *at, long threads) {
   _mm_setcsr(before);
 #endif
   return i;
+}
+
+/* What goes on from round to round of a loop: places that move by so many bytes, and values that are copied from place to place. */
+typedef struct { long place, step; } Move;
+typedef struct { long from, to, bytes; } Copy;
+typedef struct { const Move *moves; long count_moves; const Copy *copies; long count_copies; } Onward;
+
+static void go_on(const Onward *onward, char **at) {
+  for (long k = 0; k < onward->count_copies; k++) {
+    const Copy *copy = onward->copies + k;
+    memcpy(at[copy->to], at[copy->from], (size_t)copy->bytes);
+  }
+  for (long k = 0; k < onward->count_moves; k++) at[onward->moves[k].place] += onward->moves[k].step;
+}
+
+/* Run calls so many times. */
+void repeat_calls(const Call *calls, long count, char **at, long threads, const Onward *onward, long rounds) {
+  for (long round = 0; round < rounds; round++) {
+    run_calls(calls, count, at, threads);
+    go_on(onward, at);
+  }
+}
+
+/* Run calls as long as those of a test, over a table of their own, leave something else than 0 at a place; return how often. */
+long repeat_while(const Call *test, long count_test, char **at_test, long place, const Call *calls, long count, char **at, long threads,
+                  const Onward *onward) {
+  long rounds = 0;
+  for (;; rounds++) {
+    run_calls(test, count_test, at_test, threads);
+    if (!*(const unsigned char *)at_test[place]) return rounds;
+    run_calls(calls, count, at, threads);
+    go_on(onward, at);
+  }
 }
 
 /* Set a flag if an element of some arrays is not finite. Numbers: place of the flag; then of each array, which is a unit of work, its place,

@@ -55,6 +55,7 @@ def test_each_row_of_simplify_keeps_the_value(row: Any) -> None:
         "x * 1 = x": lambda x: x * 1.0, "1 * x = x": lambda x: 1.0 * x, "x / 1 = x": lambda x: x / 1.0,
         "-(-x) = x": lambda x: hp.negative(hp.negative(x)),
         "conj(conj(x)) = x": lambda x: hp.conj(hp.conj(hp.astype(x, "complex128"))), "+x = x": lambda x: hp.positive(x),
+        "constant_of(x) = x": lambda x: PRIMITIVES["constant_of"](x),
         "identity(x) = x": lambda x: PRIMITIVES["identity"](x), "in its own dtype": lambda x: PRIMITIVES["astype"](x, dtype=x.dtype),
         "to its own shape": lambda x: PRIMITIVES[row[0]](x, shape=x.shape),
         "and back": lambda x: hp.permute_dims(hp.permute_dims(x, (1, 0)), (1, 0)),
@@ -142,6 +143,12 @@ def test_a_view_is_that_of_numpy() -> None:
     array = np.arange(24.0).reshape(4, 6)
     assert View(root, (4, 6), contiguous((4, 6))).whole
     np.testing.assert_array_equal(View(root, (3, 2), (2, 6), 7).array(array), array.reshape(-1)[7:][np.array([[0, 6], [2, 8], [4, 10]])])
+
+
+def test_one_element_of_an_array_is_a_view() -> None:
+    f = jit(lambda x: (x[1, 2] * 2.0, x[0, 1]))
+    for got, wanted in zip(f(x), (x.data[1, 2] * 2.0, x.data[0, 1]), strict=True):
+        assert got.shape == () and float(got) == wanted
 
 
 def test_chains_and_sums_become_one_loop() -> None:
