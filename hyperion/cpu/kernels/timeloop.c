@@ -131,13 +131,13 @@ static void wrap(const Context *c, int stage, long m) {
 
 typedef struct { Context *c; long thread; int *gate; } Job;   /* gate: 0 wait, 1 go, 2 give up */
 
-/* Where a block of an axis that begins at `at` ends. The slabs at the axis' ends lie wholly in the first and in the last block, whichever
-   sweep of a tile has come: so memory variables need no further skew. */
+/* Where a block of an axis that begins at `at` ends. A sweep with pre-sweeps reads memory variables shifted that it has just updated: where
+   there are such, the slabs at the axis' ends lie wholly in the first and in the last block, whichever sweep of a tile has come. */
 static long block_end(long at, long begin, long end, long low, long high, long block, long count) {
-  const long least = low + REACH * (count + 1);
+  const long least = low + REACH * (count - 1);
   long to = at + block;
-  if (at == begin && to < least) to = least;
-  return to + block / 2 >= high ? end : to;
+  if (LEVELS && at == begin && to < least) to = least;
+  return to + block / 2 >= (LEVELS ? high : end) ? end : to;
 }
 
 /* The plane where the share of a thread in the box begins. Slabs of axis 0 lie wholly with the first and the last. */
@@ -169,7 +169,7 @@ static void open_tile(Context *c, long start) {
 static void tile(const Context *c, long thread, long start, long count, const long *from, const long *to) {
   const long rows = AXES == 3 ? c->cells[1] : 1;
   for (long y0 = 0, y1; y0 < rows; y0 = y1) {
-    y1 = AXES == 3 ? block_end(y0, 0, rows, c->low[1], c->high[1] - REACH, c->rows, count) : rows;
+    y1 = AXES == 3 ? block_end(y0, 0, rows, c->low[1], c->high[1], c->rows, count) : rows;
     for (long j = 0; j < count; j++) {
       Part part = whole(c);
       part.from[0] = from[j];
@@ -191,7 +191,7 @@ static void march(Context *c, long thread) {
     const long begin = share(c, thread, count), end = share(c, thread + 1, count);
     long from[count], to[count];
     for (long z0 = begin, z1; z0 < end; z0 = z1) {
-      z1 = block_end(z0, begin, end, first ? c->low[0] : begin, final ? c->high[0] - REACH : end, c->block, count);
+      z1 = block_end(z0, begin, end, first ? c->low[0] : begin, final ? c->high[0] : end, c->block, count);
       for (long j = 0; j < count; j++) {
         const long bound = first ? 0 : begin + REACH * j;
         from[j] = z0 == begin || z0 - REACH * j < bound ? bound : z0 - REACH * j;
