@@ -118,8 +118,8 @@ def show(flow, answers, errors, config):
     rows = {"solver": list(truth), "network": list(forecast), "network - solver": list(forecast - truth)}
     largest = float(np.abs(truth).max())
     limits = {"solver": largest, "network": largest, "network - solver": float(np.abs(forecast - truth).max())}
-    away = [f"error {np.linalg.norm(a - b) / np.linalg.norm(b):.4f}" for a, b in zip(forecast, truth, strict=True)]
-    return plot.fields(rows, [f"time {config.given + 1 + k}" for k in later], limits=limits, notes={"network": away},
+    notes = {"network": plot.error_notes(forecast, truth, 4)}
+    return plot.fields(rows, [f"time {config.given + 1 + k}" for k in later], limits=limits, notes=notes,
                        spacing=2 * (1.0 / config.resolution,), axes=("y", "x"), upwards=True, label="vorticity")
 
 

@@ -54,10 +54,6 @@ class Earth:
         return inversion.shot_images(self.wave, self.survey, observed, self.first, self.water, self.lit)
 
 
-def relative_error(model, true):
-    return float(np.linalg.norm(model - true) / np.linalg.norm(true))
-
-
 def on_nodes(kind, earth, observed, start, config):
     """Return a conventional inversion and its stages: low to high frequencies, less and less smooth; or all at once, with few edges."""
     fwi = inversion.FWI(earth.solver, earth.grid, earth.survey, observed, start, BOUNDS, earth.water, group=config.shots)
@@ -112,11 +108,11 @@ def starter(earth, config, run):
 def main(run, config):
     """Make the surveys, train the starter, invert each survey in every way, compare."""
     config.among(COLOURS, "ways")
-    if len(config.shape) != 2 or any(n % 8 for n in config.shape):
-        raise InputError(f"--shape {config.shape}: give two multiples of 8")
-    if len(config.smoothing) != 3 or len(config.first) != 2 or not all(BOUNDS[0] <= speed <= BOUNDS[1] for speed in config.first):
-        raise InputError(f"--smoothing {config.smoothing}, --first {config.first}: give three lengths, and two speeds, {BOUNDS[0]:g} to "
-                         f"{BOUNDS[1]:g} m/s")
+    config.multiples(8, "shape")
+    speeds = [speed for speed in config.first if BOUNDS[0] <= speed <= BOUNDS[1]]
+    if (len(config.shape), len(config.smoothing), len(config.first), len(speeds)) != (2, 3, 2, 2):
+        raise InputError(f"--shape {config.shape}, --smoothing {config.smoothing}, --first {config.first}: give two numbers, three "
+                         f"lengths, and two speeds, {BOUNDS[0]:g} to {BOUNDS[1]:g} m/s")
     config.at_least(1, "tested", "examples", "gradients", "steps", "iterations", "shots", "width")
     config.at_least(0, "variation", "noise", "low_cut")
     config.above(0, "lowest", "frequency", "rate")
@@ -141,13 +137,13 @@ def main(run, config):
                 continue
             used = int(name.startswith("started"))                                     # the image was a gradient, too
             model = models["learned start" if used else "first"][i]
-            curve = [[used, relative_error(model, trues[i])]]
+            curve = [[used, inversion.model_error(model, trues[i])]]
             for count, following, misfit in inverted(name.removeprefix("started-"), earth, gathers[i], model, config, run.device):
                 if (count := count + int(name.startswith("started"))) > config.gradients:
                     break
                 progress.step(count - used, way=name, error=curve[-1][1])
                 model, used = following, count
-                curve.append([used, relative_error(model, trues[i])])
+                curve.append([used, inversion.model_error(model, trues[i])])
                 run.checkpoint()
                 if misfit < config.noise**2 / (1.0 + config.noise**2):                 # the discrepancy principle: what is left is noise
                     break
@@ -163,10 +159,9 @@ def report(run, config, models, courses):
     axes = (io.Axis("model"), io.Axis("depth", "m", config.spacing), io.Axis("distance", "m", config.spacing))
     for name, each in models.items():
         run.results.write(f"models/{name}", each, "m/s", axes)
-        errors = [relative_error(model, true) for model, true in zip(each, models["true"], strict=True)]
-        if name != "true":
-            run.facts[f"model error, {name}"] = f"{np.mean(errors):.4f} ({', '.join(f'{error:.4f}' for error in errors)})"
-            run.log(f"{name:20} model error {run.facts[f'model error, {name}']}")
+    found = {name: [inversion.model_error(*pair) for pair in zip(each, models["true"], strict=True)] for name, each in models.items()}
+    run.table("Relative errors of models", {name: {"mean": float(np.mean(each))} | {f"model {i}": error for i, error in enumerate(each, 1)}
+                                            for name, each in found.items() if name != "true"})
     budget, errors = np.arange(config.gradients + 1), {}
     for name, curves in courses.items():
         errors[name] = np.array([np.interp(budget, counts, each, left=np.nan) for counts, each in curves])           # (models, gradients)

@@ -128,8 +128,8 @@ def main(run, config):
         steps = {name: [FiniteVolumes(config, count, closure) for closure in each] for name, each in closures.items()}
         found[count] = hybrid.compare(steps, hp.asarray(true[count][:, 0], device=run.device), true[count][:, 1:])
         grid = f"{count} cells" + ("" if count == config.cells else ", never seen")
-        run.table(f"Relative L2 errors of unseen states, {grid}", {f"{name}, {grid}": outcome.figures() | {
-            "largest change of the mean of u": float(np.abs((outcome.states - true[count][:, :1]).mean(-1)).max())}
+        run.table(f"Relative L2 errors of unseen states, {grid}", {f"{name}, {grid}": {
+            "largest change of the mean of u": float(np.abs((outcome.states - true[count][:, :1]).mean(-1)).max())} | outcome.figures()
             for name, outcome in found[count].items()})
     shown = {"reference": true[config.cells][:, 1:, 0]}
     shown |= {name: outcome.states[:, :, 0] for name, outcome in found[config.cells].items()}

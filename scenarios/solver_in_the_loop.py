@@ -146,7 +146,7 @@ def main(run, config):
 
     last = max(config.lengths)
     run.table(f"Relative L2 errors of unseen states; cost of a step over that of the {SOLVER}", {
-        name: outcome.figures(last) | {"cost": outcome.seconds / found[SOLVER].seconds} for name, outcome in found.items()})
+        name: {"cost": outcome.seconds / found[SOLVER].seconds} | outcome.figures(last) for name, outcome in found.items()})
     shown = {"reference": unseen[:, 1:, 0]} | {name: found[name].states[:, :, 0] for name in (SOLVER, PURE, ONE, HYBRID)}
     nodes = [io.Axis(name, "m", SIDE / config.points) for name in "yx"]
     for name, states in shown.items():
@@ -161,8 +161,7 @@ def snapshots(shown, last, config):
     for step in sorted({max(1, last // 2), last, min(2 * last, config.steps), config.steps}):
         title = f"step {step}" + (", as trained" if step == last else "")
         rows[title] = [states[0, step - 1] for states in shown.values()]
-        away = [np.linalg.norm(w - rows[title][0]) / np.linalg.norm(rows[title][0]) for w in rows[title]]
-        notes[title] = ["", *(f"error {error:.3f}" for error in away[1:])]
+        notes[title] = ["", *plot.error_notes(rows[title][1:], [rows[title][0]] * (len(shown) - 1))]
     return plot.fields(rows, [name.replace(", ", ",\n") for name in shown], limits=0.9 * float(np.abs(shown["reference"][0]).max()),
                        notes=notes, spacing=2 * (SIDE / config.points,), axes=("y (m)", "x (m)"), upwards=True, label="vorticity (1/s)")
 

@@ -129,10 +129,10 @@ def main(run, config):
     config.at_least(1, "tested", "adjoints", "batch", "window", "steps", "width", "modes")
     config.at_least(0, "residual", "adjoint")
     config.above(0, "spacing", "time_step", "duration", "frequency", "rate")
-    if config.examples < max(config.batch, config.adjoints + 1):
-        raise InputError(f"--examples {config.examples} must be at least --batch {config.batch} and above --adjoints {config.adjoints}")
     config.among(COLOURS, "losses")
     config.among(("unet", "fno"), "network")
+    if config.examples < max(config.batch, config.adjoints + 1):
+        raise InputError(f"--examples {config.examples} must be at least --batch {config.batch} and above --adjoints {config.adjoints}")
     if config.network == "fno" and config.modes > config.resolution:
         raise InputError(f"--modes {config.modes} must be at most --resolution {config.resolution}, the samples along an axis")
     waves = Waves(config)
@@ -145,8 +145,7 @@ def main(run, config):
         model, courses[variant] = trained(variant, waves, seen, more, test, config, run)
         answers, slopes, found[variant] = answers_of(model, waves, test, config)
         fields[variant], gradients[variant] = answers[0], slopes[0]
-        run.facts |= {f"{variant}: {what}": value for what, value in found[variant].items()}
-        run.log(f"{variant}: " + ", ".join(f"{what} {value:.3f}" for what, value in found[variant].items()))
+    run.table("Errors of unseen models", found)
     run.facts["parameters"] = sum(p.size for p in model.parameters())
     nodes = (io.Axis("depth", "m", config.spacing), io.Axis("distance", "m", config.spacing))
     for name, field in fields.items():
@@ -166,8 +165,7 @@ def wavefields(fields, waves, config):
     """Return a figure of one unseen model: snapshots by the solver and by each surrogate, and their difference at the last time."""
     times, truth = [round(waves.times * part) for part in (0.4, 0.65, 0.95)], fields["solver"]
     rows = {name: [*field[times], None if name == "solver" else field[times[-1]] - truth[times[-1]]] for name, field in fields.items()}
-    notes = {name: [*(f"error {np.linalg.norm(a - b) / np.linalg.norm(b):.2f}" for a, b in zip(row[:-1], truth[times], strict=True)), ""]
-             for name, row in rows.items() if name != "solver"}
+    notes = {name: [*plot.error_notes(row[:-1], truth[times], 2), ""] for name, row in rows.items() if name != "solver"}
     columns, sizes = [f"{time * config.time_step:.2f} s" for time in times], [0.6 * float(np.abs(truth[time]).max()) for time in times]
     return plot.fields(rows, [*columns, f"surrogate - solver,\n{columns[-1]}"], limits=[*sizes, sizes[-1]], notes=notes,
                        spacing=waves.grid.spacing, label="pressure (Pa)")

@@ -9,7 +9,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -21,9 +21,12 @@ from hyperion.inversion.batches import Batches
 from hyperion.inversion.checks import is_whole, refuse_gathers, two_bounds
 from hyperion.inversion.level import Level, Problem, Setup
 from hyperion.inversion.stage import Stage
+from hyperion.io.results import Axis, Results
 from hyperion.pde import Grid, Survey
 
 __all__ = ["FWI", "Progress"]
+
+AXES = {1: ("depth",), 2: ("depth", "distance"), 3: ("depth", "crossline", "distance")}
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,17 @@ class FWI:
             Progress(int(stage), int(i), float(misfit), int(n), float(t), *(float(p) for p in penalty))
             for stage, i, misfit, n, t, *penalty in state["log"]
         ]
+
+    def write(self, results: Results, models: Mapping[str, np.ndarray], unit: str = "m/s") -> None:
+        """Write models by name and that after each stage, `models/stage-1`, ..., and the course, `iterations/...`, to a file of results."""
+        grid = self.problem.grid
+        axes = tuple(Axis(name, "m", step) for name, step in zip(AXES[grid.ndim], grid.spacing, strict=True))
+        staged = {f"stage-{number}": model for number, model in enumerate(self.models, 1)}
+        for name, model in {**models, **staged}.items():
+            results.write(f"models/{name}", model, unit, axes)
+        results.write("iterations/stage", [entry.stage for entry in self.log])
+        results.write("iterations/misfit", [entry.misfit for entry in self.log], relative_to="energy of the data of the stage")
+        results.write("iterations/seconds", [entry.seconds for entry in self.log], "s")
 
     def _steps(self, stages: Sequence[Stage]) -> Iterator[Progress]:
         while len(self.models) < len(stages):

@@ -9,6 +9,7 @@ from hyperion.io.models import read_model
 from hyperion.io.pdebench import read_pdebench
 from hyperion.io.results import Axis, Results
 from hyperion.io.safetensors import SafeTensors, read_safetensors, write_safetensors
+from hyperion.io.samples import read_samples
 from hyperion.io.toml import read_toml, toml_text
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "read_model",
     "read_pdebench",
     "read_safetensors",
+    "read_samples",
     "read_toml",
     "save_tree",
     "toml_text",

@@ -13,7 +13,7 @@ from hyperion.errors import InputError, ShapeError
 from hyperion.plot.sections import clip_of
 from hyperion.plot.style import SIGNED_COLOURS, plain_array, styled
 
-__all__ = ["fields"]
+__all__ = ["error_notes", "fields"]
 
 Limits = float | Sequence[float] | Mapping[str, float] | None
 
@@ -81,6 +81,15 @@ def fields(
             bar.locator = ticker.MaxNLocator(3 if location == "bottom" else 5, symmetric=True)
             bar.update_ticks()
     return figure
+
+
+def error_notes(found: Sequence[Any], truth: Sequence[Any], digits: int = 3) -> list[str]:
+    """Return the relative L2 errors of fields as texts to stand above them.
+
+    >>> error_notes([np.full((2, 2), 1.1)], [np.ones((2, 2))])
+    ['error 0.100']
+    """
+    return [f"error {np.linalg.norm(a - b) / np.linalg.norm(b):.{digits}f}" for a, b in zip(found, truth, strict=True)]
 
 
 def _name_row(panel: Any, name: str, empty: bool, axis: str) -> None:

@@ -338,7 +338,7 @@ def test_compared_loops_have_the_errors_of_their_rollouts():
     assert str(found["one"]) == f"{found['one'].mean:.4f}" and str(found["two"]).count(",") == 1
     errors, mean = found["one"].errors[0], found["one"].mean
     assert found["one"].figures(2, 6) == {"error after 2 steps": errors[1], "error after 6 steps": errors[5], "mean over 6 steps": mean}
-    assert found["two"].figures() == {"mean over 6 steps": found["two"].mean, "least": means.min(), "most": means.max()}
+    assert found["two"].figures() == {"mean over 6 steps": found["two"].mean, "least mean": means.min(), "largest mean": means.max()}
 
 
 def test_loops_on_other_grids_are_projected_and_costs_are_measured_in_turns():

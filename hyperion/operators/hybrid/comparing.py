@@ -36,11 +36,11 @@ class Outcome:
         return float(np.exp(np.log(self.errors.mean(axis=1)).mean()))
 
     def figures(self, *after: int) -> dict[str, float]:
-        """Return figures of merit by name: the error after some steps, the mean over all, and of several loops the least and the most."""
+        """Return figures of merit by name: the error after some steps, the mean over all, and of several loops the least and the largest mean."""
         each, count = self.errors.mean(axis=1), self.errors.shape[1]
         found = {f"error after {n} steps": float(self.errors[:, n - 1].mean()) for n in after}
         found[f"mean over {count} steps"] = self.mean
-        return found | ({"least": float(each.min()), "most": float(each.max())} if len(each) > 1 else {})
+        return found | ({"least mean": float(each.min()), "largest mean": float(each.max())} if len(each) > 1 else {})
 
     def __str__(self) -> str:
         each = f" ({', '.join(f'{error:.4f}' for error in self.errors.mean(axis=1))})" if len(self.errors) > 1 else ""
