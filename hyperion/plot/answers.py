@@ -40,6 +40,7 @@ def answers(
                  (away, SIGNED_COLOURS, -largest, largest, f"{sources[1]} - {sources[0]}, error {errors[i]:.4f}"))
         for panel, (values, colours, low, high, title) in zip(panels[row], shown, strict=True):
             image = panel.imshow(values, origin="lower", cmap=colours, vmin=low, vmax=high, extent=(0, 1, 0, 1))
+            panel.spines[["top", "right"]].set_visible(True)
             panel.set(xticks=[0, 1], yticks=[0, 1], xlabel="x" if row else "")
             panel.set_title(title, fontsize=9, fontweight="normal", loc="center")
             figure.colorbar(image, ax=panel, shrink=0.8).ax.ticklabel_format(scilimits=(-2, 2))

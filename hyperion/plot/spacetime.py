@@ -36,6 +36,7 @@ def solution(
     panel = figure.add_subplot(grid[0, :])
     colours: Any = {"cmap": SIGNED_COLOURS, "vmin": -1.0, "vmax": 1.0} if signed else {"cmap": SPEED_COLOURS, "vmin": 0.0}
     image = panel.imshow(found, extent=(t[0], t[-1], x[0], x[-1]), origin="lower", aspect="auto", **colours)
+    panel.spines[["top", "right"]].set_visible(True)
     for k, points in enumerate(places):
         fine: Any = {"s": 0.6, "alpha": 0.6} if k == 0 else {"s": 6.0}
         panel.scatter(points[:, 1], points[:, 0], color="#1b1b1b" if signed else "white", linewidths=0.0, **fine)
@@ -71,6 +72,7 @@ def solution_errors(
     left, right = figure.subplots(1, 2)
     image = left.imshow(np.log10(np.abs(found - truth) + 1e-12), cmap="magma", vmin=decades[0], vmax=decades[1],
                         extent=(t[0], t[-1], x[0], x[-1]), origin="lower", aspect="auto")
+    left.spines[["top", "right"]].set_visible(True)
     left.set(xlabel="t", ylabel="x", title=f"log10 of the error of {symbol}")
     figure.colorbar(image, ax=left)
     right.semilogy(history[:, 0], history[:, 1], color="#9a9a9a", linewidth=0.8, label="loss")

@@ -36,7 +36,7 @@ class Outcome:
         return float(np.exp(np.log(self.errors.mean(axis=1)).mean()))
 
     def figures(self, *after: int) -> dict[str, float]:
-        """Return figures of merit by name: the error after some steps, the mean over all, and of several loops the least and the largest mean."""
+        """Return figures of merit by name: errors after some steps, the mean over all, and of several loops the least and largest mean."""
         each, count = self.errors.mean(axis=1), self.errors.shape[1]
         found = {f"error after {n} steps": float(self.errors[:, n - 1].mean()) for n in after}
         found[f"mean over {count} steps"] = self.mean
