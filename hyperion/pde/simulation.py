@@ -295,8 +295,10 @@ class Call:
 
     def needs(self, level: int) -> Needs:
         """Return what such a gradient asks of its storage now."""
-        # What a run starts from may hold any frequency. A wavelet that the end of the run cuts off is faded slowly: fields know no cut.
-        highest = 0.5 / self.plan.step if self.survey is None or self.starts else self.survey.wavelet.highest_frequency(1e-3, end=0.5)
+        # What a run starts from may hold any frequency. A wavelet that the end of the run cuts off is faded slowly, as fields know no cut,
+        # where histories end smoothly: on a GPU they do not.
+        fade = 0.5 if self.solver.grid.device == "cpu" else 0.05
+        highest = 0.5 / self.plan.step if self.survey is None or self.starts else self.survey.wavelet.highest_frequency(1e-3, end=fade)
         return self.example(level).needs(highest, _free_memory(self.solver.grid.device), isinstance(self.solver.storage, BoundaryRing))
 
     def example(self, level: int = 0) -> Experiment:

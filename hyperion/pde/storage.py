@@ -176,7 +176,7 @@ class Thinned(Storage):
 
     every: k, or None: chosen from the wavelet's spectrum. bits: 32 (as computed), or 16 or 8: whole numbers, with a scale for each 32 cells
     of a row, so that errors are at most 1/65534 or 1/254 of the largest of them.
-    Over the last steps of a run all come to be kept, with weights that change smoothly (`counts`; not on a GPU): a run may end in full swing.
+    Over the last steps of a run all come to be kept, with weights that change smoothly (`counts`; not on a GPU): it may end in full swing.
     Errors (relative L2 of the gradient against every step, tested): with k chosen 1e-4 (1e-5 is usual), up to 1e-3 where gathers are cut
     off while waves still arrive; 16 bits add 2e-5, 8 bits up to 2.3e-2. The sum over time of the product of forward and adjoint
     field sees only its zero frequency, so it may be sampled until an alias reaches zero; 2.5 times the product's Nyquist rate leaves room

@@ -14,7 +14,7 @@ from hyperion.autograd import jvp, vjp
 from hyperion.codegen import CudaKernel
 from hyperion.errors import InputError, NonFiniteError
 from hyperion.gpu import device
-from hyperion.pde import device_run
+from hyperion.pde import device_run, storage
 from hyperion.pde.simulation import Call
 from tests.gpu import standin
 from tests.pde.cases import Case, difference
@@ -100,7 +100,8 @@ def test_the_adjoint_is_exact_and_tangents_are_slopes(cupy, combination):
 
 @on_both
 @pytest.mark.parametrize("bits", [16, 8])
-def test_packed_histories_are_those_of_the_cpu(cupy, bits):
+def test_packed_histories_are_those_of_the_cpu(cupy, bits, monkeypatch):
+    monkeypatch.setattr(storage, "TAIL", 0)            # on a GPU histories do not go over to every step at the end
     def case() -> Case:
         return Case((31, 45), 2, pde.CPML(width=5), dtype=np.float32, steps=20, storage=pde.Thinned(every=3, bits=bits))
 
@@ -109,6 +110,22 @@ def test_packed_histories_are_those_of_the_cpu(cupy, bits):
     assert difference(out, expected) < 1e3 * EPS[np.float32]
     # The same rounding but for numbers that lie between two whole ones, where the last bit of a field decides.
     assert difference(gradients[1], expected_gradients[1]) < 0.02 / 2 ** (bits - 8)
+
+
+@on_both
+def test_thinning_knows_that_histories_on_a_gpu_end_in_full_swing(cupy):
+    def case(keep: pde.Storage) -> Case:
+        out = Case((25, 27), 2, pde.CPML(width=0), steps=150, storage=keep)
+        step = out.survey.wavelet.step
+        samples = pde.ricker(10.0, 150 * step, step, delay=130 * step).samples     # cut off soon after its peak
+        out.args = (np.broadcast_to(samples, (2, 3, 150)).astype(np.float64), *out.args[1:])
+        out.survey = out.survey.with_wavelet(pde.Wavelet(out.args[0], step))
+        return out
+
+    exact, thinned = case(pde.EverySteps()), case(pde.Thinned(bits=32))
+    weights = exact.gathers(*exact.args).numpy()
+    expected, found = (with_gradients(there(one), weights)[1][1] for one in (exact, thinned))
+    assert difference(found, expected) < 1e-3          # what Thinned promises where gathers are cut off
 
 
 @on_both
