@@ -10,6 +10,7 @@ import numpy as np
 
 from hyperion import config
 from hyperion.autograd.graph import Leaf, changes, recording, state
+from hyperion.autograd.jit.derivative import Differentiable, differentiable
 from hyperion.autograd.jit.groups import Reading
 from hyperion.autograd.jit.ir import Code
 from hyperion.autograd.jit.native import Runner
@@ -37,7 +38,8 @@ def jit(function: Callable[..., Any]) -> "Jitted":
         Parameters, gradients, buffers, optimiser states and random generators go on from run to run as they do without jit.
     A program serves all calls with arguments of the same structure, shapes and dtypes; Python numbers and text are recorded by value, and
     new sizes are recorded again but compile nothing. Results equal those of the function to a few units in the last place.
-    Derivatives are taken inside: jit(grad(f)), not grad(jit(f)), which runs f as it is; so do calls with arrays on a GPU.
+    Derivatives may be taken inside, jit(grad(f)), or outside: grad(jit(f)) runs two programs, forward and backward. Derivatives of
+    derivatives and forward mode from outside run f as it is; so do calls with arrays on a GPU.
     HYPERION_DEBUG=ir,passes,code,memory prints the stages of each program; `jit(f).lower(*args)` returns them.
     Raises, when called: GraphError where the function needs a value while it is recorded (`if x > 0`, float(x), x.numpy()), or changes
         something that a program cannot change (a list it appends to, a number it counts up).
@@ -190,6 +192,7 @@ class Jitted:
         self.function = function
         self._programs: dict[Any, tuple[Program | None, Surroundings]] = {}
         self._bindings: dict[Any, Binding] = {}
+        self._derivatives: dict[Any, tuple[Differentiable | None, Surroundings]] = {}
         self._warned = False
 
     def __repr__(self) -> str:
@@ -222,12 +225,14 @@ class Jitted:
         found, given, named = self._look(args, kwargs)
         if found.tracked:
             return self.function(*args, **kwargs)
+        if found.computed and state.recording:
+            return self._derived(found, given, named)
         known = self._programs.get(found.key)
         if known is None:
             known = self._recorded(found, given, named)
         made = known[0]
         if made is None:
-            return self.function(*args, **kwargs)
+            return self._derived(found, given, named)
         arrays = any(isinstance(x, np.ndarray) for x in flat)
         if key is not None and not arrays and len({id(x) for x in flat}) == len(flat) and not found.repeated & {id(x) for x in flat}:
             if len(self._bindings) >= MOST:
@@ -239,6 +244,22 @@ class Jitted:
             self._forget(made)
             return self._slow(key, flat, args, kwargs)
 
+    def _derived(self, found: Surroundings, args: Any, kwargs: Any) -> Any:
+        """Run as one operation of the graph, whose derivative is a program too; as it is where that cannot be."""
+        key = (found.key, tuple([x.node is not None for x in found.tensors]))
+        if key not in self._derivatives:
+            if len(self._derivatives) >= MOST:
+                self._derivatives.pop(next(iter(self._derivatives)))
+            self._derivatives[key] = differentiable(self.function, args, kwargs, found), found
+            if self._derivatives[key][0] is None:
+                warnings.warn(
+                    f"{self!r}: a result still depends on a Tensor that requires a gradient, and the function changes something around it: "
+                    "it runs as it is, without being compiled; take the derivative inside (hp.jit(hp.grad(f)), or loss.backward() in the "
+                    "function), or call it in no_grad()", SpeedWarning, stacklevel=5,
+                )
+        made = self._derivatives[key][0]
+        return self.function(*args, **kwargs) if made is None else made.run([*found.tensors, *made.late], args, kwargs)
+
     def _forget(self, made: Program) -> None:
         """Drop a program whose optimiser has another rule by now."""
         self._bindings = {key: one for key, one in self._bindings.items() if one.program is not made}
@@ -247,8 +268,9 @@ class Jitted:
     def lower(self, *args: Any, **kwargs: Any) -> Lowered:
         """Return the stages of the program for these arguments as text. The function is recorded, not run."""
         found, args, kwargs = self._look(args, kwargs)
-        if found.tracked:
-            raise InputError(f"jit(f).lower: there is no program, since {found.tracked}")
+        if found.tracked or found.computed:
+            why = found.tracked or "an argument was computed from a Tensor that requires a gradient"
+            raise InputError(f"jit(f).lower: there is no program, since {why}")
         known = self._programs.get(found.key) or self._recorded(found, args, kwargs)
         if known[0] is None:
             raise InputError("jit(f).lower: there is no program, since a result depends on a Tensor that requires a gradient; take the "
@@ -265,12 +287,6 @@ class Jitted:
 
     def _recorded(self, found: Surroundings, args: Any, kwargs: Any) -> tuple[Program | None, Surroundings]:
         recorded = record(self.function, args, kwargs, found)
-        if recorded.tracked and not state.before:       # inside a transform that is how it should be
-            warnings.warn(
-                f"{self!r}: a result still depends on a Tensor that requires a gradient, so the function runs as it is, without being "
-                "compiled; take the derivative inside (hp.jit(hp.grad(f)), or loss.backward() in the function), or call it in no_grad()",
-                SpeedWarning, stacklevel=4,
-            )
         if len(self._programs) >= MOST:
             self._programs.pop(next(iter(self._programs)))
         if len(self._programs) == MANY and not self._warned:

@@ -317,6 +317,11 @@ class Recorder:
             self.effect("split", (), run, ())
         return self._keys[place]
 
+    @property
+    def splits(self) -> bool:
+        """Whether an operation splits off keys of a generator."""
+        return bool(self._keys)
+
     def is_outside(self, generator: Any) -> bool:
         """Tell whether a generator was there before the recording, so that every run goes on with it."""
         return id(generator) in self._alive if self.around is None else self.around.is_outside(generator)

@@ -16,7 +16,7 @@ from hyperion.autograd.tensor import Tensor
 from hyperion.autograd.trees import Structure, flatten, paths
 from hyperion.errors import GraphError
 
-__all__ = ["Recording", "Write", "record"]
+__all__ = ["Recording", "Stage", "Write", "record", "take_writes"]
 
 
 class Write:
@@ -56,7 +56,7 @@ class Recording:
         self.late: list[Tensor] = []
 
 
-class _Stage:
+class Stage:
     """The Tensors that hold stand-ins during a recording, and what they held before."""
 
     def __init__(self, found: Surroundings) -> None:
@@ -108,7 +108,7 @@ def record(function: Callable[..., Any], args: Any, kwargs: Any, found: Surround
 
     Raises: GraphError if it needs values, or changes something that a program cannot change.
     """
-    stage = _Stage(found)
+    stage = Stage(found)
     generators = mark()
     before = state.recorder
     out = Recording()
@@ -119,7 +119,7 @@ def record(function: Callable[..., Any], args: Any, kwargs: Any, found: Surround
         state.recorder = None
         results: list[Value] = []
         _take_results(tree, stage, results, out)
-        _take_writes(stage, results, out)
+        take_writes(stage, results, out)
         out.code = stage.recorder.code(results)
         out.late = stage.late
         out.count = len(stage.tensors)
@@ -131,7 +131,7 @@ def record(function: Callable[..., Any], args: Any, kwargs: Any, found: Surround
     return out
 
 
-def _take_results(tree: Any, stage: _Stage, results: list[Value], out: Recording) -> None:
+def _take_results(tree: Any, stage: Stage, results: list[Value], out: Recording) -> None:
     leaves, out.structure = flatten(tree)
     for leaf, path in zip(leaves, paths(out.structure), strict=True):
         if not isinstance(leaf, Tensor):
@@ -150,7 +150,7 @@ def _take_results(tree: Any, stage: _Stage, results: list[Value], out: Recording
         results.append(stage.recorder.of(leaf))
 
 
-def _take_writes(stage: _Stage, results: list[Value], out: Recording) -> None:
+def take_writes(stage: Stage, results: list[Value], out: Recording) -> None:
     """Note what the function changed, and refuse what a program cannot change."""
     found, recorder = stage.found, stage.recorder
 

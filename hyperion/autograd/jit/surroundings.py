@@ -38,6 +38,7 @@ class Surroundings:
     origins: of each the number of its place, or the leaf whose gradient it is; None for an argument.
     places: what was found where: (container, key, value).  cells: the same of the variables of closures.
     sizes: (container, length).  tracked: why the function must run as it is, or an empty text.
+    computed: whether a Tensor was computed from one that requires a gradient, or a transform goes through it.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -49,6 +50,7 @@ class Surroundings:
         self.cells: list[tuple[Any, Any]] = []
         self.sizes: list[tuple[Any, int]] = []
         self.tracked = ""
+        self.computed = False
         self._seen: dict[int, int] = {}
         self._kept: list[Any] = []
         self._function(function)
@@ -182,7 +184,7 @@ class Surroundings:
         self._seen[id(x)] = len(self._seen)
         leaf = isinstance(x.node, Leaf)
         if x.node is not None and (not leaf or x.node.done):
-            self.tracked = "an argument was computed from a Tensor that requires a gradient, or a transform goes through it"
+            self.computed = True
         if x.device != "cpu":
             self.tracked = f"an argument is on {x.device}"
         self.parts.append((Tensor, x.shape, x.dtype, leaf))
