@@ -25,6 +25,7 @@ from hyperion.autograd.ops import (
     manipulation,
     modes,
     normalization,
+    paging,
     pointnets,
     pooling,
     products,
@@ -58,6 +59,7 @@ from hyperion.autograd.ops.layers import *
 from hyperion.autograd.ops.manipulation import *
 from hyperion.autograd.ops.modes import *
 from hyperion.autograd.ops.normalization import *
+from hyperion.autograd.ops.paging import *
 from hyperion.autograd.ops.pointnets import *
 from hyperion.autograd.ops.pooling import *
 from hyperion.autograd.ops.products import *
@@ -104,4 +106,5 @@ __all__ += normalization.__all__
 __all__ += layers.__all__
 __all__ += cross_entropy.__all__
 __all__ += attending.__all__
+__all__ += paging.__all__
 __all__ += heads.__all__

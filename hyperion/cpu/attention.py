@@ -21,6 +21,7 @@ from .pool import ARRAYS
 
 THRESHOLD = 1 << 12     # scores from which the kernels are used
 PARALLEL = 1 << 21      # scores times head size from which several threads share them: 50 us of work; to wake a thread takes 10
+BLOCK = 64              # keys of a block: KEYS of the kernel
 CHUNKS = 16             # of a backward at least, where there are rows enough; each has its own sums for keys and values
 _FOLDER = Path(__file__).parent / "kernels"
 _POINTER, _NUMBER = ctypes.c_void_p, ctypes.c_int64
@@ -38,7 +39,8 @@ class _Call(ctypes.Structure):
         *((name, _POINTER) for name in ("first", "last", "bits")), *((name, _NUMBER) for name in ("mask_batch", "mask_head", "words")),
         ("random", ctypes.c_uint64 * 2), ("limit", ctypes.c_uint64), ("random_rows", _NUMBER), ("kept", ctypes.c_double),
         ("out", _POINTER), ("lse", _POINTER), ("g", _View), ("y", _View),
-        *((name, _POINTER) for name in ("g_lse", "to_q", "to_k", "to_v", "sums", "ranges")), ("parts", _NUMBER), ("failed", _POINTER),
+        *((name, _POINTER) for name in ("g_lse", "to_q", "to_k", "to_v", "sums", "ranges")), ("parts", _NUMBER),
+        ("pages", _POINTER), ("most_pages", _NUMBER), ("page", _NUMBER), ("failed", _POINTER),
     ]
 
 
@@ -49,7 +51,8 @@ class Terms:
     scale: of the scores.  bias: added to them, four axes that have the full length or 1.  slopes: of ALiBi, (heads,), and offset: where
     query 0 stands among the keys.  intervals: (first, last), the keys that each query sees; or bits: words of 32 of them; see
     `autograd.visibility`. Neither: all are seen.  dropout: (rate, key of Philox, rows of the batch after which its words begin again).
-    modifier: text of the functions `modified` and `modified_slope`: what becomes of scores first; see `autograd.modifiers`.
+    pages: int32 (batch, most pages): k and v are (pages, heads of keys, a multiple of BLOCK tokens, size), and a text has these pages; only
+        forward.  modifier: text of the functions `modified` and `modified_slope`: what becomes of scores first; see `autograd.modifiers`.
     """
 
     scale: float
@@ -60,6 +63,7 @@ class Terms:
     bits: Any = None
     dropout: tuple[float, tuple[int, int], int] | None = None
     modifier: str | None = None
+    pages: Any = None
 
 
 def _load(dtype: np.dtype[Any], modifier: str | None) -> "ctypes.CDLL | None":
@@ -82,13 +86,13 @@ def _load(dtype: np.dtype[Any], modifier: str | None) -> "ctypes.CDLL | None":
     return library
 
 
-def serves(q: Any, k: Any, v: Any, modifier: str | None = None) -> bool:
-    """Tell whether the kernels take a call; without a compiler not, which is said once.
+def serves(q: Any, k: Any, v: Any, modifier: str | None = None, keys: int | None = None) -> bool:
+    """Tell whether the kernels take a call; without a compiler not, which is said once. keys: their number, if they lie in pages.
 
     >>> serves(np.ones((1, 1, 2, 2)), np.ones((1, 1, 2, 2)), np.ones((1, 1, 2, 2)))         # too few scores
     False
     """
-    scores = q.shape[0] * q.shape[1] * q.shape[2] * k.shape[2]
+    scores = q.shape[0] * q.shape[1] * q.shape[2] * (k.shape[2] if keys is None else keys)
     if type(q) is not np.ndarray or q.dtype not in (np.float32, np.float64) or scores < THRESHOLD or not v.shape[3]:
         return False
     return _found(q.dtype, modifier) is not None
@@ -115,6 +119,9 @@ class _Made:
         call = self.call = _Call()
         call.batch, call.heads, call.queries, call.width = q.shape
         call.kept_heads, call.keys, call.depth = k.shape[1], k.shape[2], v.shape[3]
+        if terms.pages is not None:
+            call.pages, (_, call.most_pages), call.page = self.address(terms.pages, np.int32), terms.pages.shape, k.shape[2]
+            call.keys = call.most_pages * call.page
         call.scale, call.offset = terms.scale, terms.offset
         call.q, call.k, call.v = self.view(q), self.view(k), self.view(v)
         if terms.bias is not None:

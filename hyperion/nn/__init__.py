@@ -40,6 +40,7 @@ from hyperion.nn.losses import bce, bce_with_logits, cross_entropy, huber, kl, l
 from hyperion.nn.metrics import MetricsFile, mean_loss
 from hyperion.nn.module import Module, capture, parameter
 from hyperion.nn.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
+from hyperion.nn.paged import PagedKVCache
 from hyperion.nn.piratenet import ModifiedMLP, PirateNet, PirateNetBlock, fit_last_layer
 from hyperion.nn.rotary import DynamicScaling, LinearScaling, Llama3Scaling, RoPE, RoPEScaling, YaRNScaling
 from hyperion.nn.siren import SIREN, AdaptiveActivation
@@ -63,7 +64,7 @@ __all__ += ["Arrays", "Batches", "HDF5Arrays", "LossScale", "MetricsFile", "Trai
 __all__ += ["mean_loss", "read_text", "read_tokens", "shuffled", "write_tokens"]
 __all__ += ["ALiBi", "BlockSparse", "Causal", "Document", "Mask", "PrefixLM", "ScoreModifier", "SlidingWindow", "SoftCap"]
 __all__ += ["DynamicScaling", "LinearScaling", "Llama3Scaling", "RoPE", "RoPEScaling", "YaRNScaling"]
-__all__ += ["GPT", "Cache", "KVCache", "LanguageModel", "Llama", "MultiHeadAttention", "TransformerBlock", "gelu_tanh"]
+__all__ += ["GPT", "Cache", "KVCache", "LanguageModel", "Llama", "MultiHeadAttention", "PagedKVCache", "TransformerBlock", "gelu_tanh"]
 __all__ += ["BytePairTokenizer", "CharacterTokenizer", "Tokenizer"]
 __all__ += ["SIREN", "AdaptiveActivation", "FactorisedLinear", "FourierFeatures", "ModifiedMLP", "Periodic"]
 __all__ += ["PirateNet", "PirateNetBlock", "fit_last_layer"]

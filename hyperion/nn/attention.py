@@ -15,6 +15,7 @@ from hyperion.nn.arguments import as_count, as_fraction
 from hyperion.nn.initializers import default_generator
 from hyperion.nn.linear import Linear
 from hyperion.nn.module import Module
+from hyperion.nn.paged import PagedKVCache
 from hyperion.nn.rotary import RoPE
 
 __all__ = ["KVCache", "MultiHeadAttention"]
@@ -161,14 +162,14 @@ class MultiHeadAttention(Module):
         self.output = Linear(self.heads * size, width, *options)
 
     def forward(
-        self, x: Any, memory: Any = None, mask: Any = None, positions: Any = None, cache: KVCache | None = None,
+        self, x: Any, memory: Any = None, mask: Any = None, positions: Any = None, cache: KVCache | PagedKVCache | None = None,
     ) -> Any:
         """Return what tokens gather: (batch, tokens, width); with a cache, a pair of it and the cache after these tokens.
 
         x: (batch, tokens, width).  memory: (batch, tokens of the memory, its width), if the layer has one.
         mask: hides more than the layer's own: a mask, or bools that broadcast to (batch, heads, queries, keys).
         positions: integers (tokens,) or (batch, tokens), for rotary positions; None: they follow those in the cache.
-        cache: of the tokens before; KVCache() to begin with.
+        cache: of the tokens before; KVCache() or PagedKVCache() to begin with.
         """
         x = as_tensor(x)
         if x.ndim != 3:
@@ -181,6 +182,8 @@ class MultiHeadAttention(Module):
         if self.crosses and cache is not None:
             raise InputError("MultiHeadAttention: a cache is of the tokens before, and memory is given whole every time; leave cache= out")
         q, k, v = self._heads(x, memory)
+        if isinstance(cache, PagedKVCache):
+            return self._paged(q, k, v, mask, positions, cache)
         if self.rope is not None:
             q, k, cache = self._turned(q, k, v, positions, cache)
             v = v if cache is None else cache.values
@@ -194,6 +197,17 @@ class MultiHeadAttention(Module):
         out = hp.attention(q, k, v, mask=seen, scale=self.scale, dropout=dropout, bias=self.bias)
         out = self.output(hp.join_heads(out))                       # (batch, tokens, width)
         return out if cache is None else (out, cache)
+
+    def _paged(self, q: Tensor, k: Tensor, v: Tensor, mask: Any, positions: Any, cache: PagedKVCache) -> tuple[Tensor, PagedKVCache]:
+        """Return what tokens gather from pages, and the cache after them."""
+        if mask is not None or self.bias is not None or (self.rope is not None and self.rope.dynamic):
+            raise InputError("MultiHeadAttention: pages take no mask beside the layer's, no ALiBi, and no scaling that changes with the "
+                             "length; use KVCache()")
+        if self.rope is not None:
+            places = cache.places(len(q), q.shape[2]) if positions is None else devices.to_numpy(as_tensor(positions).data)
+            q, k = self._placed(q, places, None), self._placed(k, places, None)
+        cache = cache.extended(k, v)
+        return self.output(hp.join_heads(cache.attend(q, self.mask, self.scale))), cache
 
     def _heads(self, x: Tensor, memory: Any) -> tuple[Tensor, ...]:
         """Return queries, keys and values: (batch, heads, tokens, head size)."""

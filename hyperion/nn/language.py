@@ -16,6 +16,7 @@ from hyperion.nn import generation, pretrained
 from hyperion.nn.attention import KVCache
 from hyperion.nn.linear import Embedding, Linear
 from hyperion.nn.module import Module
+from hyperion.nn.paged import PagedKVCache
 from hyperion.nn.tokenizers import Tokenizer
 from hyperion.nn.transformer import TransformerBlock
 
@@ -25,19 +26,37 @@ Model = TypeVar("Model", bound="LanguageModel")
 
 
 class Cache:
-    """The keys and values of the tokens so far, of all layers of a model. A value, as `KVCache` is.
+    """The keys and values of the tokens so far, of all layers of a model. A value, as `KVCache` and `PagedKVCache` are.
 
     >>> Cache.empty(2)
     Cache of 0 tokens, 2 layers
     """
 
-    def __init__(self, layers: tuple[KVCache, ...]) -> None:
+    def __init__(self, layers: tuple[KVCache | PagedKVCache, ...]) -> None:
         self.layers = layers
 
     @classmethod
-    def empty(cls, layers: int) -> "Cache":
-        """Return a cache to begin with."""
-        return cls(tuple(KVCache() for _ in range(layers)))
+    def empty(cls, layers: int, page: int | None = None) -> "Cache":
+        """Return a cache to begin with; page: tokens of its pages, None: not in pages."""
+        return cls(tuple(KVCache() if page is None else PagedKVCache(page) for _ in range(layers)))
+
+    def taking(self, counts: Any) -> "Cache":
+        """Return the same cache, which takes only the last `counts` of the next tokens of each text; see `PagedKVCache.taking`."""
+        return Cache(tuple(self._paged(layer).taking(counts) for layer in self.layers))
+
+    def rows(self, indices: Any) -> "Cache":
+        """Return the cache of some of the texts; see `PagedKVCache.rows`."""
+        return Cache(tuple(self._paged(layer).rows(indices) for layer in self.layers))
+
+    def places(self, batch: int, tokens: int) -> Any:
+        """Return where the next tokens stand: (tokens,), or with pages (batch, tokens)."""
+        layer = self.layers[0] if self.layers else None
+        return layer.places(batch, tokens) if isinstance(layer, PagedKVCache) else np.arange(self.length, self.length + tokens)
+
+    def _paged(self, layer: Any) -> PagedKVCache:
+        if not isinstance(layer, PagedKVCache):
+            raise InputError("Cache: only one in pages takes some of the tokens or texts: model.cache(page=64)")
+        return layer
 
     @property
     def length(self) -> int:
@@ -79,12 +98,12 @@ class LanguageModel(Module):
         cache: of the tokens before, `model.cache()` to begin with: then the result is a pair of the scores and the cache after them.
         Raises: IndexingError for a token outside the vocabulary; ShapeError for more tokens than the context; DtypeError for no integers.
         """
-        tokens, places = self._checked(tokens, positions, 0 if cache is None else cache.length)
+        tokens, places = self._checked(tokens, positions, cache)
         x = self.embedding(tokens)                              # (batch, tokens, width)
         if self.places is not None:
             x = x + self.places(as_tensor(places).to(x.device))
         x = x if self.dropout is None else self.dropout(x)
-        after: list[KVCache] = []
+        after: list[KVCache | PagedKVCache] = []
         for i, block in enumerate(self.blocks):
             if cache is not None:
                 x, layer = block(x, mask=mask, positions=places, cache=cache.layers[i])
@@ -104,7 +123,7 @@ class LanguageModel(Module):
             worst = low if low < 0 else high
             raise IndexingError(f"{type(self).__name__}(tokens): token {worst} is outside the vocabulary; use 0 to {self.vocabulary - 1}")
 
-    def _checked(self, tokens: Any, positions: Any, before: int) -> tuple[Tensor, Any]:
+    def _checked(self, tokens: Any, positions: Any, cache: Cache | None) -> tuple[Tensor, Any]:
         """Return tokens and the array of their positions, or refuse them."""
         name = type(self).__name__
         ids = as_tensor(tokens)
@@ -115,7 +134,7 @@ class LanguageModel(Module):
         if ids.size:
             check_values(ids, "vocabulary", self._refuse_unknown)
         if positions is None:
-            places = np.arange(before, before + ids.shape[1])
+            places = np.arange(ids.shape[1]) if cache is None else cache.places(*ids.shape)
         else:
             places = devices.to_numpy(as_tensor(positions).data)
             if places.dtype.kind not in "iu" or places.shape not in (ids.shape, ids.shape[1:]):
@@ -127,9 +146,9 @@ class LanguageModel(Module):
             )
         return ids, places
 
-    def cache(self) -> Cache:
-        """Return an empty cache for this model."""
-        return Cache.empty(len(self.blocks))
+    def cache(self, page: int | None = None) -> Cache:
+        """Return an empty cache for this model. page: tokens of its pages (see `PagedKVCache`); None: not in pages."""
+        return Cache.empty(len(self.blocks), page)
 
     # Text
 

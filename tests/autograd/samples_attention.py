@@ -62,6 +62,10 @@ def pulled(sample: Any, pull_bias: bool) -> Any:
 SAMPLES: dict[str, list[Any]] = {
     "attention": FORWARD,
     "attention_backward": [pulled(sample, sample[1]["biased"]) for sample in FORWARD],
+    "paged_attention": [
+        ((normal(2, 4, queries, 2), normal(5, 2, 3, 2), normal(5, 2, 3, 4), np.array([[4, 1, 0], [2, 3, 0]]), np.array([5, 7])),
+         {"scale": 0.7, "window": window}) for queries, window in ((1, None), (2, 2))
+    ],
     "split_heads": [((normal(2, 3, 8),), {"counts": (2, 1, 1), "size": 2})],
     "join_heads": [((normal(2, 1, 3, 2), normal(2, 2, 3, 2)), {}), ((normal(2, 3, 2),), {})],
     "rotate_pairs": [((normal(2, 2, 3, 4), normal(3, 4)), {"back": back}) for back in (False, True)]

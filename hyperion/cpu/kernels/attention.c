@@ -48,6 +48,8 @@ typedef struct {
   real *sums;                                            /* (chunks, keys, padded width + padded depth) */
   int64_t *ranges;                                       /* (chunks, 2): the keys that the rows of a chunk see, no others have sums */
   int64_t parts;                                         /* chunks of a head of keys */
+  const int32_t *pages;                                  /* (batch, most_pages), or null: keys lie in pages, a multiple of KEYS in each */
+  int64_t most_pages, page;                              /* then k and v are (pages, heads of keys, page, width or depth) */
   atomic_int *failed;
 } Call;
 
@@ -299,6 +301,12 @@ static void soften(long broad, long n, real *table, real *top, real *total, long
   }
 }
 
+/* Where the keys (or values) from a key on lie. */
+INLINE const real *block_at(const Call *c, const View *x, const Panel *p, long key) {
+  const long first = c->pages ? c->pages[p->batch * c->most_pages + key / c->page] : p->batch;
+  return x->at + first * x->batch + p->kept_head * x->head + (c->pages ? key % c->page : key) * x->row;
+}
+
 static void forward_chunk(const Call *c, long chunk) {
   const long each = panels(c), head = chunk / each;
   Panel p;
@@ -311,19 +319,18 @@ static void forward_chunk(const Call *c, long chunk) {
   gather(&p, &c->q, c->width, (real)c->scale, q, 0);
   memset(sums, 0, (size_t)(c->depth * wide) * sizeof(real));
   for (long r = 0; r < wide; r++) top[r] = -(real)INFINITY, total[r] = 0;
-  const real *k = c->k.at + p.batch * c->k.batch + p.kept_head * c->k.head, *v = c->v.at + p.batch * c->v.batch + p.kept_head * c->v.head;
   for (long key = p.low / KEYS * KEYS; key < p.high; key += KEYS) {
     const long n = least(KEYS, c->keys - key);
     const int what = kind(c, &p, key, n);
     if (!what) continue;
-    product(n, wide, c->width, k + key * c->k.row, c->k.row, q, wide, table, wide, 0);
+    product(n, wide, c->width, block_at(c, &c->k, &p, key), c->k.row, q, wide, table, wide, 0);
     adjust(c, &p, key, n, what, table, 0);
     soften(wide / LANES, n, table, top, total, c->depth, sums);
     if (c->random_rows) {
       draw(c, &p, key, n, factors);
       for (long i = 0; i < n * wide; i += LANES) *(vec *)(table + i) *= *(vec *)(factors + i);
     }
-    product_turned(c->depth, wide, n, v + key * c->v.row, c->v.row, table, wide, sums, wide, 1);
+    product_turned(c->depth, wide, n, block_at(c, &c->v, &p, key), c->v.row, table, wide, sums, wide, 1);
   }
   for (long r = 0; r < p.rows; r++) {
     const long row = (p.batch * c->heads + p.head[r]) * c->queries + p.query[r];
