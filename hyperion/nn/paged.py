@@ -101,10 +101,10 @@ class PagedKVCache:
         """
         new = as_tensor(keys), as_tensor(values)
         if any(x.tracked for x in new):
-            raise GraphError("PagedKVCache.extended(keys, values): they are tracked, and pages keep no graph; use KVCache, or hp.no_grad()")
+            raise GraphError("PagedKVCache.extended(keys, values): they are tracked, and pages keep no graph; use KVCache or hp.no_grad()")
         if any(x.ndim != 4 for x in new) or new[0].shape[:3] != new[1].shape[:3]:
-            raise ShapeError(f"PagedKVCache.extended(keys, values): shapes {new[0].shape} and {new[1].shape}; they must be (batch, heads of "
-                             "keys, tokens, head size)")
+            raise ShapeError(f"PagedKVCache.extended(keys, values): shapes {new[0].shape} and {new[1].shape}; they must be (batch, heads "
+                             "of keys, tokens, head size)")
         batch, _, tokens, _ = new[0].shape
         counts = self._counts if counts is None else counts
         if self._pool is not None and (len(self.lengths) != batch or any(

@@ -82,7 +82,7 @@ def test_a_pool_grows() -> None:
 @pytest.mark.parametrize("call, error, text", [
     (lambda c, x: c.attend(x, mask=nn.PrefixLM(2)), InputError, "pages serve nn.Causal"),
     (lambda c, x: c.extended(x[:, :1], x[:, :1]), ShapeError, "after PagedKVCache of 2 texts"),
-    (lambda c, x: c.extended(x, x[0]), ShapeError, "must be \\(batch, heads of keys"),
+    (lambda c, x: c.extended(x, x[0]), ShapeError, "must be \\(batch, heads"),
     (lambda c, x: c.extended(x, x, counts=[1]), InputError, "give 2 whole numbers from 0 to 3"),
     (lambda c, x: c.extended(hp.asarray(x, requires_grad=True), x), GraphError, "pages keep no graph"),
     (lambda c, x: c.rows([2]), IndexingError, "there are texts 0 to 1"),

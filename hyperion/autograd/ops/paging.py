@@ -83,7 +83,7 @@ def paged_attention(
 
     >>> pool = np.arange(8.0).reshape(4, 1, 2, 1)                       # four pages of two tokens
     >>> paged_attention(np.zeros((2, 1, 1, 1)), pool, pool, [[3, 0], [1, 0]], [3, 2])[:, 0, 0, 0]
-    Tensor (2,) float64, cpu: [4.33333 2.5    ]
+    Tensor (2,) float64, cpu: [4.333333 2.5     ]
     """
     given = [as_tensor(x) for x in (q, keys, values)]
     if state.recording and any(x.tracked for x in given):
