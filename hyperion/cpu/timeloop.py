@@ -41,8 +41,8 @@ class Context(ctypes.Structure):
                                        "base", "storing", "format", "kept_bytes", "scratch_size", "injections", "receivers", "images",
                                        "histories", "periodic", "history_size")),
                 ("history_stride", _LONG * 2), ("table", _POINTER * 2),
-                *((n, _POINTER) for n in ("profile", "history", "slot", "counts", "scratch", "injection", "receiver", "image", "ring",
-                                          "beside", "undo")),
+                *((n, _POINTER) for n in ("profile", "history", "slot", "place", "counts", "scratch", "injection", "receiver", "image",
+                                          "ring", "beside", "undo")),
                 *((n, _LONG) for n in ("ahead", "resting", "follows", "within", "sharing", "now")),
                 *((n, _LONG * 6) for n in ("moving", "sent", "seed", "box")), ("boxes", _POINTER),
                 *((n, _LONG) for n in ("arrived", "sense"))]

@@ -13,7 +13,7 @@ class History:
     """Slots for the kept steps among the first `steps` of a shot.
 
     boxes: (steps of the run, 6), outside which a step was at rest. counts: of each step, what it counts; 0 if it is not kept. slot: of
-    each step, -1 if it is not kept; before: how many kept steps precede it.
+    each step, -1 if it is not kept; before: how many kept steps precede it. place: where its slot begins, set by the run; or None.
     Raises: FileError if they are to lie on a disk that does not hold them.
     """
 
@@ -22,6 +22,8 @@ class History:
         self.counts = counts(needs.steps, keeping.every, keeping.tail)
         self.before = np.concatenate([[0], np.cumsum(self.counts != 0.0)])
         self.slot = np.where(self.counts != 0.0, self.before[:-1], -1)
+        # Where all steps are kept by one run, and in memory, slots follow each other as they come.
+        self.place = np.zeros(needs.steps + 1, np.int64) if keeping.bits and steps == needs.steps and not keeping.disk else None
         size = int(self.before[steps]) * self.slot_bytes
         self._buffer: Buffer | DiskBuffer = DiskBuffer(size, keeping.folder) if keeping.disk else POOL.take(size)
         self.boxes = new_boxes(needs.steps) if boxes is None else boxes

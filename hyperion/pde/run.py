@@ -127,6 +127,7 @@ class Run:
         for c, h in zip(self.contexts, histories, strict=True):
             c.storing, c.history, c.base = storing, h.address, h.before[first]
             c.slot, c.counts = h.slot.ctypes.data, h.counts.ctypes.data
+            c.place = h.place.ctypes.data if c.resting and h.place is not None else None
             c.format, c.kept_bytes = h.bits, h.kept_bytes
             c.boxes = h.boxes.ctypes.data if c.resting else None
             if storing == 1 and h.bits:

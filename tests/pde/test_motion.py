@@ -8,6 +8,7 @@ import pytest
 import hyperion as hp
 from hyperion import pde
 from hyperion.cpu.pool import POOL
+from hyperion.pde import native
 from hyperion.pde.run import Run
 from tests.pde.cases import difference
 
@@ -108,6 +109,18 @@ def test_the_same_as_if_nothing_rested(name, restless):
     # rounding; what is at rest has none.
     bound = 1e-11 if isinstance(storage, pde.BoundaryRing) else 1e-6
     assert all(difference(g, e) < bound for g, e in zip(gradients, expected_gradients, strict=True))
+
+
+def test_packed_histories_take_no_more_memory_than_moves(monkeypatch):
+    tapes, forward = [], native.forward
+    monkeypatch.setattr(native, "forward", lambda e, tape=None: (tapes.append(tape), forward(e, tape))[1])
+    gathers, parameters = experiment(PLANE, pde.Acoustic(), LAYER, pde.Thinned(every=2))
+    hp.grad(lambda c: hp.sum(gathers(speed=c) ** 2))(parameters["speed"])
+    (history,) = tapes[0].histories
+    volumes = np.prod(history.boxes[:, 3:5] - history.boxes[:, :2], axis=1)
+    kept = history.counts > 0.0
+    assert np.array_equal(np.diff(history.place) > 0, kept)
+    assert 2.0 * volumes[kept].sum() < history.place[-1] < 2.5 * volumes[kept].sum() < 0.6 * kept.sum() * history.slot_bytes
 
 
 def test_an_adjoint_run_that_stays_near_is_exact():

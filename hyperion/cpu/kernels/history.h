@@ -3,9 +3,21 @@
 #define BLOCK 32
 
 static long row_at(const Context *c, long z, long y) { return z * c->history_stride[0] + (AXES == 3 ? y * c->history_stride[1] : 0); }
-static long row_length(const Context *c) { return c->history_stride[AXES - 2]; }
-static long scale_bytes(const Context *c) { return (row_length(c) + BLOCK - 1) / BLOCK * (long)sizeof(float); }
-static long row_bytes(const Context *c) { return scale_bytes(c) + row_length(c) * c->format / 8; }
+
+/* Where a row of a packed history lies in a slot: one after the other the rows of the box that moves in the step, each with its scales
+   first; so a slot takes no more memory than moves. */
+static char *packed_row(const Context *c, const char *slot, const Part *box, long history, long z, long y) {
+  const long rows = AXES == 3 ? box->to[1] - box->from[1] : 1, width = box->to[AXES - 1] - box->from[AXES - 1];
+  const long row = (history * (box->to[0] - box->from[0]) + z - box->from[0]) * rows + (AXES == 3 ? y - box->from[1] : 0);
+  return (char *)slot + row * ((width + BLOCK - 1) / BLOCK * (long)sizeof(float) + width * c->format / 8);
+}
+
+/* The bytes that a slot of a box takes. */
+static long packed_bytes(const Context *c, const Part *box) {
+  return (packed_row(c, 0, box, c->histories, box->from[0], box->from[1]) - (char *)0 + 63) / 64 * 64;
+}
+
+static long scale_bytes(const Part *box) { return (box->to[AXES - 1] - box->from[AXES - 1] + BLOCK - 1) / BLOCK * (long)sizeof(float); }
 
 /* Round n numbers of a row to whole multiples of their block's scale: its largest magnitude over the largest whole number. Magnitudes of
    floats compare like their bits. */
@@ -35,39 +47,42 @@ static void pack_row(const real *restrict from, float *restrict scale, void *res
   }
 }
 
-/* Pack a part of the histories that a sweep has made; `history` is where they lie as computed. */
-static void pack(const Context *c, int stage, const real *history, char *slot, const Part *part) {
-  const long rows = AXES == 3 ? c->cells[1] : 1, first = part->from[AXES - 1], n = MIN(part->to[AXES - 1], c->size[AXES - 1]) - first;
+/* Pack a part of the histories that a sweep has made; `history` is where they lie as computed, `box` what moves in the step. */
+static void pack(const Context *c, int stage, const real *history, char *slot, const Part *part, const Part *box) {
+  const long start = box->from[AXES - 1], first = part->from[AXES - 1], n = MIN(part->to[AXES - 1], c->size[AXES - 1]) - first;
   for (long i = 0; i < c->histories; i++) {
     if (kept_in[i] != stage) continue;
     for (long z = part->from[0]; z < part->to[0]; z++) for (long y = AXES == 3 ? part->from[1] : 0; y < (AXES == 3 ? part->to[1] : 1); y++) {
-      char *to = slot + i * c->kept_bytes + (z * rows + y) * row_bytes(c);
+      char *to = packed_row(c, slot, box, i, z, y);
       const real *from = history + i * c->history_size + row_at(c, z, y) + first;
-      pack_row(from, (float *)to + first / BLOCK, to + scale_bytes(c) + first * c->format / 8, c->format, n);
+      pack_row(from, (float *)to + (first - start) / BLOCK, to + scale_bytes(box) + (first - start) * c->format / 8, c->format, n);
     }
   }
 }
 
 /* Add so many times the product of one row of a cotangent and of a history to an image, in the part's columns. */
-static void add_product(const Context *c, real *restrict image, const real *restrict cotangent, const char *restrict history, long z,
-                        long y, const Part *part, real times) {
-  const long first = part->from[AXES - 1], n = MIN(part->to[AXES - 1], c->size[AXES - 1]), rows = AXES == 3 ? c->cells[1] : 1;
+static void add_product(const Context *c, real *restrict image, const real *restrict cotangent, const char *restrict history,
+                        const Part *part, const Part *box, real times) {
+  const long first = part->from[AXES - 1], n = MIN(part->to[AXES - 1], c->size[AXES - 1]);
   if (c->format) {
-    const float *restrict scale = (const float *)(history + (z * rows + y) * row_bytes(c));
-    const char *restrict kept = (const char *)scale + scale_bytes(c);
+    const long shift = box->from[AXES - 1];
+    const float *restrict scale = (const float *)history;
+    const char *restrict kept = history + scale_bytes(box);
     for (long start = first; start < n; start += BLOCK) {
       const long end = MIN(start + BLOCK, n);
-      const real s = times * scale[start / BLOCK];
+      const real s = times * scale[(start - shift) / BLOCK];
       if (c->format == 8) {
+        const int8_t *restrict values = (const int8_t *)kept - shift;
         #pragma omp simd
-        for (long x = start; x < end; x++) image[x] += cotangent[x] * (s * (real)((const int8_t *)kept)[x]);
+        for (long x = start; x < end; x++) image[x] += cotangent[x] * (s * (real)values[x]);
       } else {
+        const int16_t *restrict values = (const int16_t *)kept - shift;
         #pragma omp simd
-        for (long x = start; x < end; x++) image[x] += cotangent[x] * (s * (real)((const int16_t *)kept)[x]);
+        for (long x = start; x < end; x++) image[x] += cotangent[x] * (s * (real)values[x]);
       }
     }
   } else {
-    const real *restrict kept = (const real *)history + row_at(c, z, y);
+    const real *restrict kept = (const real *)history;
     #pragma omp simd
     for (long x = first; x < n; x++) image[x] += cotangent[x] * (times * kept[x]);
   }

@@ -5,6 +5,12 @@
 /* The step of the run that a loop count stands for. */
 static long step_at(const Context *c, long m) { return c->direction > 0 ? m : c->steps - 1 - m; }
 
+static int kept(const Context *c, long n) { return n >= c->from && n < c->to && c->slot[n] >= 0; }
+
+static char *slot(const Context *c, long n) {
+  return c->history + (c->place ? c->place[n] : (c->slot[n] - c->base) * c->histories * c->kept_bytes);
+}
+
 /* The column of a tap. */
 static long column(const Context *c, const Points *p, long k) {
   return AXES == 2 ? p->line[k] : p->at[k] % c->table[0][2 * p->array].stride[1];
@@ -97,14 +103,18 @@ static Part injected(const Context *c) {
   return out;
 }
 
-/* Grow a box by as far as so many sweeps reach. In slabs a sweep reaches further: it reads memory variables that it has just updated. */
+/* How far so many sweeps reach from a cell at a distance from a slab: in it further, since memory variables are read that the sweep has
+   just updated. */
+static long distance(long count, long to_slab) {
+  const long before = to_slab < 0 ? 0 : to_slab / REACH, outside = MIN(before, count);
+  return REACH * (outside + (count - outside) * (LEVELS + 1));
+}
+
+/* Grow a box by as far as so many sweeps reach. */
 static void grow(const Context *c, Part *box, long count) {
   if (is_empty(box)) return;
   for (int a = 0; a < AXES; a++) {
-    const long near = REACH * count, far = near * (LEVELS + 1);
-    long from = box->from[a] - near, to = box->to[a] + near;
-    if (from < c->low[a]) from = box->from[a] - far;
-    if (to > c->high[a]) to = box->to[a] + far;
+    long from = box->from[a] - distance(count, box->from[a] - c->low[a]), to = box->to[a] + distance(count, c->high[a] - box->to[a]);
     if (a == AXES - 1) { from = MAX(from, 0) / BLOCK * BLOCK; to = (to + BLOCK - 1) / BLOCK * BLOCK; }
     box->from[a] = MAX(from, 0);
     box->to[a] = MIN(to, c->cells[a]);
@@ -154,6 +164,9 @@ static void enter(Context *c, long start, long steps) {
     c->box = back;
   }
   if (c->beside) join(&c->seed, &back);                /* what is taken back goes on where the adjoint run is at rest */
-  if (c->direction > 0 && c->boxes) for (long n = start; n < start + steps; n++) c->boxes[n] = reached(c, (n + 1 - start) * SWEEPS);
+  if (c->direction > 0 && c->boxes) for (long n = start; n < start + steps; n++) {
+    c->boxes[n] = reached(c, (n + 1 - start) * SWEEPS);
+    if (c->place) c->place[n + 1] = c->place[n] + (c->storing == 1 && kept(c, n) ? packed_bytes(c, c->boxes + n) : 0);
+  }
   c->box = reached(c, steps * SWEEPS);
 }

@@ -76,6 +76,7 @@ struct Context {
   const real **profile;
   char *history;                             /* slots: each holds the kept step of all histories */
   const long *slot;                          /* per step: its slot, -1 if it is not kept */
+  long *place;                               /* per step: where its slot begins, if slots take as much memory as moves; or 0 */
   const double *counts;                      /* per step: what it counts in the sums over kept steps */
   real *scratch;                             /* per thread: histories of the planes at hand, before they are packed */
   Points *injection, *receiver;

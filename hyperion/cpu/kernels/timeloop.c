@@ -1,9 +1,5 @@
 /* The time loop around generated sweeps: sources, receivers, histories and images per range of planes, split time tiling, threads. */
 
-static int kept(const Context *c, long n) { return n >= c->from && n < c->to && c->slot[n] >= 0; }
-
-static char *slot(const Context *c, long n) { return c->history + (c->slot[n] - c->base) * c->histories * c->kept_bytes; }
-
 static int inside(const Context *c, const Points *p, long k, const Part *part) {
   if (p->line[k] < part->from[1] || p->line[k] >= part->to[1]) return 0;
   if (AXES == 2) return 1;
@@ -41,13 +37,16 @@ static void after(const Context *c, long thread, int stage, long m, const Part *
     const Image *im = c->image + i;
     const long n = now + im->offset;
     if (im->stage != stage || !kept(c, n)) continue;
-    const char *history = (made ? (const char *)made : slot(c, n)) + im->history * c->kept_bytes;
+    const char *history = made ? (const char *)made : slot(c, n);
     const Array a = t[2 * im->array];
+    const Part box = c->boxes ? c->boxes[n] : whole(c);
     Part p = *part;                                    /* the forward run has left a history in its box only */
-    if (c->boxes && !meets(&p, c->boxes + n)) continue;
+    if (!meets(&p, &box)) continue;
     for (long z = p.from[0]; z < p.to[0]; z++) for (long y = AXES == 3 ? p.from[1] : 0; y < (AXES == 3 ? p.to[1] : 1); y++) {
       const real *from = a.p + z * a.stride[0] + (AXES == 3 ? y * a.stride[1] : 0);
-      add_product(c, im->image + row_at(c, z, y), from, history, z, y, &p, (real)c->counts[n]);
+      const char *kept = c->format ? packed_row(c, history, &box, im->history, z, y)
+                                   : history + im->history * c->kept_bytes + row_at(c, z, y) * (long)sizeof(real);
+      add_product(c, im->image + row_at(c, z, y), from, kept, &p, &box, (real)c->counts[n]);
     }
   }
 }
@@ -91,7 +90,9 @@ static void advance(const Context *c, long thread, int stage, long m, const Part
   /* The adjoint run reads coefficients that the forward run recorded at every step, as computed. */
   sweep(c, stage, m, part, RECORDED ? (real *)slot(c, now) : history);
   after(c, thread, stage, m, part, history, 0);
-  if (kept_here && c->format) pack(c, stage, history, kept_here, part);
+  if (!kept_here || !c->format) return;
+  const Part box = c->boxes ? c->boxes[now] : whole(c);
+  pack(c, stage, history, kept_here, part, &box);
 }
 
 /* Threads of one simulation meet here: spin a little, then yield. */
