@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperion import config
+from hyperion.cli.cache import cache_command
 from hyperion.cli.info import info_text
 from hyperion.cli.run import Run, is_run
 from hyperion.cli.scenarios import Scenario, checked, find_scenario, merge, parse, scenario_names
@@ -32,6 +33,7 @@ HELP = """usage: hyperion COMMAND ...
         --help             the scenario's options with their defaults
   list             the scenarios
   info             versions, devices, compilers, caches
+  cache [clear]    the machine code kept on disk: shown, or cleared (all of it, or `clear cpu`, `clear gpu`)
   export fields    snapshots of a wavefield as HDF5 and XDMF, for ParaView; options as for run, --help shows them
   make-data KIND   samples of a solver as one HDF5 file, for training; --help shows the kinds and options
   bench CASE       time a case of benchmarks/ beside the peers installed (from a checkout); --json FILE keeps the figures
@@ -218,5 +220,5 @@ def refuse_words(command: str, words: list[str]) -> None:
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "run": run_command, "list": list_command, "info": info_command, "export": export_command, "bench": bench_command,
-    "make-data": make_data_command,
+    "make-data": make_data_command, "cache": cache_command,
 }

@@ -91,7 +91,13 @@ def _load(text: str, flags: tuple[str, ...], compiler: Compiler, identity: str, 
     library = folder / f"{key}.so"
     if not _is_whole(library):
         _compile(text, flags, compiler, library)
-    return ctypes.CDLL(str(library))
+    try:
+        return ctypes.CDLL(str(library))
+    except OSError:
+        if library.exists():
+            raise
+        _compile(text, flags, compiler, library)        # somebody cleared the cache in between
+        return ctypes.CDLL(str(library))
 
 
 def _is_whole(library: Path) -> bool:

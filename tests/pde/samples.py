@@ -27,5 +27,5 @@ CALL, INPUTS = call()
 GATHERS = rng.standard_normal((2, 2, 7))
 SAMPLES: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
     "simulate": [(tuple(INPUTS), {"call": CALL, "level": 0, "tape": None})],
-    "simulate_pullback": [((*INPUTS, GATHERS), {"call": CALL, "level": 0, "tape": None, "images": True})],
+    "simulate_pullback": [((*INPUTS, GATHERS), {"call": CALL, "level": 0, "tape": None, "images": True, "others": True})],
 }
