@@ -93,7 +93,10 @@ class Kernel:
         self.run(grid, *arguments)
 
     def general(self, threads: int, grid: Any, *arguments: Any) -> None:
-        emulator.run(followed(self.text), self.options, self.name, grid, threads, arguments)
+        text = followed(self.text)
+        emulator.run(text, self.options, self.name, grid, threads, arguments)
+        if "races" in text:
+            assert ctypes.c_int.in_dll(emulator.library(text, self.options), "races").value == 0, "warps meet too rarely"
 
     def attention_forward(self, grid: Any, q: Any, k: Any, v: Any, p: Any, mask: Any) -> None:
         rows, split, blocks = 64 * self.macros["CONSUMERS"], self.macros["SPLIT"], int(p["row_blocks"])

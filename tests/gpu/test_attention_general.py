@@ -113,3 +113,40 @@ def test_a_formula_without_text_goes_by_the_sums_in_tiles(cupy):
     found = hp.attention(*(cupy.asarray(q) for _ in range(3)), modifier=Rounded())
     assert not attention_kernels.ran
     assert away(device.to_numpy(found.data), hp.attention(*(q.astype(np.float64),) * 3, modifier=Rounded()).data) < 1e-6
+
+
+def bordered(x: np.ndarray, cupy: Any) -> Any:
+    """Return the same array in the midst of NaN: what is read beside it shows."""
+    room = np.full((x.shape[0], x.shape[1], x.shape[2] + 9, x.shape[3] + 16), np.nan, x.dtype)
+    room[:, :, 1:-8, 8:-8] = x
+    return cupy.asarray(room)[:, :, 1:-8, 8:-8]
+
+
+@pytest.mark.parametrize("dtype", [HALF, pytest.param(SINGLE, marks=pytest.mark.full)], ids=lambda x: x.name)
+def test_nothing_is_read_beside_the_arrays(cupy, dtype):
+    rng = np.random.default_rng(0)
+    arrays: list[Any] = [rng.standard_normal((1, heads, tokens, 40)).astype(dtype) for heads, tokens in ((2, 19), (1, 37), (1, 37), (2, 19))]
+    arrays.append(rng.standard_normal((1, 2, 19)).astype(np.float32))
+    expected = pulled([x.astype(np.float64) for x in arrays], CAUSAL)
+    found = pulled([*(bordered(x, cupy) for x in arrays[:4]), cupy.asarray(arrays[4])], CAUSAL)
+    for x, y in zip(found, expected, strict=True):
+        assert away(device.to_numpy(x), y) < LIMITS[dtype]
+
+
+@pytest.mark.parametrize(("kernel", "number"), [("forward", 0), ("forward", 1), ("backward", 0)])
+def test_the_emulator_sees_warps_that_meet_too_rarely(cupy, monkeypatch, kernel, number):
+    """Without one of the barriers of the loops warps use shared memory that others still write or read."""
+    if cupy.ndarray is not standin.ndarray:
+        pytest.skip("only the emulator watches the order of accesses")
+    whole = attention_general.source
+
+    def without(name: str) -> str:
+        parts = whole(name).split("__syncthreads();")
+        if name != f"attention_general_{kernel}":
+            return whole(name)
+        return "__syncthreads();".join([*parts[:number], parts[number] + parts[number + 1], *parts[number + 2:]])
+
+    monkeypatch.setattr(attention_general, "source", without)
+    arrays = [cupy.asarray(np.ones((1, 1, 130, 32), BRAIN)) for _ in range(4)] + [cupy.asarray(np.ones((1, 1, 130), np.float32))]
+    with pytest.raises(AssertionError, match="meet too rarely"):
+        pulled(arrays, None)

@@ -1,5 +1,6 @@
 // What numbers.cuh and warp.cuh say in the assembler's words, for kernels on the CPU; comes after emulator.h. Threads of a block take the same steps,
-// and meet at each instruction of a warp. Copies arrive when they are waited for, not before.
+// and meet at each instruction of a warp. Copies arrive when they are waited for, not before. `races` counts uses of shared memory by several warps,
+// one of which writes, without a __syncthreads() between them; a copy writes from the time it is asked for until it is waited for.
 #include <cfloat>
 #include <cstdint>
 #include <cstring>
@@ -34,8 +35,52 @@ static int min(int x, int y) { return x < y ? x : y; }
 static int max(int x, int y) { return x > y ? x : y; }
 static void __syncwarp() { __syncthreads(); }
 
+static void meet() { __syncthreads(); }
+static unsigned epochs[1024];  // how many times each thread has met all others
+static void everybody_meets() {
+  epochs[current]++;
+  meet();
+}
+
 alignas(1024) static char shared_room[232448];
-static u32 shared_address(const void *p) { return static_cast<const char *>(p) - shared_room; }
+struct Word {
+  unsigned block, landed, epoch;  // who wrote last, when that was over, and which warps have read since which epoch
+  int writer;
+  u32 readers;
+};
+static Word words_of_room[sizeof shared_room / 4];
+static unsigned block_number;
+extern "C" int races;
+int races = 0;
+static u32 shared_address(const void *p) {
+  if (current == 0) block_number++;  // every thread begins with this
+  return static_cast<const char *>(p) - shared_room;
+}
+static Word &word_at(u32 at) {
+  Word &word = words_of_room[at / 4];
+  if (word.block != block_number) word = {block_number, 0, 0, -1, 0};
+  return word;
+}
+static void reads(u32 at, unsigned bytes) {
+  const int warp = current / 32;
+  for (u32 i = at & ~3u; i < at + bytes; i += 4) {
+    Word &word = word_at(i);
+    if (word.writer >= 0 && word.writer != warp && epochs[current] <= word.landed) races++;
+    if (word.epoch != epochs[current]) word.readers = 0;
+    word.epoch = epochs[current];
+    word.readers |= 1u << warp;
+  }
+}
+static void writes(u32 at, unsigned bytes, int writer, bool lasts) {
+  const int warp = current / 32;
+  for (u32 i = at; i < at + bytes; i += 4) {
+    Word &word = word_at(i);
+    if (word.epoch == epochs[current] && (lasts ? word.readers : word.readers & ~(1u << warp))) races++;
+    if (word.writer >= 0 && word.writer != writer && epochs[current] <= word.landed) races++;
+    word.writer = writer;
+    word.landed = lasts ? ~0u : epochs[current];
+  }
+}
 static float exp2_fast(float x) { return exp2f(x); }
 
 static u16 half_of(float x) {
@@ -56,11 +101,27 @@ static float number_of(u16 bits) {
 }
 static u32 packed(float low, float high) { return half_of(low) | static_cast<u32>(half_of(high)) << 16; }
 static float2 unpacked(u32 pair) { return {number_of(static_cast<u16>(pair)), number_of(static_cast<u16>(pair >> 16))}; }
-static uint4 load_16_bytes(u32 at) { return as<uint4>(shared_room + at); }
-static float load_single(u32 at) { return as<float>(shared_room + at); }
-static float2 load_singles(u32 at) { return as<float2>(shared_room + at); }
-static void store_singles(u32 at, float x, float y) { float2 pair = {x, y}; memcpy(shared_room + at, &pair, 8); }
-static void store_word(u32 at, u32 x) { memcpy(shared_room + at, &x, 4); }
+static uint4 load_16_bytes(u32 at) {
+  reads(at, 16);
+  return as<uint4>(shared_room + at);
+}
+static float load_single(u32 at) {
+  reads(at, 4);
+  return as<float>(shared_room + at);
+}
+static float2 load_singles(u32 at) {
+  reads(at, 8);
+  return as<float2>(shared_room + at);
+}
+static void store_singles(u32 at, float x, float y) {
+  const float2 pair = {x, y};
+  writes(at, 8, current / 32, false);
+  memcpy(shared_room + at, &pair, 8);
+}
+static void store_word(u32 at, u32 x) {
+  writes(at, 4, current / 32, false);
+  memcpy(shared_room + at, &x, 4);
+}
 static int load_now(const int *p) { return *p; }
 
 struct Copy {
@@ -71,18 +132,24 @@ static std::vector<Copy> copies[1024];
 static void copy_pack(u32 to, const void *from, bool there) {
   Copy copy = {to, {0, 0, 0, 0}};
   if (there) memcpy(&copy.what, from, 16);
+  writes(to, 16, 1000 + current, true);
   copies[current].push_back(copy);
 }
 static void copies_commit() {}
 template <int N>
 static void copies_wait() {
-  for (const Copy &copy : copies[current]) memcpy(shared_room + copy.to, &copy.what, 16);
+  static_assert(N == 0, "copies are waited for all together");
+  for (const Copy &copy : copies[current]) {
+    memcpy(shared_room + copy.to, &copy.what, 16);
+    for (u32 i = copy.to; i < copy.to + 16; i += 4) word_at(i).landed = epochs[current];
+  }
   copies[current].clear();
 }
 
 static u32 rows_at[1024];
 static void load_matrices(u32 (&d)[4], u32 at) {
   rows_at[current] = at;
+  reads(at, 16);
   __syncthreads();
   const unsigned warp = current & ~31u, lane = current & 31;
   for (int m = 0; m < 4; m++) d[m] = as<u32>(shared_room + rows_at[warp + 8 * m + lane / 4] + lane % 4 * 4);
@@ -90,6 +157,7 @@ static void load_matrices(u32 (&d)[4], u32 at) {
 }
 static void load_matrices_turned(u32 (&d)[4], u32 at) {
   rows_at[current] = at;
+  reads(at, 16);
   __syncthreads();
   const unsigned warp = current & ~31u, lane = current & 31;
   for (int m = 0; m < 4; m++)
@@ -125,3 +193,4 @@ static float half_number(u32 pair, int which) { return number_of(static_cast<u16
 static float single_number(u32 bits, int) { return __uint_as_float(bits & 0xffffe000u); }
 static void product(float *c, const u32 (&a)[4], u32 b0, u32 b1) { multiplied<float (*)(u32, int), 16>(c, a, b0, b1, half_number); }
 static void product_of_singles(float *c, const u32 (&a)[4], u32 b0, u32 b1) { multiplied<float (*)(u32, int), 8>(c, a, b0, b1, single_number); }
+#define __syncthreads() everybody_meets()

@@ -175,11 +175,11 @@ template <int N, int R = 64> __device__ __forceinline__ bool hidden_turned(const
 /* ---- who does what
 
    Items are blocks of queries (or keys) of heads; they go over the blocks of `span` heads, then over the next, so that the keys of these heads
-   stay in the cache. `last`: the last blocks first. */
+   stay in the cache. `last`: the last blocks first. N: int, or const int & where numbers are better read again than kept in registers. */
 struct Item {
     int batch, head, block;
 };
-__device__ __forceinline__ Item item_of(int number, int batch, int heads, int blocks, int span, int last) {
+template <class N, class I> __device__ __forceinline__ Item item_of(I number, N batch, N heads, N blocks, N span, N last) {
     int whole = span * blocks, run = number / whole, rest = number - run * whole;
     int here = min(span, batch * heads - run * span), block = rest / here, head = run * span + rest - block * here, row = head / heads;
     return Item{row, head - row * heads, last ? blocks - 1 - block : block};
@@ -233,13 +233,8 @@ template <int N> __device__ __forceinline__ void shrink(float (&o)[N], const Sof
         o[4 * i + 2] *= state.fall_below, o[4 * i + 3] *= state.fall_below;
     }
 }
-/* The sums of whole rows, and the log-sum-exps; scale: that of `softmax`. */
-struct Ends {
-    float by, by_below, lse, lse_below;
-};
-__device__ __forceinline__ Ends softmax_ends(const Softmax &state, float scale) {
+/* The log-sum-exp of a row. */
+__device__ __forceinline__ float log_sum(float top, float sum, float scale) {
     const float none = __int_as_float(0xff800000), ln2 = 0.693147180559945f;
-    float sum = over_quad(state.sum, false), sum_below = over_quad(state.sum_below, false);
-    return Ends{sum > 0 ? 1 / sum : 0, sum_below > 0 ? 1 / sum_below : 0,
-                sum > 0 ? state.top * scale * ln2 + logf(sum) : none, sum_below > 0 ? state.top_below * scale * ln2 + logf(sum_below) : none};
+    return sum > 0 ? top * scale * ln2 + logf(sum) : none;
 }

@@ -43,7 +43,7 @@ struct Problem {
 
 /* What this block of threads owns: 128 keys of a head of keys. */
 __device__ __forceinline__ Item item_of(const Problem &p) {
-    return item_of(blockIdx.x, p.batch, p.heads / p.group, p.blocks, p.span, !p.longest_first);
+    return item_of<const int &>(blockIdx.x, p.batch, p.heads / p.group, p.blocks, p.span, !p.longest_first);
 }
 
 /* The tiles of queries that a block meets, head by head. */

@@ -44,7 +44,7 @@ struct Problem {
 /* the block of an item is one of queries; of parts of the keys, where SPLIT */
 __device__ __forceinline__ int first_row(const Item &item) { return SPLIT ? 0 : item.block * ROWS; }
 __device__ __forceinline__ Item item_of(const Problem &p, int number) {
-    return item_of(number, p.batch, p.heads, p.row_blocks, p.span, p.longest_first);
+    return item_of<const int &>(number, p.batch, p.heads, p.row_blocks, p.span, p.longest_first);
 }
 
 __device__ __forceinline__ Visits visits_of(const Problem &p, const Mask &mask, const Item &item) {
@@ -62,13 +62,14 @@ __device__ __forceinline__ Visits visits_of(const Problem &p, const Mask &mask, 
 /* Write the rows of a warp, divided by their sums, and the log-sum-exp. row: the first one of the thread. */
 __device__ __forceinline__ void finish(const Problem &p, const Item &item, const float (&o)[HEAD / 2], const Softmax &state, int row, u32 room) {
     int lane = threadIdx.x & 31, first = row - (lane >> 2);
-    Ends ends = softmax_ends(state, p.scale);
+    float sum = over_quad(state.sum, false), sum_below = over_quad(state.sum_below, false);
+    float by = sum > 0 ? 1 / sum : 0, by_below = sum_below > 0 ? 1 / sum_below : 0;
     u16 *out = p.out + item.batch * p.out_batch + item.head * p.out_head + first * p.out_row + (SPLIT ? item.block * p.out_part : 0);
-    write_rows<HEAD>(out, p.out_row, o, ends.by, ends.by_below, p.queries - first, p.depth, room, Q_COLUMN);
+    write_rows<HEAD>(out, p.out_row, o, by, by_below, p.queries - first, p.depth, room, Q_COLUMN);
     if ((lane & 3) == 0) {
         float *lse = p.lse + ((SPLIT ? (long long)item.block * p.batch : 0) + item.batch) * p.heads * p.queries + item.head * p.queries;
-        if (row < p.queries) lse[row] = ends.lse;
-        if (row + 8 < p.queries) lse[row + 8] = ends.lse_below;
+        if (row < p.queries) lse[row] = log_sum(state.top, sum, p.scale);
+        if (row + 8 < p.queries) lse[row + 8] = log_sum(state.top_below, sum_below, p.scale);
     }
 }
 

@@ -26,7 +26,7 @@ attention_general_backward(const __grid_constant__ Problem p, const __grid_const
     extern __shared__ __align__(128) char memory[];
     u32 x = shared_address(memory), y = x + OWN_BYTES, others = y + OWN_BYTES;
     int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-    Item item = item_of(blockIdx.x, p.batch, SIDE == 1 ? p.heads / p.group : p.heads, p.blocks, p.span, p.longest_first);
+    Item item = item_of<int>(blockIdx.x, p.batch, SIDE == 1 ? p.heads / p.group : p.heads, p.blocks, p.span, p.longest_first);
     int batch = item.batch, begin = item.block * OWN, row = begin + warp * 16 + lane / 4, own = SIDE == 1 ? p.keys : p.queries;
     Walk walk;
     walk.head = SIDE == 1 ? item.head * p.group : item.head, walk.end = walk.head + (SIDE == 1 ? p.group : 1);

@@ -31,7 +31,7 @@ attention_general_forward(const __grid_constant__ Problem p, const __grid_consta
     extern __shared__ __align__(128) char memory[];
     u32 q = shared_address(memory), k = q + ROWS * PITCH, v = k + KEYS * PITCH;
     int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-    Item item = item_of(blockIdx.x, p.batch, p.heads, p.row_blocks, p.span, p.longest_first);
+    Item item = item_of<int>(blockIdx.x, p.batch, p.heads, p.row_blocks, p.span, p.longest_first);
     Place place = {item.batch, item.head};
     int begin = item.block * ROWS, row = begin + warp * 16 * TILES;
     long long number = mask_of(mask, item.batch, item.head);
@@ -87,12 +87,12 @@ attention_general_forward(const __grid_constant__ Problem p, const __grid_consta
     #pragma unroll
     for (int i = 0; i < TILES; i++) {
         int first = row + 16 * i, mine = first + lane / 4;
-        Ends ends = softmax_ends(state[i], p.scale_log2);
-        float by = DROPOUT ? extras.kept : 1;
-        write_rows(p.out + item.batch * p.o_batch + item.head * p.o_head + first * p.o_row, p.o_row, o[i], ends.by * by, ends.by_below * by,
-                   p.queries - first, p.bytes_v, q + (warp * TILES + i) * 16 * PITCH);
+        float sum = over_quad(state[i].sum, false), sum_below = over_quad(state[i].sum_below, false), factor = DROPOUT ? extras.kept : 1;
+        float by = sum > 0 ? factor / sum : 0, by_below = sum_below > 0 ? factor / sum_below : 0;
+        write_rows(p.out + item.batch * p.o_batch + item.head * p.o_head + first * p.o_row, p.o_row, o[i], by, by_below, p.queries - first,
+                   p.bytes_v, q + (warp * TILES + i) * 16 * PITCH);
         float *lse = p.lse + ((long long)item.batch * p.heads + item.head) * p.queries;
-        if ((lane & 3) == 0 && mine < p.queries) lse[mine] = ends.lse;
-        if ((lane & 3) == 0 && mine + 8 < p.queries) lse[mine + 8] = ends.lse_below;
+        if ((lane & 3) == 0 && mine < p.queries) lse[mine] = log_sum(state[i].top, sum, p.scale_log2);
+        if ((lane & 3) == 0 && mine + 8 < p.queries) lse[mine + 8] = log_sum(state[i].top_below, sum_below, p.scale_log2);
     }
 }

@@ -168,7 +168,7 @@ attention_slopes(const __grid_constant__ TensorMap q, const __grid_constant__ Te
         barriers_ready();
     }
     __syncthreads();
-    Item item = item_of(blockIdx.x, p.batch, p.heads, p.row_blocks, p.span, p.longest_first);
+    Item item = item_of<const int &>(blockIdx.x, p.batch, p.heads, p.row_blocks, p.span, p.longest_first);
     int batch = item.batch, head = item.head, block = item.block;
     Visits visits = visits_of(p, mask, batch, head, block);
     int warpgroup = threadIdx.x / 128;
