@@ -30,8 +30,10 @@ TOKENS, WIDTH = 16384, 2048
 
 @dataclass(frozen=True)
 class Case:
-    """What is timed: direction "forward", "backward", "exact" (backward, the same bits every time), "both", or "general" (forward by the kernels
-    for all GPUs); goals: ratios to peers."""
+    """What is timed; goals: ratios to peers.
+
+    direction: "forward", "backward", "exact" (backward, the same bits every time), "both", "general" (forward by the kernels for all GPUs).
+    """
 
     direction: str
     size: int

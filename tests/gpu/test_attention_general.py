@@ -125,7 +125,8 @@ def bordered(x: np.ndarray, cupy: Any) -> Any:
 @pytest.mark.parametrize("dtype", [HALF, pytest.param(SINGLE, marks=pytest.mark.full)], ids=lambda x: x.name)
 def test_nothing_is_read_beside_the_arrays(cupy, dtype):
     rng = np.random.default_rng(0)
-    arrays: list[Any] = [rng.standard_normal((1, heads, tokens, 40)).astype(dtype) for heads, tokens in ((2, 19), (1, 37), (1, 37), (2, 19))]
+    shapes = (1, 2, 19, 40), (1, 1, 37, 40), (1, 1, 37, 40), (1, 2, 19, 40)
+    arrays: list[Any] = [rng.standard_normal(shape).astype(dtype) for shape in shapes]
     arrays.append(rng.standard_normal((1, 2, 19)).astype(np.float32))
     expected = pulled([x.astype(np.float64) for x in arrays], CAUSAL)
     found = pulled([*(bordered(x, cupy) for x in arrays[:4]), cupy.asarray(arrays[4])], CAUSAL)
