@@ -3,7 +3,11 @@
 import math
 from typing import Any
 
-from hyperion.autograd import Tensor, trees
+import numpy as np
+
+from hyperion.autograd import Tensor, as_tensor, functions, trees
+from hyperion.autograd.dtypes import is_complex, real_dtype
+from hyperion.autograd.graph import state
 from hyperion.errors import InputError
 from hyperion.gpu import device, multitensor
 from hyperion.optim import native
@@ -12,11 +16,12 @@ from hyperion.optim.optimizer import raw, read_parameters
 __all__ = ["clip_gradient_norm", "clip_gradient_values", "clipped_by_norm", "clipped_by_value"]
 
 
-def clip_gradient_norm(parameters: Any, limit: float) -> float:
+def clip_gradient_norm(parameters: Any, limit: float) -> Any:
     """Scale the gradients of parameters down such that their norm, taken over all of them, is at most a limit; return the norm before.
 
     parameters: see Optimizer; those without a gradient are left out. limit: above 0; infinity only measures.
-    The norm is summed in float64. If it is not finite the gradients stay as they are: `step` then names those at fault.
+    In a compiled function (`hp.jit`) the norm is a Tensor.
+    It is summed in float64. If it is not finite the gradients stay as they are: `step` then names those at fault.
     Raises: InputError for a limit that is not above 0.
 
     >>> import hyperion as hp
@@ -26,6 +31,8 @@ def clip_gradient_norm(parameters: Any, limit: float) -> float:
     (5.0, Tensor (2,) float32, cpu: [0.6 0.8])
     """
     leaves = _with_gradients(parameters)
+    if state.recorder is not None:
+        return _recorded(leaves, limit)
     new, norm = _scaled([leaf.grad for leaf in leaves], limit)
     for leaf, gradient in zip(leaves, new, strict=True):
         if gradient is not leaf.grad:
@@ -46,7 +53,8 @@ def clip_gradient_values(parameters: Any, limit: float) -> None:
     Tensor (2,) float32, cpu: [ 2. -1.]
     """
     for leaf in _with_gradients(parameters):
-        leaf.grad = clipped_by_value(leaf.grad, limit)
+        recorded = state.recorder is not None and leaf.grad is not None and not is_complex(leaf.grad.dtype)
+        leaf.grad = functions.clip(leaf.grad, -limit, limit) if recorded and limit > 0.0 else clipped_by_value(leaf.grad, limit)
 
 
 def clipped_by_norm(gradients: Any, limit: float) -> tuple[Any, float]:
@@ -93,6 +101,22 @@ def _with_gradients(parameters: Any) -> list[Any]:
 def _refuse_limit(limit: float) -> None:
     if not limit > 0.0:
         raise InputError(f"limit={limit!r}: must be above 0")
+
+
+def _recorded(leaves: list[Tensor], limit: float) -> Tensor:
+    """Clip the gradients of parameters by operations, which a program can hold; return the norm before as a Tensor."""
+    _refuse_limit(limit)
+    gradients = [leaf.grad for leaf in leaves if leaf.grad is not None]
+    total = as_tensor(np.float64(0.0))
+    for gradient in gradients:
+        parts = (functions.real(gradient), functions.imag(gradient)) if is_complex(gradient.dtype) else (gradient,)
+        for part in parts:
+            total = total + functions.sum(functions.square(functions.astype(part, "float64")))
+    norm = functions.sqrt(total)
+    factor = functions.where(functions.logical_and(norm > limit, functions.isfinite(norm)), limit / norm, 1.0)
+    for leaf, gradient in zip(leaves, gradients, strict=True):
+        leaf.grad = gradient * functions.astype(factor, real_dtype(gradient.dtype))
+    return norm
 
 
 def _scaled(leaves: list[Any], limit: float) -> tuple[list[Any], float]:

@@ -124,6 +124,11 @@ def record(function: Callable[..., Any], args: Any, kwargs: Any, found: Surround
         out.late = stage.late
         out.count = len(stage.tensors)
         out.code.inputs = [x.value for x in stage.traced] + [v for v in out.code.inputs if v in out.code.captured]
+    except RecursionError as error:
+        raise GraphError(
+            "jit: the function calls itself without end while it is recorded; a recursion must end by a Python number that is an argument; "
+            "where a value ends it, use hp.while_loop"
+        ) from error
     finally:
         state.recorder = before
         stage.leave()

@@ -13,7 +13,8 @@ from hyperion.gpu.device import Standin
 
 __all__ = ["Traced", "user_line"]
 
-WAYS = "use hp.where(condition, a, b) instead of `if`, pass Python numbers as arguments (they are recorded by value), or do it outside"
+WAYS = "use hp.where or hp.cond instead of `if`, hp.scan or hp.while_loop for loops on values, pass Python numbers as arguments (they " \
+       "are recorded by value), or do it outside"
 
 
 class _Flags:

@@ -290,6 +290,20 @@ def test_what_needs_values_is_refused_with_the_line() -> None:
     assert x.data.tolist() == [1.0, 2.0]
 
 
+def test_recursion() -> None:
+    @jit
+    def power(x: Any, n: int) -> Any:
+        return x * power(x, n - 1) if n else x * 0.0 + 1.0
+
+    @jit
+    def endless(x: Any) -> Any:
+        return endless(x * 0.5)
+
+    assert float(power(hp.asarray(3.0), 4)) == 81.0
+    with pytest.raises(GraphError, match=r"calls itself without end .* use hp.while_loop"):
+        endless(hp.asarray(1.0))
+
+
 def test_changes_that_a_program_cannot_make_are_refused() -> None:
     history: list[Any] = []
     counter = {"n": 0}

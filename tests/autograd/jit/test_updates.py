@@ -184,6 +184,28 @@ def test_gradients_that_are_not_finite_stop_the_program_before_anything_is_chang
     assert optimizer.count == 2
 
 
+@pytest.mark.parametrize("limit", [0.05, 100.0])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_gradients_are_clipped_in_the_program(dtype: str, limit: float) -> None:
+    def run(wrap: Any) -> Any:
+        p = parameters(dtype)
+        optimizer = RULES["momentum"](p)
+
+        def step(x: Any) -> Any:
+            optimizer.zero_grad()
+            loss_of(p, x).backward()
+            optim.clip_gradient_values(p, 2.0 * limit)
+            norm = optim.clip_gradient_norm(p, limit)
+            optimizer.step()
+            return norm
+
+        call = wrap(step)
+        return [hp.asarray(np.float64(float(call(batch(i, dtype))))) for i in range(4)], p
+
+    (norms, p), (others, q) = run(lambda f: f), run(jit)
+    agree([*norms, *p], [*others, *q], dtype)
+
+
 def test_parameters_given_another_value_before_the_step() -> None:
     def run(wrap: Any) -> Any:
         p = hp.asarray([3.0, -4.0], requires_grad=True)
