@@ -14,6 +14,7 @@ import wave_cases
 
 MODULES = {
     "hyperion": "peers.hyperion_wave",
+    "hyperion-moving": "peers.hyperion_moving_wave",  # as on a grid in motion everywhere, on the CPU
     "deepwave": "peers.deepwave_wave",
     "deepwave-sampled": "peers.deepwave_sampled_wave",  # its option for less memory, gradient only
     "devito": "peers.devito_wave",

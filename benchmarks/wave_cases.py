@@ -7,7 +7,7 @@ import numpy as np
 WIDTH = 20  # cells of the absorbing boundary on every side, for every system; they are not counted in the throughput
 REFERENCE_SPEED = 1000.0  # [m/s], of the sponge profile
 LIGHT = 299792458.0  # [m/s]
-EVERYONE = ("hyperion", "deepwave", "devito", "jax")
+EVERYONE = ("hyperion", "hyperion-moving", "deepwave", "devito", "jax")
 
 
 @dataclass(frozen=True)
@@ -130,15 +130,16 @@ def suite(full: bool) -> list[Case]:
     light = {"spacing": 0.01, "step": 0.8 * 0.01 / LIGHT / 3**0.5, "frequency": 1.5e9, "equation": "maxwell", "order": 2}
     return [
         Case("acoustic_2d", size(1000, 1000), steps(500)),
-        Case("acoustic_2d_large", size(4000, 4000), steps(60), systems=("hyperion", "one-sweep")),
+        Case("acoustic_2d_large", size(4000, 4000), steps(60), systems=("hyperion", "hyperion-moving", "one-sweep")),
         Case("acoustic_2d_8_shots", size(500, 500), steps(500), shots=8),
         Case("acoustic_2d_gradient", size(1000, 1000), steps(500), gradient=True, systems=sampled),
         Case("acoustic_2d_gradient_exact", size(1000, 1000), steps(500), gradient=True, exact=True),
         Case("acoustic_3d", size(200, 200, 200), steps(150), **deep),
         Case("acoustic_3d_gradient", size(128, 128, 128), steps(100), gradient=True, **deep),
-        Case("elastic_2d", size(600, 600), steps(500), systems=("hyperion", "deepwave", "devito"), **elastic),
-        Case("elastic_2d_gradient", size(600, 600), steps(500), gradient=True, systems=("hyperion", "deepwave"), **elastic),
-        Case("maxwell_3d", size(128, 128, 128), steps(100), systems=("hyperion", "jax"), **light),
+        Case("elastic_2d", size(600, 600), steps(500), systems=("hyperion", "hyperion-moving", "deepwave", "devito"), **elastic),
+        Case("elastic_2d_gradient", size(600, 600), steps(500), gradient=True, systems=("hyperion", "hyperion-moving", "deepwave"),
+             **elastic),
+        Case("maxwell_3d", size(128, 128, 128), steps(100), systems=("hyperion", "hyperion-moving", "jax"), **light),
     ]
 
 

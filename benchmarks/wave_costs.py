@@ -3,6 +3,7 @@
     hyperion bench wave_costs                              (or: python benchmarks/wave_costs.py)
     hyperion bench wave_costs --plot costs.png --json costs.jsonl
 
+Every cell is swept at every step, as on a grid that is in motion everywhere.
 The layer: solves on a grid with 20 cells of CPML on every side, on the same nodes without, and on as many cells without, in turns.
 """
 
@@ -19,6 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import moving
 import numpy as np
 
 from hyperion import pde
@@ -116,6 +118,7 @@ def main() -> int:
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the growth")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write one object a line")
     options = parser.parse_args()
+    moving.sweep_everything()
     warnings.simplefilter("ignore", SamplingWarning)  # times do not depend on it
     print(f"{options.threads} threads, load {os.getloadavg()[0] if hasattr(os, 'getloadavg') else float('nan'):.2f}")
     records = []
