@@ -29,20 +29,11 @@ class Waves:
         self.wave = pde.Solver(pde.Acoustic(), self.grid, order=8, boundary=pde.CPML(width=10), stepping=pde.Leapfrog(max_speed=3100.0))
         places = np.stack([np.full(n, RECEIVERS * h), self.grid.axis(1)], axis=1)
         self.survey = pde.Survey([places[n // 2:n // 2 + 1]], [places], pde.ricker(config.frequency, config.duration, config.time_step))
-        self.field = pde.GaussianField((n, n), tau=6.0, alpha=3.0, periodic=False)
         typical = np.broadcast_to(np.linspace(1700.0, 3000.0, n)[:, None], (n, n))
         lit = inversion.Smooth(2.0 * h, self.grid.spacing)(inversion.wave_energy(self.wave, self.survey, typical))
         free = np.linspace(0.0, 1.0, n)[:, None] > QUIET
         # A change of 1 in `scale` units moves what is dimly lit as much as what is flooded: gradients of depth count, too.
         self.scale = (free * np.sqrt(lit[free[:, 0]].mean() / (lit + 0.01 * lit[free[:, 0]].mean()))).astype(np.float32)
-
-    def speeds(self, generator, count):
-        """Return models of four bent layers, 1700 to 3000 m/s: (count, n, n)."""
-        bends = self.field.sample(generator, count, "float64").numpy()
-        bends = bends / np.sqrt((bends**2).mean(axis=(1, 2), keepdims=True))
-        depth = np.linspace(0.0, 1.0, len(self.scale))[:, None]
-        layer = np.floor(np.clip(depth + 0.12 * bends, 0.0, 0.999) * 4.0) / 3.0
-        return (1700.0 + 1300.0 * layer * np.clip((depth - QUIET) / 0.1, 0.0, 1.0)).astype(np.float32)
 
     def solve(self, speed):
         """Return the pressure at all steps, (times, n, n)."""
@@ -62,7 +53,7 @@ class Waves:
 def make(waves, config):
     """Return (speeds, wavefields, differences of gathers, their gradients) of the examples, of more examples, and for the test."""
     more, count, k = config.examples * (1 + 2 * config.adjoints), config.examples, config.adjoints
-    speeds = waves.speeds(hp.random.Generator(config.seed), more + config.tested)
+    speeds = inversion.bent_layers(waves.grid, hp.random.Generator(config.seed), more + config.tested, quiet=QUIET)
     fields, draw = np.stack([waves.solve(speed) for speed in speeds]), np.random.default_rng(config.seed)
 
     def with_adjoints(part, others):

@@ -4,9 +4,10 @@ import numpy as np
 
 from hyperion.autograd.random import Generator
 from hyperion.errors import InputError
-from hyperion.pde import Grid
+from hyperion.inversion.checks import is_whole
+from hyperion.pde import GaussianField, Grid
 
-__all__ = ["random_layers"]
+__all__ = ["bent_layers", "random_layers"]
 
 WATER, SLOWEST, FASTEST = 1500.0, 1550.0, 4300.0     # [m/s]
 MOST_LAYERS, WAVES, FAULTS = 9, 3, 2
@@ -33,6 +34,29 @@ def random_layers(grid: Grid, generator: Generator, count: int, water: float | N
     if isinstance(count, bool) or not isinstance(count, int) or count < 1 or not 0.0 <= salt <= 1.0:
         raise InputError(f"random_layers(count={count!r}, salt={salt!r}): give a whole number of at least 1, and a probability")
     return np.stack([_model(grid, generator.at(i), seabed, salt) for i in range(count)])
+
+
+def bent_layers(
+    grid: Grid, generator: Generator, count: int, speeds: tuple[float, float] = (1700.0, 3000.0), quiet: float = 0.16,
+) -> np.ndarray:
+    """Return models of four layers that get faster with depth, bent at random, under a part where the speed is the same everywhere.
+
+    grid: 2-D. generator: draws them. count: how many. speeds: slowest and fastest [m/s]. quiet: that part's portion of the depth.
+    Returns: speed [m/s], float32, (count, *grid).
+    Raises: InputError for a grid that is not 2-D, or numbers that cannot be.
+
+    >>> models = bent_layers(Grid((24, 32), 25.0), Generator(0), 3)
+    >>> models.shape, bool((models[:, :4] == 1700.0).all()), float(models.max())
+    ((3, 24, 32), True, 3000.0)
+    """
+    if grid.ndim != 2 or not is_whole(count) or not 0.0 < speeds[0] < speeds[1] or not 0.0 <= quiet < 1.0:
+        raise InputError(f"bent_layers({grid}, count={count!r}, speeds={speeds!r}, quiet={quiet!r}): needs a 2-D grid, at least 1, "
+                         "two speeds that rise, and a portion below 1")
+    bends = GaussianField(grid.shape, tau=6.0, alpha=3.0, periodic=False).sample(generator, count, "float64").numpy()
+    bends = bends / np.sqrt((bends**2).mean(axis=(1, 2), keepdims=True))
+    depth = np.linspace(0.0, 1.0, grid.shape[0])[:, None]
+    layer = np.floor(np.clip(depth + 0.12 * bends, 0.0, 0.999) * 4.0) / 3.0
+    return (speeds[0] + (speeds[1] - speeds[0]) * layer * np.clip((depth - quiet) / 0.1, 0.0, 1.0)).astype(np.float32)
 
 
 def _model(grid: Grid, generator: Generator, seabed: float, salt: float) -> np.ndarray:

@@ -219,3 +219,17 @@ def test_images_and_inversions_that_cannot_be(lens):
     for optimiser, iterations in ((model, 3), (optim.Adam(hp.ones(3)), 3), (optim.LBFGS(model), 0)):
         with pytest.raises(InputError, match="optimiser of a NeuralModel"):
             inversion.invert_network(optimiser, wave, survey, observed, iterations)
+
+
+def test_bent_layers_get_faster_with_depth_under_a_quiet_part():
+    grid = pde.Grid((48, 40), 10.0)
+    models = inversion.bent_layers(grid, hp.random.Generator(0), 6, (2000.0, 4000.0), quiet=0.25)
+    assert models.shape == (6, 48, 40) and models.dtype == np.float32
+    assert (models[:, :12] == 2000.0).all() and models.min() == 2000.0 and models.max() == pytest.approx(4000.0)
+    below = models[:, 17:]                                                   # past the ramp: four speeds and no others
+    assert np.unique(below.round(2)).tolist() == pytest.approx([2000.0, 2666.67, 3333.33, 4000.0])
+    assert (np.diff(models.mean(axis=(0, 2))) >= -1e-3).all() and len({model.tobytes() for model in models}) == 6
+    for wrong in ({"count": 0}, {"speeds": (3000.0, 2000.0)}, {"quiet": 1.0}, {"grid": pde.Grid((40,), 10.0)}):
+        given = {"grid": grid, "generator": hp.random.Generator(0), "count": 2} | wrong
+        with pytest.raises(InputError, match=r"bent_layers\(.*needs a 2-D grid"):
+            inversion.bent_layers(**given)
