@@ -17,6 +17,8 @@ __all__ = [
     "Standin", "check", "device_of", "free_memory", "is_array", "namespace", "namespace_of", "scipy_module", "to_device", "to_numpy",
 ]
 
+LEAST_CAPABILITY = 70                                  # ten times the compute capability that the kernels are written for
+
 
 class Standin:
     """Base of what stands for a NumPy array while a function is recorded (see autograd/jit): its kind is known, its values are not used."""
@@ -111,7 +113,8 @@ def check(device: str) -> None:
     """Refuse a device that is not there.
 
     device: "cpu" or "cuda:N".
-    Raises: DeviceError if the name is unknown, CuPy is not installed, or there is no such GPU.
+    Raises: DeviceError if the name is unknown, CuPy is not installed or made for another CUDA, or there is no driver or no such GPU, or
+    the GPU is older than the kernels (compute capability below 7.0).
 
     >>> check("cpu")
     """
@@ -122,16 +125,52 @@ def check(device: str) -> None:
         raise DeviceError(f'device={device!r} is unknown; it must be "cpu" or "cuda:N" with N the number of the GPU, for example "cuda:0"')
     try:
         cupy = importlib.import_module("cupy")
-    except ImportError as error:
+    except ModuleNotFoundError as error:
+        if (error.name or "cupy").partition(".")[0] != "cupy":
+            raise _unloadable(device, error) from error
         raise DeviceError(
             f'device={device!r} needs CuPy, which is not installed ({error}); install the extra gpu12 or gpu13, or use device="cpu"'
         ) from error
+    except ImportError as error:
+        raise _unloadable(device, error) from error
+    _check_number(device, cupy, int(number))
+
+
+def _unloadable(device: str, error: ImportError) -> DeviceError:
+    return DeviceError(f"device={device!r}: CuPy is installed but does not load ({error}), as where it is made for another version of "
+                       'CUDA; install the extra that goes with the driver (gpu12 or gpu13) and no CuPy beside it, or use device="cpu"')
+
+
+@functools.cache
+def _check_number(device: str, cupy: Any, number: int) -> None:
+    """Refuse a GPU that cannot be used; asked once for each."""
+    runtime = cupy.cuda.runtime
     try:
-        count = int(cupy.cuda.runtime.getDeviceCount())
+        count = int(runtime.getDeviceCount())
     except Exception as error:     # CuPy raises several classes of its own here: no driver, no device, driver too old
-        raise DeviceError(f'device={device!r}: no GPU can be used on this machine ({error}); use device="cpu"') from error
-    if int(number) >= count:
+        raise DeviceError(f'device={device!r}: no GPU can be used on this machine: {_why(runtime, error)}, or use device="cpu"') from error
+    if number >= count:
         raise DeviceError(f'device={device!r}: this machine has {count} GPU(s), numbered from 0; use device="cpu" or a smaller number')
+    capability = str(cupy.cuda.Device(number).compute_capability)
+    if int(capability) < LEAST_CAPABILITY:
+        major, minor = divmod(LEAST_CAPABILITY, 10)
+        raise DeviceError(f"device={device!r} has compute capability {capability[:-1]}.{capability[-1]}; the kernels need {major}.{minor} "
+                          'or later (Volta, 2017): use another GPU or device="cpu"')
+
+
+def _why(runtime: Any, error: Exception) -> str:
+    """Return why there is no GPU, and what to do: by the versions of CUDA that the driver and CuPy have."""
+    try:
+        driver, own = int(runtime.driverGetVersion()), int(runtime.runtimeGetVersion())
+    except Exception:              # where not even these can be asked, CuPy's words are all there is
+        return f"{error}; look with nvidia-smi"
+    if driver == 0:
+        return f"no NVIDIA driver is installed ({error}); install it"
+    if driver < own:
+        names = [f"{n // 1000}.{n % 1000 // 10}" for n in (driver, own)]
+        return (f"the NVIDIA driver knows CUDA {names[0]} and CuPy is made for CUDA {names[1]} ({error}); install a newer driver, or the "
+                "extra gpu12 for an older CUDA")
+    return f"{error}; look with nvidia-smi"
 
 
 def free_memory(device: str) -> int:

@@ -27,6 +27,7 @@ class _Device:
     """The one device."""
 
     id = 0
+    compute_capability = "90"
     mem_info = (1 << 33, 1 << 34)
 
     def __init__(self, number: int = 0) -> None:
