@@ -160,7 +160,8 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, devic
     xp = devices.namespace_of(device or "cpu")
     # In float64 and converted once, so that float32 values carry no accumulated rounding.
     steps = xp.arange(count, dtype=np.int64 if whole else np.float64)
-    return Tensor((first + steps * step).astype(kind))
+    with devices.beside(steps):
+        return Tensor((first + steps * step).astype(kind))
 
 
 def linspace(

@@ -201,7 +201,8 @@ def pulled(op: Any, node: Node, g: Any) -> Any:
     inputs: Any = node.inputs
     if op.pull is not None and (type(g) in PULLED or op.everywhere):
         try:
-            results = op.pull(g, node.output, inputs, node.params)
+            with device.beside(inputs[0].data):
+                results = op.pull(g, node.output, inputs, node.params)
         except OutOfMemoryError:            # of an operation that it called, which has said so
             raise
         except MemoryError as error:
@@ -228,8 +229,10 @@ def _plus(xp: Any, x: Any, y: Any) -> Any:
 
 def _sum(x: Any, y: Any) -> Any:
     """Return x + y, arrays; a NumPy scalar as an array of shape ()."""
-    if type(x) is not ndarray and (found := mapped(_plus, [x, y], {})) is not None:
-        return found
+    if type(x) is not ndarray:
+        with device.beside(x):
+            found = mapped(_plus, [x, y], {})
+            return x + y if found is None else found
     total = x + y
     return np.asarray(total) if issubclass(type(total), np.generic) else total
 

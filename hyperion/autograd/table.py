@@ -153,11 +153,15 @@ class Primitive:
             arrays = [x.data for x in inputs]
         if noted:
             return _noted(self, inputs, params)
-        xp = _common_namespace(self, inputs) if foreign else np
         try:
-            data = mapped(self.forward, arrays, params) if foreign and self.form == "elementwise" else None
-            if data is None:
-                data = self.forward(xp, *arrays, **params)
+            if foreign:
+                xp = _common_namespace(self, inputs)
+                with device.beside(inputs[0].data):
+                    data = mapped(self.forward, arrays, params) if self.form == "elementwise" else None
+                    if data is None:
+                        data = self.forward(xp, *arrays, **params)
+            else:
+                data = self.forward(np, *arrays, **params)
         except (ValueError, TypeError, IndexError, MemoryError) as error:
             raise explained(self, inputs, error) from error
         if self.outputs != 1:

@@ -3,9 +3,11 @@
 CuPy is looked up only when a GPU is asked for or one of its arrays comes in: importing Hyperion never imports it.
 """
 
+import contextlib
 import functools
 import importlib
 import sys
+import types
 import warnings
 from typing import Any
 
@@ -14,9 +16,11 @@ import numpy as np
 from hyperion.errors import DeviceError, InputError
 
 __all__ = [
-    "Standin", "check", "device_of", "free_memory", "is_array", "namespace", "namespace_of", "scipy_module", "to_device", "to_numpy",
+    "Standin", "beside", "check", "device_of", "free_memory", "is_array", "namespace", "namespace_of", "on", "scipy_module", "to_device",
+    "to_numpy",
 ]
 
+_AS_IT_IS = contextlib.nullcontext()
 LEAST_CAPABILITY = 70                                  # ten times the compute capability that the kernels are written for
 
 
@@ -69,7 +73,58 @@ def namespace_of(device: str) -> Any:
     'numpy'
     """
     check(device)
-    return np if device == "cpu" else importlib.import_module("cupy")
+    if device == "cpu":
+        return np
+    cupy = importlib.import_module("cupy")
+    number = int(device.partition(":")[2])
+    return cupy if _alone(cupy) or cupy.cuda.runtime.getDevice() == number else _Elsewhere(cupy, number)
+
+
+class _Elsewhere:
+    """CuPy for a GPU that is not the current one: what its functions make lies there."""
+
+    def __init__(self, module: Any, number: int):
+        self._module, self._number = module, number
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._module, name)
+        if isinstance(value, types.ModuleType):
+            return _Elsewhere(value, self._number)
+        if isinstance(value, type) or not callable(value):
+            return value
+
+        @functools.wraps(value)
+        def called(*arguments: Any, **options: Any) -> Any:
+            with importlib.import_module("cupy").cuda.Device(self._number):
+                return value(*arguments, **options)
+        return called
+
+
+@functools.cache
+def _alone(cupy: Any) -> bool:
+    """Tell whether there is one GPU at most: then it is the current one."""
+    return int(cupy.cuda.runtime.getDeviceCount()) < 2
+
+
+def beside(array: Any) -> contextlib.AbstractContextManager[Any]:
+    """Return a context in which the GPU of an array is the current one, as CuPy asks of whoever works on it.
+
+    >>> with beside(np.zeros(3)):
+    ...     pass
+    """
+    if not is_cupy(type(array)) or _alone(sys.modules["cupy"]):
+        return _AS_IT_IS
+    return _AS_IT_IS if sys.modules["cupy"].cuda.runtime.getDevice() == array.device.id else array.device
+
+
+def on(device: str) -> contextlib.AbstractContextManager[Any]:
+    """Return a context in which a device is the current one. Raises: DeviceError as `check`.
+
+    >>> with on("cpu"):
+    ...     pass
+    """
+    check(device)
+    return _AS_IT_IS if device == "cpu" else importlib.import_module("cupy").cuda.Device(int(device.partition(":")[2]))
 
 
 def gpu_namespace(device: str) -> Any:

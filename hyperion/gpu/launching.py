@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .device import is_cupy
+from .device import beside, is_cupy
 
 __all__ = ["cupy", "header", "kernel", "launch", "on_gpu", "options", "packs", "source"]
 
@@ -71,11 +71,12 @@ def launch(file: str, name: str, like: Any, grid: tuple[int, ...], arguments: tu
     arguments: CuPy arrays; integers reach C as `long long`, NumPy's by their dtype.
     """
     key = (file, name, like.dtype.char, like.device.id, *macros.values())
-    function = _launchers.get(key)
-    if function is None:
-        made = kernel(source(file), name, like.dtype, like.device.id, **macros)
-        function = _launchers[key] = getattr(made, "kernel", made)      # below RawKernel, which looks for the device at each call
-    function(grid, (THREADS,), arguments)
+    with beside(like):
+        function = _launchers.get(key)
+        if function is None:
+            made = kernel(source(file), name, like.dtype, like.device.id, **macros)
+            function = _launchers[key] = getattr(made, "kernel", made)  # below RawKernel, which looks for the device at each call
+        function(grid, (THREADS,), arguments)
 
 
 def cupy() -> Any:

@@ -141,12 +141,15 @@ def _undo_together(e: Experiment, adjoint_run: Run, back: Run, rings: Sequence[R
 
 def states(e: Experiment, every: int) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
     """Yield (step, {field: (size)}) of the first shot, from the start and then every `every` steps. The arrays are views: copy them."""
-    run = _run(e, "forward", [0], e.threads, _parameters(e))
-    _attach_forward(run, run.contexts[0], 0, None)
+    with devices.on(e.device):
+        run = _run(e, "forward", [0], e.threads, _parameters(e))
+        _attach_forward(run, run.contexts[0], 0, None)
     for step in range(0, e.steps, every):
-        if step:
-            run.advance(step - every, step)
-        yield step, {f: devices.to_numpy(run.array(0, f, step)) for f in run.program.arrays() if f not in run.program.memory}
+        with devices.on(e.device):
+            if step:
+                run.advance(step - every, step)
+            arrays = {f: devices.to_numpy(run.array(0, f, step)) for f in run.program.arrays() if f not in run.program.memory}
+        yield step, arrays
 
 
 def _attach_forward(run: AnyRun, c: Any, shot: int, out: np.ndarray | None) -> None:

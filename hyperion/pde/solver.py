@@ -1,10 +1,11 @@
 """An equation bound to numerics: the forward run, its exact adjoint and its linearisations. See `simulation.py` for the primitive."""
 import dataclasses
+import functools
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -34,6 +35,18 @@ from .storage import Auto, Storage
 from .survey import Survey
 
 MOST_STEPS = 10_000_000                                # more than this in one call is a mistake in the units
+
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def _there(method: _Method) -> _Method:
+    """Let the device of a solver's grid be the current one in a method."""
+    @functools.wraps(method)
+    def called(self: "Solver", *arguments: Any, **options: Any) -> Any:
+        with devices.on(self.grid.device):
+            return method(self, *arguments, **options)
+    return called              # pyright: ignore[reportReturnType]
 
 
 class Solver:
@@ -104,6 +117,7 @@ class Solver:
     def __repr__(self) -> str:
         return f"Solver {type(self.equation).__name__}, order {self.order}, {self.boundary!r}, on {self.grid!r}"
 
+    @_there
     def solve(self, survey: Survey, *, initial: Mapping[str, Any] | None = None, progress: Progress | None = None,
               **parameters: Any) -> Tensor:
         """Return the gathers of a survey: what every receiver hears, at the wavelet's step.
@@ -130,6 +144,7 @@ class Solver:
         plan = self._plan(survey, tensors, warn=True, initial=started)
         return Call(self, survey, tensors, plan, progress, started).gathers()
 
+    @_there
     def evolve(self, initial: Mapping[str, Any], duration: float, *, step: float | None = None, **parameters: Any) -> dict[str, Tensor]:
         """Return the fields after a duration, without a survey.
 
@@ -193,6 +208,7 @@ class Solver:
                 raise DtypeError(f"{function}(initial[{key!r}] of dtype {t.dtype}): the parameters have {dtype}; use one for all")
         return out
 
+    @_there
     def plan(self, survey: Survey, **parameters: Any) -> Plan:
         """Return what `solve` and a gradient would do, without running them: steps, sampling, memory, time. Print it.
 
@@ -221,6 +237,7 @@ class Solver:
         for step, fields in call.states(int(every)):
             yield step, step * plan.step, {f: fields[f].reshape(self.size)[inside].copy() for f in self.equation.fields}
 
+    @_there
     def _parameters(self, given: dict[str, Any]) -> dict[str, Tensor]:
         """Check the parameters at the door."""
         name = type(self.equation).__name__
@@ -288,6 +305,7 @@ class Solver:
         steps += dispersion.margin(steps) if self.stepping.corrected else 0
         return Plan(step / substeps, substeps, limit, steps, fastest, points)
 
+    @_there
     def stable_step(self, *, initial: Mapping[str, Any] | None = None, **parameters: Any) -> float:
         """Return the largest stable step [s] in a model: von Neumann's limit for plane waves, less two per cent for the boundary.
 

@@ -24,32 +24,51 @@ from tests.gpu import emulator
 
 
 class _Device:
-    """The one device."""
+    """A device: one of `count`, of which one is the current one."""
 
-    id = 0
+    count, current = 1, 0
     compute_capability = "90"
     mem_info = (1 << 33, 1 << 34)
 
-    def __init__(self, number: int = 0) -> None:
-        pass
+    def __init__(self, number: int | None = None) -> None:
+        self.id = _Device.current if number is None else number
+        self.before: list[int] = []
 
     def __enter__(self) -> "_Device":
+        self.before.append(_Device.current)
+        _Device.current = self.id
         return self
 
     def __exit__(self, *error: object) -> None:
-        pass
+        _Device.current = self.before.pop()
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Device)
+        return isinstance(other, _Device) and self.id == other.id
 
     __hash__ = None
+
+
+def _here(*values: Any) -> None:
+    """Refuse arrays of another device than the current one, in CuPy's words."""
+    for x in values:
+        if isinstance(x, list | tuple):
+            _here(*x)
+        elif isinstance(x, ndarray) and x.number != _Device.current:
+            raise ValueError("Array device must be same as the current device: "
+                             f"array device = {x.number} while current = {_Device.current}")
 
 
 class ndarray(np.ndarray):
     """An array "on the GPU": NumPy's arrays cannot be mixed with it, as they cannot with CuPy's."""
 
     __module__ = "cupy"
-    device = _Device()
+
+    def __array_finalize__(self, of: Any) -> None:
+        self.number = of.number if isinstance(of, ndarray) else _Device.current
+
+    @property
+    def device(self) -> _Device:
+        return _Device(self.number)
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
@@ -62,6 +81,7 @@ class ndarray(np.ndarray):
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
         if any(type(x) is np.ndarray and x.ndim for x in inputs):
             raise TypeError("Unsupported type <class 'numpy.ndarray'>")         # CuPy's words
+        _here(*inputs)
         result = getattr(ufunc, method)(*map(_plain, inputs), **options | ({} if out is None else {"out": tuple(map(_plain, out))}))
         return out[0] if out is not None else tuple(map(asarray, result)) if isinstance(result, tuple) else asarray(result)
 
@@ -71,14 +91,20 @@ class ndarray(np.ndarray):
         raise TypeError(f"numpy.{function.__name__} got an array on the GPU")
 
     def __getitem__(self, key: Any) -> Any:
-        return asarray(_plain(self)[key])
+        out = asarray(_plain(self)[key])
+        out.number = self.number
+        return out
 
     def get(self) -> np.ndarray:
         return np.array(_plain(self))
 
 
 def _method(name: str) -> Callable[..., Any]:
-    return lambda self, *arguments, **options: asarray(getattr(_plain(self), name)(*arguments, **options))
+    def method(self: Any, *arguments: Any, **options: Any) -> Any:
+        _here(self)
+        return asarray(getattr(_plain(self), name)(*arguments, **options))
+
+    return method
 
 
 for _name in ("sum", "max", "min", "mean", "all", "any"):      # CuPy's give arrays, never NumPy's numbers
@@ -93,7 +119,9 @@ def _plain(x: Any) -> Any:
 
 
 def asarray(x: Any, dtype: Any = None) -> Any:
-    return np.asarray(_plain(x), dtype).view(ndarray)
+    out = np.asarray(_plain(x), dtype).view(ndarray)
+    out.number = _Device.current
+    return out
 
 
 def empty(shape: Any, dtype: Any = np.float64) -> Any:
@@ -110,6 +138,8 @@ class RawModule:
 
     def get_function(self, name: str) -> Callable[..., None]:
         def function(grid: Any, block: Any, arguments: Any, stream: Any = None) -> None:
+            _here(*arguments)
+
             def run() -> None:
                 emulator.run(self.code, self.options, name, grid, block[0], tuple(map(_argument, arguments)))
             run() if Stream.noted is None else Stream.noted.append((stream, run))
@@ -227,6 +257,7 @@ def _wrapped(name: str, of: Any = np) -> Any:
     def function(*arguments: Any, **options: Any) -> Any:
         if any(type(x) is np.ndarray and x.ndim for x in arguments):
             raise TypeError("Unsupported type <class 'numpy.ndarray'>")         # CuPy's words
+        _here(*arguments)
         if name in ("max", "min", "amax", "amin") and "initial" in options:
             raise TypeError(f"{name}() got an unexpected keyword argument 'initial'")
         result = value(*map(_plain, arguments), **{key: _plain(x) for key, x in options.items()})
@@ -256,15 +287,16 @@ def at(place: str, monkeypatch: Any) -> Any:
     return put_in_place(monkeypatch)
 
 
-def put_in_place(monkeypatch: Any) -> types.ModuleType:
-    """Let the stand-in pass for CuPy until the test ends; return it."""
+def put_in_place(monkeypatch: Any, count: int = 1) -> types.ModuleType:
+    """Let the stand-in pass for CuPy with so many GPUs until the test ends; return it."""
+    monkeypatch.setattr(_Device, "count", count)
     cupy = types.ModuleType("cupy")
     kinds = {"s": np.float32, "d": np.float64}
     cublas = types.SimpleNamespace(**{letter + name: f for letter, dtype in kinds.items() for name, f in _blas(dtype).items()})
     cuda = types.ModuleType("cupy.cuda")
     handles = types.ModuleType("cupy.cuda.device")
     vars(handles).update(get_cublas_handle=lambda: 0)
-    runtime = types.SimpleNamespace(getDeviceCount=lambda: 1)
+    runtime = types.SimpleNamespace(getDeviceCount=lambda: _Device.count, getDevice=lambda: _Device.current)
     stream = types.SimpleNamespace(ptr=0)
     ranges: list[str] = []
     nvtx = types.SimpleNamespace(RangePush=ranges.append, RangePop=ranges.pop)

@@ -1,14 +1,22 @@
-"""Which GPUs are refused, and what is said: through modules that fail as CuPy does."""
+"""Which GPUs are refused, and what is said, through modules that fail as CuPy does; and what runs on the second of two."""
 
 import importlib
 import sys
 import types
 
+import numpy as np
 import pytest
 
-from hyperion import pde
+import hyperion as hp
+from hyperion import optim, pde
+from hyperion.autograd import vjp
 from hyperion.errors import DeviceError
 from hyperion.gpu import device
+from hyperion.pde import device_run
+from tests.gpu import emulator, standin
+from tests.pde.cases import Case, difference
+
+EPS = float(np.finfo(np.float32).eps)
 
 
 class _Failed(RuntimeError):
@@ -73,3 +81,63 @@ def test_a_cupy_that_does_not_load_is_told_from_none(monkeypatch, error, words):
     monkeypatch.setattr(importlib, "import_module", lambda name, *more: _fails(error)() if name == "cupy" else load(name, *more))
     with pytest.raises(DeviceError, match=words):
         device.check("cuda:0")
+
+
+@pytest.fixture(params=["emulated", pytest.param("gpu", marks=pytest.mark.gpu)])
+def two(request, monkeypatch):
+    """CuPy with two GPUs, the first of which is the current one."""
+    if request.param == "gpu":
+        cupy = importlib.import_module("cupy")
+        if cupy.cuda.runtime.getDeviceCount() < 2:
+            pytest.skip("one GPU only")
+        return cupy
+    if emulator.COMPILER is None:
+        pytest.skip("no C++ compiler on PATH: the emulator needs one")
+    return standin.put_in_place(monkeypatch, 2)
+
+
+def _on_each(made):
+    """Return what a function makes on the CPU and on two GPUs, in turns, as NumPy arrays; all of it lies where it was asked for."""
+    out = {}
+    for place in ("cpu", "cuda:1", "cuda:0"):
+        found = made(place)
+        assert {x.device for x in found} == {place}
+        out[place] = [x.detach().numpy() for x in found]
+    for place in ("cuda:0", "cuda:1"):
+        for got, want in zip(out[place], out["cpu"], strict=True):
+            assert difference(got, want) < 1e3 * EPS if want.any() else not got.any()            # bounds rounding
+
+
+def test_two_gpus_compute_in_one_process(two):
+    data = np.random.default_rng(0).standard_normal((5, 7)).astype(np.float32)
+
+    def made(place):
+        x = hp.asarray(data, device=place, requires_grad=True)
+        y = hp.exp(x) * hp.sin(x) + hp.sum(x * hp.linspace(0.0, 1.0, 7, device=place), axis=0)
+        loss = hp.sum(y * hp.softmax(hp.matmul(x, hp.ones((7, 7), device=place)), axis=-1)) + hp.sum(x[1:3, ::2])
+        loss.backward()
+        parameter = hp.asarray(data, device=place, requires_grad=True)
+        parameter.grad = x.grad
+        with device.on(place):                         # an optimiser works where the current GPU is
+            optim.Adam([parameter], 0.1).step()
+        return loss, y, x.grad, parameter, hp.zeros((3,), device=place), hp.arange(4.0, device=place)
+
+    _on_each(made)
+    with pytest.raises(DeviceError, match=r"inputs are on cuda:0, cuda:1; all must be on one device: use x.to\('cuda:0'\)"):
+        hp.ones(3, device="cuda:0") + hp.ones(3, device="cuda:1")
+    moved = hp.asarray(data, device="cuda:1").to("cuda:0")
+    assert moved.device == "cuda:0" and np.array_equal(moved.numpy(), data)
+
+
+@pytest.mark.filterwarnings("ignore::hyperion.errors.SamplingWarning")
+def test_simulations_run_on_the_second_gpu(two, monkeypatch):
+    monkeypatch.setattr(device_run, "GRAPH", 6)
+
+    def made(place):
+        case = Case((21, 33), 2, pde.CPML(width=4), dtype=np.float32, steps=16)
+        case.solver.grid.device = place
+        args = tuple(hp.asarray(x, device=place) for x in case.args)
+        gathers, pull = vjp(case.gathers, *args)
+        return gathers, *pull(gathers)
+
+    _on_each(made)
