@@ -1,21 +1,24 @@
-"""GPT-2 of 124 million parameters on one GPU, in one process, in turns: training steps, and text with a cache.
+"""GPT-2 of 124 million parameters, in one process, in turns: training steps on a GPU, and text with a cache on a GPU or a CPU.
 
     hyperion bench gpt2 --json figures.json              (or: PYTHONPATH=. python benchmarks/gpt2.py ...; needs CuPy, and PyTorch with CUDA)
     hyperion bench gpt2 --parts train --batches 16 --turns 5
+    hyperion bench gpt2 --device cpu --threads 2 --batches 1 16             (text only, float32)
 
 train      forward, cross-entropy over 50,304 tokens, backward, AdamW; 1024 tokens a text, bfloat16 on float32 weights; Hyperion, eager
            and (where it is served) under hp.jit, beside torch.compile of nanoGPT's model with the fused AdamW. Memory: what the pools
            of CuPy and PyTorch hold at most.
 generate   64 tokens after a prompt of 64, greedy, in bfloat16, batches 1 and 64: `model.generate` beside Hugging Face's `generate` with
-           its static cache, which it compiles; without `transformers`, beside the same written in PyTorch: a static cache, compiled in
-           CUDA graphs.
+           its static cache, which it compiles, and beside the same written in PyTorch: a static cache, compiled in CUDA graphs. On a
+           CPU: in float32, beside Hugging Face's `generate` as it is, which is the faster one there.
 profile    the share of attention in a training step: by hp.profile, and of PyTorch's kernels by its profiler.
 
 All have the same weights; the first losses, and the tokens, are compared.
 """
 
 import argparse
+import contextlib
 import json
+import os
 import statistics
 import sys
 import time
@@ -23,7 +26,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cupy
 import numpy as np
 import torch
 from gpt_cases import BETAS, DECAY, RATE, Case
@@ -32,6 +34,9 @@ from torch.nn import functional
 
 import hyperion as hp
 from hyperion import nn, optim
+
+with contextlib.suppress(ImportError):
+    import cupy
 
 VOCABULARY, CONTEXT, PROMPT, NEW = 50304, 1024, 64, 64
 SIZES: dict[str, int] = nn.GPT.SIZES["small"]
@@ -59,7 +64,8 @@ def torch_model(own: Any, device: str) -> Any:
 
 
 def wait() -> None:
-    cupy.cuda.runtime.deviceSynchronize()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 # Training
@@ -123,7 +129,7 @@ def record(part: str, batch: int, times: dict[str, list[float]], work: int, more
     others = {name: seconds for name, seconds in typical.items() if not name.startswith("hyperion")}
     ratio = min(others.values()) / best if others else None
     found = {"case": f"{part}_b{batch}", "tokens_per_second": {name: work / seconds for name, seconds in typical.items()}, "ratio": ratio,
-             "goal": GOALS.get((part, batch)), "times": times, **more}
+             "goal": None if "cpu" in more else GOALS.get((part, batch)), "times": times, **more}
     rates = "  ".join(f"{name} {work / seconds:,.0f} tokens/s ({1e3 * seconds:.2f} ms)" for name, seconds in typical.items())
     print(f"{found['case']:14} {rates}  ratio {0.0 if ratio is None else ratio:.2f} (goal {found['goal']})  {more}", flush=True)
     return found
@@ -168,13 +174,13 @@ def hugging_face(own: Any, device: str) -> Callable[[Any], Any]:
 
     with tempfile.TemporaryDirectory() as folder:
         own.save_pretrained(folder)
-        model = GPT2LMHeadModel.from_pretrained(folder, dtype=torch.bfloat16).to(device).eval()
+        model = GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float32 if device == "cpu" else torch.bfloat16).to(device).eval()
     model.generation_config.pad_token_id, model.generation_config.eos_token_id = 0, None
 
     def run(prompt: Any) -> Any:
         with torch.no_grad():
             return model.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=NEW, do_sample=False,
-                                  cache_implementation="static")
+                                  **({} if device == "cpu" else {"cache_implementation": "static"}))
 
     return run
 
@@ -217,14 +223,14 @@ def generate(batch: int, turns: int, device: str) -> dict[str, Any]:
     """Return a record of texts: both systems in turns."""
     own, prompt = hyperion_model(device), tokens(batch, PROMPT)
     there = torch.from_numpy(prompt).to(device)
-    half = own.to(dtype="bfloat16").eval()
+    half = own.to(dtype="float32" if device == "cpu" else "bfloat16").eval()
     wide = hyperion_model(device)
     steps: dict[str, Callable[[], Any]] = {"hyperion": lambda: np.stack(half.generate(prompt, NEW, temperature=0.0))}
-    more: dict[str, Any] = {"same_tokens": {}, "unavailable": {}}
-    for name, maker in (("huggingface", hugging_face), ("torch", plain_torch)):
+    more: dict[str, Any] = {"same_tokens": {}, "unavailable": {}, **({"cpu": True} if device == "cpu" else {})}
+    for name, maker in (("huggingface", hugging_face), *([] if device == "cpu" else [("torch", plain_torch)])):
         try:
             run = maker(wide, device)
-            for _ in range(3):
+            for _ in range(1 if device == "cpu" else 3):
                 found = run(there)
             steps[name] = lambda run=run: run(there)
         except Exception as error:          # not installed, or it does not run: the others still count
@@ -269,22 +275,29 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="hyperion bench gpt2", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda:0")
+    parser.add_argument("--threads", type=int, default=1, help="threads on a CPU (default 1)")
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
     parser.add_argument("--batches", nargs="+", type=int, help="only these batches")
     parser.add_argument("--turns", type=int, default=3, help="times that each system is timed, in turn (default 3)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     options = parser.parse_args()
+    on_cpu = options.device == "cpu"
+    if on_cpu:
+        torch.set_num_threads(options.threads)
+        os.environ["HYPERION_THREADS"] = str(options.threads)
     torch.backends.cuda.matmul.allow_tf32 = True
     found = []
-    for name in options.parts:
+    for name in ["generate"] if on_cpu else options.parts:
         part, batches = PARTS[name]
-        for batch in batches:
-            if options.batches is None or batch in options.batches:
+        for batch in options.batches or batches:
+            if on_cpu or batch in batches:
                 found.append(part(batch, options.turns, options.device))
-                torch.cuda.empty_cache()
-                cupy.get_default_memory_pool().free_all_blocks()
+                if not on_cpu:
+                    torch.cuda.empty_cache()
+                    cupy.get_default_memory_pool().free_all_blocks()
                 if options.json is not None:
-                    versions = {"hyperion": hp.__version__, "torch": torch.__version__, "device": torch.cuda.get_device_name(0)}
+                    device = f"cpu, {options.threads} threads" if on_cpu else torch.cuda.get_device_name(0)
+                    versions = {"hyperion": hp.__version__, "torch": torch.__version__, "device": device}
                     options.json.write_text(json.dumps({**versions, "cases": found}, indent=1), encoding="utf-8")
     return 0
 

@@ -8,6 +8,7 @@ import numpy as np
 from hyperion import autograd as hp
 from hyperion.autograd import Tensor, as_tensor
 from hyperion.autograd.masks import ALiBi, Mask, as_mask
+from hyperion.autograd.modifiers import ScoreModifier
 from hyperion.autograd.random import Generator
 from hyperion.errors import InputError, ShapeError
 from hyperion.gpu import device as devices
@@ -122,6 +123,7 @@ class MultiHeadAttention(Module):
     mask: which keys a token sees: nn.Causal(), nn.SlidingWindow(left, right), ...; they combine with & and |; None: all.
     rope: nn.RoPE(head size, ...), rotary positions.  bias: nn.ALiBi(heads).  scale: of the scores; None: 1 / sqrt(head size).
     dropout: of the probabilities, while training.  linear_bias: whether the linear maps have biases.
+    modifier: what becomes of scores: nn.SoftCap(limit), or a nn.ScoreModifier of your own; None: they stay.
     qkv: maps to queries, keys and values together (with a memory: query, and kv); output: maps the heads back.
     `nn.capture(model, "....attention.weights")` gives the probabilities, (batch, heads, queries, keys).
     Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2; Ainslie et al. 2023, arXiv:2305.13245.
@@ -134,7 +136,7 @@ class MultiHeadAttention(Module):
     def __init__(
         self, width: int, heads: int, kv_heads: int | None = None, head_size: int | None = None, memory: int | None = None,
         mask: Any = None, rope: RoPE | None = None, bias: ALiBi | None = None, scale: float | None = None, dropout: float = 0.0,
-        linear_bias: bool = True, dtype: Any = None, generator: Generator | None = None,
+        linear_bias: bool = True, dtype: Any = None, generator: Generator | None = None, modifier: ScoreModifier | None = None,
     ) -> None:
         name = "MultiHeadAttention"
         self.width, self.heads = as_count(width, f"{name}(width)"), as_count(heads, f"{name}(heads)")
@@ -148,6 +150,9 @@ class MultiHeadAttention(Module):
             raise ShapeError(f"{name}(rope): rope={rope!r}; it must be nn.RoPE({size}), of the size of a head")
         if bias is not None and (not isinstance(bias, ALiBi) or len(bias.slopes) != heads):
             raise ShapeError(f"{name}(bias): bias={bias!r}; it must be nn.ALiBi({heads})")
+        if modifier is not None and not isinstance(modifier, ScoreModifier):        # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InputError(f"{name}(modifier): modifier={modifier!r}; it must be a nn.ScoreModifier, such as nn.SoftCap(50.0)")
+        self.modifier = modifier
         self.mask: Mask | None = None if mask is None else as_mask(mask)
         self.rope, self.bias, self.scale = rope, bias, scale
         self.dropout = as_fraction(dropout, f"{name}(dropout)")
@@ -194,15 +199,15 @@ class MultiHeadAttention(Module):
         if self.__dict__.get("_captures"):
             self.note("weights", self._weights(q, k, seen))
         dropout = (self.dropout, default_generator(self.generator)) if self.training and self.dropout else None
-        out = hp.attention(q, k, v, mask=seen, scale=self.scale, dropout=dropout, bias=self.bias)
+        out = hp.attention(q, k, v, mask=seen, scale=self.scale, dropout=dropout, bias=self.bias, modifier=self.modifier)
         out = self.output(hp.join_heads(out))                       # (batch, tokens, width)
         return out if cache is None else (out, cache)
 
     def _paged(self, q: Tensor, k: Tensor, v: Tensor, mask: Any, positions: Any, cache: PagedKVCache) -> tuple[Tensor, PagedKVCache]:
         """Return what tokens gather from pages, and the cache after them."""
-        if mask is not None or self.bias is not None or (self.rope is not None and self.rope.dynamic):
-            raise InputError("MultiHeadAttention: pages take no mask beside the layer's, no ALiBi, and no scaling that changes with the "
-                             "length; use KVCache()")
+        if mask is not None or self.bias is not None or self.modifier is not None or (self.rope is not None and self.rope.dynamic):
+            raise InputError("MultiHeadAttention: pages take no mask beside the layer's, no ALiBi, no modifier, and no scaling that "
+                             "changes with the length; use KVCache()")
         if self.rope is not None:
             places = cache.places(len(q), q.shape[2]) if positions is None else devices.to_numpy(as_tensor(positions).data)
             q, k = self._placed(q, places, None), self._placed(k, places, None)
@@ -244,4 +249,4 @@ class MultiHeadAttention(Module):
         count = k.shape[2]
         each = hp.broadcast_to(hp.eye(count, dtype=q.dtype).to(q.device), (*k.shape[:2], count, count))
         scale = 1.0 / math.sqrt(self.size) if self.scale is None else self.scale
-        return hp.attention(q, k, each, mask=mask, scale=scale, bias=self.bias)
+        return hp.attention(q, k, each, mask=mask, scale=scale, bias=self.bias, modifier=self.modifier)

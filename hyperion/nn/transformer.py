@@ -6,6 +6,7 @@ from typing import Any
 from hyperion import autograd as hp
 from hyperion.autograd import Tensor, as_tensor
 from hyperion.autograd.masks import ALiBi
+from hyperion.autograd.modifiers import ScoreModifier
 from hyperion.autograd.random import Generator
 from hyperion.nn.attention import KVCache, MultiHeadAttention
 from hyperion.nn.blocks import FeedForward
@@ -21,7 +22,7 @@ __all__ = ["TransformerBlock"]
 class TransformerBlock(Module):
     """One block of a transformer: x + attention(norm(x)), then x + feedforward(norm(x)); or with the norms after the sums.
 
-    width, heads, kv_heads, head_size, mask, rope, bias, scale: as in `MultiHeadAttention`.
+    width, heads, kv_heads, head_size, mask, rope, bias, scale, modifier: as in `MultiHeadAttention`.
     feedforward: a Module of (..., width); None: nn.FeedForward(width, hidden, activation, dropout=dropout).
     norm: function of the width that makes a normalisation, such as nn.LayerNorm or nn.RMSNorm.
     norm_first: before attention and feed-forward part (as GPT-2 and Llama), or after the sums (as the first transformer).
@@ -38,12 +39,12 @@ class TransformerBlock(Module):
         head_size: int | None = None, mask: Any = None, rope: RoPE | None = None, bias: ALiBi | None = None, scale: float | None = None,
         feedforward: Module | None = None, norm: Callable[[int], Module] | None = None, norm_first: bool = True, memory: int | None = None,
         dropout: float = 0.0, attention_dropout: float | None = None, linear_bias: bool = True, dtype: Any = None,
-        generator: Generator | None = None,
+        generator: Generator | None = None, modifier: ScoreModifier | None = None,
     ) -> None:
         inner = dropout if attention_dropout is None else attention_dropout
         make: Callable[[int], Module] = (lambda n: LayerNorm(n, dtype=dtype)) if norm is None else norm
         self.attention = MultiHeadAttention(
-            width, heads, kv_heads, head_size, None, mask, rope, bias, scale, inner, linear_bias, dtype, generator
+            width, heads, kv_heads, head_size, None, mask, rope, bias, scale, inner, linear_bias, dtype, generator, modifier
         )
         self.attention_norm = make(width)
         self.cross = None if memory is None else MultiHeadAttention(

@@ -57,6 +57,23 @@ def test_values_and_gradients_against_torch(memory: int | None, causal: bool) ->
     np.testing.assert_allclose(found["0.weights"][0].data, weights.detach().numpy(), rtol=1e-12, atol=1e-14)
 
 
+def test_a_modifier_changes_the_scores_of_a_layer() -> None:
+    layer = double(nn.MultiHeadAttention(8, 2, modifier=nn.SoftCap(0.3)))
+    x = 3.0 * rng.standard_normal((1, 5, 8))
+    q, k, v = hp.split_heads(layer.qkv(x), (2, 2, 2), 4)
+    weights = hp.softmax(0.3 * hp.tanh(q @ k.mT / 2.0 / 0.3), axis=-1)
+    np.testing.assert_allclose(layer(x).data, layer.output(hp.join_heads(weights @ v)).data, rtol=1e-12, atol=1e-14)
+    with nn.capture(nn.Sequential(layer), "0.weights") as found:
+        layer(x)
+    np.testing.assert_allclose(found["0.weights"][0].data, weights.data, rtol=1e-12, atol=1e-14)
+    block = double(nn.TransformerBlock(8, 2, modifier=nn.SoftCap(0.3)))
+    assert block.attention.modifier == nn.SoftCap(0.3) and block(x).shape == x.shape
+    with pytest.raises(InputError, match="it must be a nn.ScoreModifier"):
+        nn.MultiHeadAttention(8, 2, modifier=np.tanh)
+    with pytest.raises(InputError, match="no modifier"):
+        layer(x, cache=nn.PagedKVCache())
+
+
 def test_weights_are_captured_only_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     model = nn.GPT(vocabulary=11, context=8, layers=2, heads=2, width=8)
     monkeypatch.setattr(nn.MultiHeadAttention, "_weights", lambda *args: pytest.fail("weights were computed"))
