@@ -68,7 +68,7 @@ def test_a_modifier_changes_the_scores_of_a_layer() -> None:
     np.testing.assert_allclose(found["0.weights"][0].data, weights.data, rtol=1e-12, atol=1e-14)
     block = double(nn.TransformerBlock(8, 2, modifier=nn.SoftCap(0.3)))
     assert block.attention.modifier == nn.SoftCap(0.3) and block(x).shape == x.shape
-    with pytest.raises(InputError, match="it must be a nn.ScoreModifier"):
+    with pytest.raises(InputError, match=r"must be a nn\.ScoreModifier"):
         nn.MultiHeadAttention(8, 2, modifier=np.tanh)
     with pytest.raises(InputError, match="no modifier"):
         layer(x, cache=nn.PagedKVCache())
