@@ -43,6 +43,7 @@ class RecordedStep(Recipe):
         self._last: list[Any] = [None] * len(self._rows)
         self.formulas = [self._formula(row) for row in self._row_of]
         self._states: Any = None
+        self._count: int | None = None                          # of the optimiser's steps after the last one made here
         self._arrays: list[Any] = []
         self._dicts: list[dict[str, Any]] = []
         self._members: list[list[dict[str, Any]]] = []          # those of each row
@@ -60,15 +61,17 @@ class RecordedStep(Recipe):
         states = optimizer._states
         if states is not self._states:
             self._states = states
+            self._count = None
             self._dicts = [states[i] for i in self.places]
             names = [self._rule(self._rows[row][0]).remembered for row in self._row_of]
             self._members = [[] for _ in self._rows]
             for row, state in zip(self._row_of, self._dicts, strict=True):
                 self._members[row].append(state)
             self._arrays = [state[name] for state, own in zip(self._dicts, names, strict=True) for name in own]
+        alone = optimizer.count == self._count      # nobody else has made a step
         for row, ((group, _), members) in enumerate(zip(self._rows, self._members, strict=True)):
             count = members[0]["count"]
-            if len(members) > 1 and [one["count"] for one in members].count(count) != len(members):
+            if not alone and [one["count"] for one in members].count(count) != len(members):
                 raise Outdated
             rule = optimizer.groups[group].rule
             if rule is not self._fixed[row]:
@@ -105,6 +108,7 @@ class RecordedStep(Recipe):
             leaf.node.changed = now
             state["count"] += 1
         self.optimizer.count += 1
+        self._count = self.optimizer.count
 
 
 def _kind(rule: Any) -> tuple[Any, ...]:

@@ -4,6 +4,7 @@ import functools
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from operator import is_, itemgetter
 from typing import Any
 
 import numpy as np
@@ -153,11 +154,24 @@ class Binding:
         self.gradients = [(i, leaf) for i, leaf in enumerate(found.origins) if isinstance(leaf, Tensor)]
         written = {write.owner for write in made.recorded.writes if write.kind == "entry"}
         self.entries = [(i, place) for i, place in enumerate(found.origins) if type(place) is int and place in written]
+        self.moving = sorted(written)
+        own: dict[int, tuple[Any, list[Any], list[Any]]] = {}
+        for i, (container, key, value) in enumerate(self.places):
+            if i not in written:
+                _, keys, values = own.setdefault(id(container), (container, [], []))
+                keys.append(key)
+                values.append(value)
+        # (container, what gets its entries, these); of one entry it is got twice, so that there always are several.
+        self.fixed = [(container, itemgetter(*keys, keys[0]), [*values, values[0]]) for container, keys, values in own.values()]
 
     def holds(self, flat: Sequence[Any]) -> bool:
         """Tell whether everything around still is what it was."""
         try:
-            for container, key, value in self.places:
+            for container, entries, values in self.fixed:
+                if not all(map(is_, entries(container), values)):
+                    return False
+            for i in self.moving:
+                container, key, value = self.places[i]
                 if container[key] is not value:
                     return False
             for cell, content in self.found.cells:

@@ -232,3 +232,16 @@ def test_a_compiler_that_refuses_leaves_numpy_and_a_warning(monkeypatch: pytest.
     monkeypatch.setattr(program, "compiled", refuse)
     with pytest.warns(SpeedWarning, match="runs by NumPy, several times slower: no space left"):
         np.testing.assert_allclose(jit(lambda x: hp.tanh(x) * 3.5)(x).data, 3.5 * np.tanh(x.data))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_products_of_all_sizes_and_layouts(dtype: str) -> None:
+    """Few rows and a long inner axis have a kernel of their own; all others go to BLAS."""
+    rng = np.random.default_rng(0)
+    f = jit(lambda a, b, at, bt: (a @ b, hp.permute_dims(at, (0, 2, 1)) @ b, a @ hp.permute_dims(bt, (0, 2, 1))))
+    for rows, inner, columns in ((1, 100, 16), (16, 100, 16), (5, 33, 7), (3, 64, 8), (7, 40, 17), (16, 32, 40), (20, 100, 16), (4, 300, 30)):
+        a, b = (rng.normal(size=(2, *shape)).astype(dtype) for shape in ((rows, inner), (inner, columns)))
+        turned = [np.ascontiguousarray(x.transpose(0, 2, 1)) for x in (a, b)]
+        wanted = a.astype(np.float64) @ b.astype(np.float64)
+        for got in f(*map(hp.asarray, (a, b, *turned))):
+            np.testing.assert_allclose(got.data, wanted, rtol=0, atol=(1e-5 if dtype == "float32" else 1e-13) * inner ** 0.5)
