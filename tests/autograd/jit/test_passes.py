@@ -239,7 +239,8 @@ def test_products_of_all_sizes_and_layouts(dtype: str) -> None:
     """Few rows and a long inner axis have a kernel of their own; all others go to BLAS."""
     rng = np.random.default_rng(0)
     f = jit(lambda a, b, at, bt: (a @ b, hp.permute_dims(at, (0, 2, 1)) @ b, a @ hp.permute_dims(bt, (0, 2, 1))))
-    for rows, inner, columns in ((1, 100, 16), (16, 100, 16), (5, 33, 7), (3, 64, 8), (7, 40, 17), (16, 32, 40), (20, 100, 16), (4, 300, 30)):
+    for rows, inner, columns in ((1, 100, 16), (16, 100, 16), (5, 33, 7), (3, 64, 8), (7, 40, 17), (16, 32, 40),
+                                 (20, 100, 16), (4, 300, 30)):
         a, b = (rng.normal(size=(2, *shape)).astype(dtype) for shape in ((rows, inner), (inner, columns)))
         turned = [np.ascontiguousarray(x.transpose(0, 2, 1)) for x in (a, b)]
         wanted = a.astype(np.float64) @ b.astype(np.float64)
