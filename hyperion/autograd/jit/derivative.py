@@ -12,7 +12,7 @@ import numpy as np
 
 from hyperion.autograd.closures import Closure
 from hyperion.autograd.dtypes import is_inexact
-from hyperion.autograd.graph import Leaf, Node, recording, state
+from hyperion.autograd.graph import SHARED, Leaf, Node, recording, state, watch
 from hyperion.autograd.jit.ir import Code, Step, Value
 from hyperion.autograd.jit.native import Runner
 from hyperion.autograd.jit.passes import dead_code, optimised
@@ -48,6 +48,7 @@ class Differentiable:
         if not self.fits:
             return
         ahead, self.kept, back = parted(optimised(whole), self.count, self.seeds)
+        self._captured = [Tensor(array) for array in whole.captured.values()]
         native = program.available()
         self.ahead, self.back = Runner(plan(ahead, native)), Runner(plan(back, native))
         read = set(back.inputs)
@@ -105,6 +106,10 @@ class Differentiable:
         node = Node(_JITTED, inputs, {
             "made": self, "kept": arrays[self.count:], "given": [x.data for x in tensors], "args": args, "kwargs": kwargs,
         }, values)
+        if SHARED:          # the second program reads all of them again
+            node.inputs = (*tensors, *self._captured)
+            watch(node)
+            node.inputs = inputs
         found = iter([Tensor(value, node, i) if there else Tensor(value) for i, (value, there) in
                       enumerate(zip(values, self.tracked, strict=True))])
         return unflatten(self.structure, [leaf[0] if leaf is not None else next(found) for leaf in self.leaves])

@@ -122,6 +122,17 @@ def test_a_parameter_changed_since_is_refused() -> None:
         value.backward()
 
 
+@pytest.mark.parametrize("place", ["argument", "closure"])
+def test_an_array_written_to_since_is_refused(place: str) -> None:
+    p, table = hp.asarray([1.0, 2.0], requires_grad=True), np.array([3.0, 4.0], np.float32)
+    given = hp.asarray(table)
+    functions = {"argument": lambda p, x: hp.sum(hp.sin(p * x)), "closure": lambda p, _: hp.sum(hp.sin(p * hp.asarray(table)))}
+    value = jit(functions[place])(p, given if place == "argument" else hp.zeros(()))
+    table[0] = 5.0
+    with pytest.raises(GraphError, match="written to since"):
+        value.backward()
+
+
 def test_a_function_that_changes_something_runs_as_it_is() -> None:
     nn.seed(0)
     layer = nn.BatchNorm(3)
