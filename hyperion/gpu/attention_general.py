@@ -121,7 +121,7 @@ def tilings(head: int, single: bool, plain: bool, band: bool) -> list[Tiling]:
     if single:
         return [Tiling(head, True, 4, 1, 32, 2 if head <= 128 else 1), Tiling(head, True, 2, 1, 32, 1)]
     if head > 128:
-        return [Tiling(head, False, 8, 1, 64, 1), Tiling(head, False, 4, 1, 32, 1)]
+        return [Tiling(head, False, 8, 1, 64 if plain else 32, 1), Tiling(head, False, 4, 1, 32, 1)]
     return [Tiling(head, False, 4, 2, 64 if band or head <= 64 else 32, 2) if plain else Tiling(head, False, 4, 1, 64, 2),
             Tiling(head, False, 4, 1, 32, 2)]
 
@@ -166,6 +166,11 @@ def back_tilings(head: int, single: bool, plain: bool, side: int, gives: int) ->
     large = head <= 128 and not single and plain and not (side == KEYS and head > 64)
     parts = ((4, 1), (2, 1)) if side == TABLE else ((8, 2), (4, 2), (4, 1), (2, 1))
     return [BackTiling(head, single, side, gives, warps, 64 if large else 32, stages) for warps, stages in parts]
+
+
+def passes(head: int, single: bool, plain: bool) -> tuple[int, ...]:
+    """Return what the kernels that own keys give, one after the other: both gradients at once where registers hold the sums of both."""
+    return (3,) if head <= 64 or (head <= 128 and (plain or not single)) else (1, 2)
 
 
 def text(name: str, modifier: str | None) -> str:
@@ -265,11 +270,8 @@ def backward(
     call.prepare(fit(out), cupy().ascontiguousarray(lse), None if of_lse is None else cupy().ascontiguousarray(of_lse))
     to_q, to_k, to_v = (empty_like(x, x.shape) for x in (call.q, call.k, call.v))
     call.run(QUERIES, 1, to_q, None)
-    if call.head <= 128:
-        call.run(KEYS, 3, to_k, to_v)
-    else:                               # registers hold the sums of one of them
-        call.run(KEYS, 1, to_k, None)
-        call.run(KEYS, 2, None, to_v)
+    for gives in passes(call.head, call.single, extras.plain):
+        call.run(KEYS, gives, to_k if gives & 1 else None, to_v if gives & 2 else None)
     to_bias = call.of_bias().astype(given.bias.dtype, copy=False) if pull_bias and given.bias is not None else None
     to_q = to_q[..., :size]
     return to_q if extras.edits else unordered(scale, to_q), to_k[..., :size], to_v[..., :depth], to_bias

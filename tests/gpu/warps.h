@@ -1,6 +1,7 @@
-// What numbers.cuh and warp.cuh say in the assembler's words, for kernels on the CPU; comes after emulator.h. Threads of a block take the same steps,
-// and meet at each instruction of a warp. Copies arrive when they are waited for, not before. `races` counts uses of shared memory by several warps,
-// one of which writes, without a __syncthreads() between them; a copy writes from the time it is asked for until it is waited for.
+// What numbers.cuh and warp.cuh say in the assembler's words, for kernels on the CPU; comes after emulator.h. Threads of a block take the
+// same steps, and meet at each instruction of a warp. Copies arrive when they are waited for, not before. `races` counts uses of shared
+// memory by several warps, one of which writes, without a __syncthreads() between them; a copy writes from when it is asked for until
+// it is waited for.
 #include <cfloat>
 #include <cstdint>
 #include <cstring>
@@ -192,5 +193,7 @@ static void multiplied(float *c, const u32 (&a)[4], u32 b0, u32 b1, Number numbe
 static float half_number(u32 pair, int which) { return number_of(static_cast<u16>(which ? pair >> 16 : pair)); }
 static float single_number(u32 bits, int) { return __uint_as_float(bits & 0xffffe000u); }
 static void product(float *c, const u32 (&a)[4], u32 b0, u32 b1) { multiplied<float (*)(u32, int), 16>(c, a, b0, b1, half_number); }
-static void product_of_singles(float *c, const u32 (&a)[4], u32 b0, u32 b1) { multiplied<float (*)(u32, int), 8>(c, a, b0, b1, single_number); }
+static void product_of_singles(float *c, const u32 (&a)[4], u32 b0, u32 b1) {
+  multiplied<float (*)(u32, int), 8>(c, a, b0, b1, single_number);
+}
 #define __syncthreads() everybody_meets()

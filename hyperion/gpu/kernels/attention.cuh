@@ -174,8 +174,9 @@ template <int N, int R = 64> __device__ __forceinline__ bool hidden_turned(const
 
 /* ---- who does what
 
-   Items are blocks of queries (or keys) of heads; they go over the blocks of `span` heads, then over the next, so that the keys of these heads
-   stay in the cache. `last`: the last blocks first. N: int, or const int & where numbers are better read again than kept in registers. */
+   Items are blocks of queries (or keys) of heads; they go over the blocks of `span` heads, then over the next, so that the keys of these
+   heads stay in the cache. `last`: the last blocks first. N: int, or const int & where numbers had better be read
+   again than kept in registers. */
 struct Item {
     int batch, head, block;
 };

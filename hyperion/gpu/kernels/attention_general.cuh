@@ -51,9 +51,10 @@ __device__ __forceinline__ long long bias_of(const Extras &x, const Place &place
 }
 
 /* All scores of a thread: rows `row` and `row + 8`, columns from `column` on in steps of 8, and the one after each.
-   TURNED: rows are keys and columns queries. rows, columns: how many there are; what lies beyond reads the last one's bias, and is hidden later. */
-template <int TURNED, int N> __device__ __forceinline__ void edit(float (&s)[N], const Extras &x, const Place &place, float scale, int row, int column,
-                                                                  int rows, int columns) {
+   TURNED: rows are keys and columns queries. rows, columns: how many there are; what lies beyond reads the last one's bias, and is hidden
+   later. */
+template <int TURNED, int N> __device__ __forceinline__ void edit(float (&s)[N], const Extras &x, const Place &place, float scale,
+                                                                  int row, int column, int rows, int columns) {
 #if EDITED
     long long bias = bias_of(x, place);
     float slope = ALIBI ? __ldg(x.slopes + place.head) : 0;
@@ -63,6 +64,11 @@ template <int TURNED, int N> __device__ __forceinline__ void edit(float (&s)[N],
         s[e] = edited(s[e] * scale, x, place, bias, slope, TURNED ? j : i, TURNED ? i : j);
     }
 #endif
+}
+
+/* The number of query 0 of a head among all rows for which dropout draws. */
+__device__ __forceinline__ long long row_of(const Extras &x, int batch, int head, int heads, int queries) {
+    return ((long long)(DROPOUT ? batch % x.rows_of_batch : batch) * heads + head) * queries;
 }
 
 #if DROPOUT
@@ -87,11 +93,12 @@ __device__ __forceinline__ void exchange(u32 &x, u32 &y, bool second, int bit) {
 #endif
 
 /* Zeros for probabilities that are dropped, of 16 rows of a warp and N / 2 columns in all (the thread's as above, `row` its first): number
-   row * wide + key belongs to a score, eight of which share a block of Philox. `row` counts all queries of all heads. Each lane makes one block
-   of those that its neighbours need, and they exchange them. The factor of those that are kept is left to the caller. FLAG: not zeros but the other sign. */
+   row * wide + key belongs to a score, eight of which share a block of Philox. `row` counts all queries of all heads. Each lane makes one
+   block of those that its neighbours need, and they exchange them. The factor of those that are kept is left to the caller.
+   FLAG: not zeros but the other sign. */
 template <int FLAG, int N> __device__ __forceinline__ void drop(float (&p)[N], const Extras &x, long long row, int key) {
 #if DROPOUT
-    int t = threadIdx.x & 3;                /* `key`: of the tile's first column. Lane t of a quad makes the block of row t % 2 and eight t / 2 */
+    int t = threadIdx.x & 3;                /* lane t of a quad makes the block of row t % 2 and eight keys t / 2; `key`: the first */
     #pragma unroll
     for (int i = 0; i < N / 8; i++) {
         u32 w[8];
@@ -107,10 +114,11 @@ template <int FLAG, int N> __device__ __forceinline__ void drop(float (&p)[N], c
     }
 #endif
 }
-/* The other sign for those that are dropped where rows are keys: 16 keys from `key` on, a multiple of 8, and the queries of columns `column` + 8 i and the one after; row: of query 0. */
+/* The other sign for those that are dropped where rows are keys: 16 keys from `key` on, a multiple of 8, and the queries of columns
+   `column` + 8 i and the one after; row: of query 0. */
 template <int N> __device__ __forceinline__ void drop_turned(float (&p)[N], const Extras &x, long long row, int key, int column) {
 #if DROPOUT
-    int g = threadIdx.x >> 2 & 7;           /* lane g of those with the same columns makes the block of column g % 2, eight keys g / 2 % 2, step g / 4 */
+    int g = threadIdx.x >> 2 & 7;           /* of lanes with the same columns: that of column g % 2, eight keys g / 2 % 2, step g / 4 */
     #pragma unroll
     for (int i = 0; i < N / 8; i++) {
         u32 w[8];

@@ -4,7 +4,7 @@
        P  = exp(scores - lse)          D = rowsum(dO * O) - (gradient of lse)
        dS = P * (kept dO v^T - D)      dV = (kept P)^T dO       dK = scale (dS f')^T q       dQ = scale (dS f') k        d bias = dS
 
-   where `kept` is the dropout and f' the derivative of a modifier. A block of threads owns rows of two arrays and goes over tiles of the two others:
+   where `kept` is the dropout and f' the derivative of a modifier. A block owns rows of two arrays and goes over tiles of two others:
 
        SIDE 0   owns queries: X = q, Y = dO, goes over keys: U = k, W = v         gives dX = dQ
        SIDE 1   owns keys: X = k, Y = v, goes over queries: U = q, W = dO         gives dX = dK (GIVES & 1) and dY = dV (GIVES & 2)
@@ -12,8 +12,8 @@
 
    so that S = X U^T, dP = Y W^T, dX += dS U and dY += P W have the rows of the block as their rows, and P and dS stay in registers.
 
-   Compiled with -DBF16 -DSINGLE -DHEAD (a multiple of 32) -DWARPS (of 16 rows each) -DOTHER (rows of a tile of U and W) -DSTAGES -DBLOCKS -DSIDE
-   -DGIVES -DMASK and what attention_general.cuh names, after numbers.cuh, warp.cuh, attention.cuh, mma.cuh and attention_general.cuh.
+   Compiled with -DBF16 -DSINGLE -DHEAD (a multiple of 32) -DWARPS (of 16 rows each) -DOTHER (rows of a tile of U and W) -DSTAGES -DBLOCKS
+   -DSIDE -DGIVES -DMASK and what attention_general.cuh names, after numbers.cuh, warp.cuh, attention.cuh, mma.cuh and that.
    Source: Dao 2023, arXiv:2307.08691, algorithm 2. */
 
 enum {
@@ -80,10 +80,11 @@ __device__ __forceinline__ Shifts shifts_of(const Problem &p, int batch, int hea
                   there ? __ldg(p.shift + at) : 0, below ? __ldg(p.shift + at + 8) : 0};
 }
 
-/* Scores of a warp to probabilities, negative where they are dropped; `slopes`: the modifier's derivatives. Rows are `row` and `row + 8`, columns those
-   of a tile that begins at `first`. sums: of the tile's queries, in shared memory, where SIDE is 1. */
+/* Scores of a warp to probabilities, negative where they are dropped; `slopes`: the modifier's derivatives. Rows are `row` and `row + 8`,
+   columns those of a tile that begins at `first`. sums: of the tile's queries, in shared memory, where SIDE is 1. */
 __device__ __forceinline__ void probabilities(float (&s)[OTHER / 2], float (&slopes)[OTHER / 2], const Problem &p, const Mask &mask,
-                                              const Extras &extras, const Shifts &shifts, int batch, int head, int row, int first, int entry, u32 sums) {
+                                              const Extras &extras, const Shifts &shifts, int batch, int head, int row, int first,
+                                              int entry, u32 sums) {
     int lane = threadIdx.x & 31, column = 2 * (lane & 3), start = row - (lane >> 2);
     Place place = {batch, head};
     long long number = mask_of(mask, batch, head);
@@ -106,14 +107,14 @@ __device__ __forceinline__ void probabilities(float (&s)[OTHER / 2], float (&slo
     }
     if (SIDE == 1 && hidden_turned<OTHER, 16>(mask, entry, start, p.keys))
         hide_turned<OTHER>(s, mask, number, row, first + column, p.queries, p.keys);
-    long long from = ((long long)(batch % (DROPOUT ? extras.rows_of_batch : 1)) * p.heads + head) * p.queries;
+    long long from = row_of(extras, batch, head, p.heads, p.queries);
     if (SIDE == 1) drop_turned(s, extras, from + first, start, column);
     else drop<1>(s, extras, from + row, first);
 }
 
 /* dP to dS, of probabilities that are negative where they are dropped */
-__device__ __forceinline__ void to_slopes(float (&of_p)[OTHER / 2], const float (&s)[OTHER / 2], const float (&slopes)[OTHER / 2], const Extras &extras,
-                                          const Shifts &shifts, u32 sums) {
+__device__ __forceinline__ void to_slopes(float (&of_p)[OTHER / 2], const float (&s)[OTHER / 2], const float (&slopes)[OTHER / 2],
+                                          const Extras &extras, const Shifts &shifts, u32 sums) {
     int column = 2 * (threadIdx.x & 3);
     #pragma unroll
     for (int i = 0; i < OTHER / 8; i++) {

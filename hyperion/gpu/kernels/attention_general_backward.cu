@@ -44,7 +44,8 @@ attention_general_backward(const __grid_constant__ Problem p, const __grid_const
     float of_x[1][HEAD / 2], of_y[1][HEAD / 2], s[1][OTHER / 2], of_p[1][OTHER / 2], slopes[OTHER / 2];
     #pragma unroll
     for (int e = 0; e < HEAD / 2; e++) of_x[0][e] = 0, of_y[0][e] = 0;
-    u32 left = left_at(x + warp * 16 * PITCH, lane), left_y = left + OWN_BYTES, right = right_at(others, lane), turned = turned_at(others, lane);
+    u32 left = left_at(x + warp * 16 * PITCH, lane), left_y = left + OWN_BYTES;
+    u32 right = right_at(others, lane), turned = turned_at(others, lane);
     int entry = walk.head < walk.end ? visit(walk.visits, walk.at) : 0;
     if (walk.head < walk.end) ask(p, others, batch, walk.head, key_of<OTHER>(entry));
     for (u32 j = 0; walk.head < walk.end; j++) {
@@ -81,8 +82,10 @@ attention_general_backward(const __grid_constant__ Problem p, const __grid_const
     int start = begin + warp * 16;
     u32 room = x + warp * 16 * PITCH;
     if (GIVES & 1)
-        write_rows(p.to_x + batch * p.x_batch + item.head * p.x_head + start * p.x_row, p.x_row, of_x[0], p.scale, p.scale, own - start, p.bytes, room);
+        write_rows(p.to_x + batch * p.x_batch + item.head * p.x_head + start * p.x_row, p.x_row, of_x[0], p.scale, p.scale, own - start,
+                   p.bytes, room);
     float kept = DROPOUT ? extras.kept : 1;
     if (GIVES & 2)
-        write_rows(p.to_y + batch * p.y_batch + item.head * p.y_head + start * p.y_row, p.y_row, of_y[0], kept, kept, own - start, p.bytes_v, room);
+        write_rows(p.to_y + batch * p.y_batch + item.head * p.y_head + start * p.y_row, p.y_row, of_y[0], kept, kept, own - start,
+                   p.bytes_v, room);
 }

@@ -1,15 +1,17 @@
-/* Attention, forward, on all GPUs from sm_80 on: out = softmax(scores) v and the log-sum-exp of each row, where the scores are scale q k^T, perhaps
-   modified, with a bias or ALiBi (attention_general.cuh), in 16 bits or float32.
+/* Attention, forward, on all GPUs from sm_80 on: out = softmax(scores) v and the log-sum-exp of each row, where the scores are scale q k^T,
+   perhaps modified, with a bias or ALiBi (attention_general.cuh), in 16 bits or float32.
 
    A block of threads owns ROWS queries, TILES blocks of 16 for each of its WARPS, and goes over the tiles of keys that they see:
 
-       wait for K     ask for V      S = Q K^T      wait for V     ask for the next K      softmax      O += P V
+       wait for K     ask for V      S = Q K^T      wait for V      softmax      ask for the next K      O += P V
 
-   so that each copy has half a step to arrive, and a second block on the same multiprocessor fills what gaps are left. S, P and O stay in registers: an
-   accumulator is a left factor. Every right factor that is read from shared memory serves all TILES of the warp.
+   so that copies arrive while products run, and a second block on the same multiprocessor fills what gaps are left. (To ask for K before
+   the softmax takes registers that are not there.) S, P and O stay in registers: an accumulator is a left factor. Every right factor that
+   is read from shared memory serves all TILES of the warp.
 
-   Compiled with -DBF16 -DSINGLE -DHEAD (a multiple of 32) -DWARPS -DTILES -DKEYS -DBLOCKS -DMASK and what attention_general.cuh names, after numbers.cuh,
-   attention.cuh, mma.cuh and attention_general.cuh. Source: Dao 2023, arXiv:2307.08691, section 3; Milakov and Gimelshein 2018, arXiv:1805.02867. */
+   Compiled with -DBF16 -DSINGLE -DHEAD (a multiple of 32) -DWARPS -DTILES -DKEYS -DBLOCKS -DMASK and what attention_general.cuh
+   names, after numbers.cuh, warp.cuh, attention.cuh, mma.cuh and attention_general.cuh.
+   Source: Dao 2023, arXiv:2307.08691, section 3; Milakov and Gimelshein 2018, arXiv:1805.02867. */
 
 enum {
     ROWS = 16 * TILES * WARPS,
@@ -64,16 +66,15 @@ attention_general_forward(const __grid_constant__ Problem p, const __grid_consta
         scores(s, left, right);
         copies_wait<0>();
         __syncthreads();                    /* V is there, and nobody reads K any more */
-        int now = entry, at = key;
         #pragma unroll
         for (int i = 0; i < TILES; i++) {
             int first = row + 16 * i;
-            edit<0>(s[i], extras, place, p.scale, first + lane / 4, at + 2 * (lane & 3), p.queries, p.keys);
-            if (hidden<KEYS, 16>(mask, now, first, p.keys))
-                hide<KEYS>(s[i], rows_of(mask, number, first + lane / 4, 2 * (lane & 3), p.queries, p.keys), at);
+            edit<0>(s[i], extras, place, p.scale, first + lane / 4, key + 2 * (lane & 3), p.queries, p.keys);
+            if (hidden<KEYS, 16>(mask, entry, first, p.keys))
+                hide<KEYS>(s[i], rows_of(mask, number, first + lane / 4, 2 * (lane & 3), p.queries, p.keys), key);
             softmax(s[i], state[i], p.scale_log2);
             shrink(o[i], state[i]);
-            drop<0>(s[i], extras, ((long long)(item.batch % (DROPOUT ? extras.rows_of_batch : 1)) * p.heads + item.head) * p.queries + first + lane / 4, at);
+            drop<0>(s[i], extras, row_of(extras, item.batch, item.head, p.heads, p.queries) + first + lane / 4, key);
         }
         if (j + 1 < visits.count) {
             entry = visit(visits, j + 1), key = key_of<KEYS>(entry);

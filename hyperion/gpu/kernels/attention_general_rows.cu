@@ -11,7 +11,8 @@ struct RowSums {
 extern "C" __global__ void __launch_bounds__(256) attention_general_rows(const __grid_constant__ RowSums p) {
     long long to = (long long)blockIdx.x * 8 + threadIdx.x / 32, whole = to / p.padded;
     int row = to - whole * p.padded, lane = threadIdx.x & 31, head = whole % p.heads, batch = whole / p.heads;
-    const char *o = p.o + batch * p.o_batch + head * p.o_head + row * p.o_row, *g = p.of_o + batch * p.g_batch + head * p.g_head + row * p.g_row;
+    const char *o = p.o + batch * p.o_batch + head * p.o_head + row * p.o_row;
+    const char *g = p.of_o + batch * p.g_batch + head * p.g_head + row * p.g_row;
     bool there = batch < p.batch && row < p.queries;
     float sum = 0;
     if (there) {

@@ -25,8 +25,8 @@ template <int M> __device__ __forceinline__ void pack(u32 (&p)[M], const float (
 /* ---- results
 
    Write the 16 rows of a warp, times a number for each of a thread's two rows, through shared memory: so that they leave in whole lines.
-   room: 16 rows of 128 bytes of this warp's own, in each column of 64 numbers; columns are `column` bytes apart.  rows, depth: how many rows
-   and numbers of a row there are; depth: a multiple of 8. */
+   room: 16 rows of 128 bytes of this warp's own, in each column of 64 numbers; columns are `column` bytes apart.  rows, depth: how
+   many rows and numbers of a row there are; depth: a multiple of 8. */
 template <int N> __device__ __forceinline__ void write_rows(u16 *to, long long step, const float (&d)[N / 2], float by, float by_below,
                                                                int rows, int depth, u32 room, int column) {
     int lane = threadIdx.x & 31, own = (lane & 7) + (lane & 8);

@@ -52,7 +52,9 @@ __device__ __forceinline__ void load_turned(Right &b, u32 at) {
     for (int n = 0; n < 2; n++) split(b, 2 * n, load_single(at + 32 * n)), split(b, 2 * n + 1, load_single(at + 32 * n + PITCH));
 }
 /* an accumulator's eight columns as a left factor */
-__device__ __forceinline__ void left_of(Left &a, const float *c) { split(a, 0, c[0]), split(a, 1, c[2]), split(a, 2, c[1]), split(a, 3, c[3]); }
+__device__ __forceinline__ void left_of(Left &a, const float *c) {
+    split(a, 0, c[0]), split(a, 1, c[2]), split(a, 2, c[1]), split(a, 3, c[3]);
+}
 __device__ __forceinline__ void store_pair(u32 at, float x, float y) { store_singles(at, x, y); }
 #else
 struct Left {
@@ -87,7 +89,7 @@ template <int T, int N> __device__ __forceinline__ void scores(float (&s)[T][N],
         #pragma unroll
         for (int e = 0; e < N; e++) s[i][e] = 0;
     }
-    #pragma unroll
+    #pragma unroll (SINGLE ? 4 : PACKS / 2)         /* more steps of float32 at once take registers that are not there */
     for (int k = 0; k < PACKS / 2; k++) {
         Left a[T];
         #pragma unroll
@@ -137,8 +139,8 @@ template <int R, int MANY> __device__ __forceinline__ void load_tile(u32 to, con
 }
 /* Write 16 rows of a warp through shared memory, so that they leave in whole lines. room: 16 rows of a tile, of this warp's own.
    there, bytes: how many rows and bytes of a row there are. */
-template <int N> __device__ __forceinline__ void write_rows(char *to, long long step, const float (&d)[N], float by, float by_below, int there,
-                                                            int bytes, u32 room) {
+template <int N> __device__ __forceinline__ void write_rows(char *to, long long step, const float (&d)[N], float by, float by_below,
+                                                            int there, int bytes, u32 room) {
     int lane = threadIdx.x & 31;
     u32 at = room + (lane >> 2) * PITCH + (lane & 3) * 2 * SIZE;
     __syncwarp();

@@ -1,4 +1,5 @@
-/* Types, and how numbers of 16 bits and shared memory are handled on all GPUs from sm_80 on. Compiled with -DBF16=1 for bfloat16, 0 for float16. */
+/* Types, and how numbers of 16 bits and shared memory are handled on all GPUs from sm_80 on.
+   Compiled with -DBF16=1 for bfloat16, 0 for float16. */
 
 typedef unsigned int u32;
 typedef unsigned long long u64;
