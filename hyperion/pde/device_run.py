@@ -453,19 +453,29 @@ class DeviceRun:
         """Return the graph of `count` loop counts from m on, and of the clock's moving on; recorded once."""
         key = (m % self._period, count)
         if key not in self._graphs:
-            main, apart = self._streams
+            main, _ = self._streams
             main.begin_capture()
-            apart.wait_event(main.record())
-            last = Lane.AFTER
-            for k in range(count):
-                for x in self._planned(m + k):
-                    self._follow(last, x)
-                    last = x.lane
-                    x.kernel(x.grid, (THREADS,), (*x.arguments, k), stream=apart if x.lane in (Lane.APART, Lane.TRAILING) else main)
-            main.wait_event(apart.record())
-            self._tick(count)
+            try:
+                self._record(m, count)
+            except BaseException:                      # a stream that goes on recording could not be used again
+                with contextlib.suppress(Exception):
+                    main.end_capture()
+                raise
             self._graphs[key] = main.end_capture()
         return self._graphs[key]
+
+    def _record(self, m: int, count: int) -> None:
+        """Launch `count` loop counts from m on, in the lanes of both streams."""
+        main, apart = self._streams
+        apart.wait_event(main.record())
+        last = Lane.AFTER
+        for k in range(count):
+            for x in self._planned(m + k):
+                self._follow(last, x)
+                last = x.lane
+                x.kernel(x.grid, (THREADS,), (*x.arguments, k), stream=apart if x.lane in (Lane.APART, Lane.TRAILING) else main)
+        main.wait_event(apart.record())
+        self._tick(count)
 
     def _follow(self, last: Lane, x: Launch) -> None:
         """Let the streams wait for each other where a launch follows one in another lane."""

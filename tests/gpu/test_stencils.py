@@ -3,6 +3,8 @@
 Without a GPU the same kernels run in the emulator, for a few of them.
 """
 
+import gc
+import weakref
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ import hyperion as hp
 from hyperion import pde
 from hyperion.autograd import jvp, vjp
 from hyperion.codegen import CudaKernel
-from hyperion.errors import InputError, NonFiniteError
+from hyperion.errors import InputError, NonFiniteError, OutOfMemoryError
 from hyperion.gpu import device
 from hyperion.pde import device_run, storage
 from hyperion.pde.simulation import Call
@@ -147,6 +149,47 @@ def test_what_becomes_infinite_is_said_and_rings_are_refused(cupy):
     ring = there(Case((31, 37), 2, pde.CPML(width=0), steps=20, storage=pde.BoundaryRing()))
     with pytest.raises(InputError, match="it runs on a GPU, where rings are not kept"):
         vjp(ring.gathers, *ring.args)
+
+
+FULL = "Out of memory allocating 4,294,967,296 bytes (allocated so far: 1,073,741,824 bytes)."        # CuPy's words
+
+
+@on_both
+@pytest.mark.parametrize("when", ["arrays of the way back", "histories", "a graph"])
+def test_running_out_of_memory_midway_leaves_all_usable(cupy, monkeypatch, when):
+    """The error says what is full; nothing holds on to what the run had taken, or goes on recording; the same call then gives the same."""
+    case = there(Case((21, 33), 2, pde.CPML(width=4), dtype=np.float32, steps=16))
+    weights = np.ones((2, 4, 16), np.float32)
+    before = with_gradients(case, weights)
+    taken: list[Any] = []
+
+    def full(*arguments: Any, **options: Any) -> Any:
+        raise MemoryError(FULL)
+
+    def second(self: Any, *arguments: Any, made: Any = device_run.DeviceArena.__init__) -> None:
+        kinds.append(arguments)
+        if len(kinds) > 2:                             # after those of parameters and of the forward run
+            full()
+        made(self, *arguments)
+        taken.append(weakref.ref(self))
+
+    kinds: list[Any] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(device_run.DeviceArena, "__init__", second)
+        if when == "histories":
+            patched.setattr(device_run.DeviceRun, "new_histories", full)
+        elif when == "a graph":
+            patched.setattr(device_run.DeviceRun, "_follow", full)
+        with pytest.raises(OutOfMemoryError, match=r"cuda:0 has no memory for 4.0 GiB more") as caught:
+            with_gradients(case, weights)
+        assert "storage=Checkpoints" in str(caught.value)
+    del caught
+    gc.collect()
+    assert taken and all(arena() is None for arena in taken)
+    after = with_gradients(case, weights)
+    np.testing.assert_array_equal(after[0], before[0])
+    for one, other in zip(after[1], before[1], strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_tiles_hold_every_cell_of_every_box_once():

@@ -5,10 +5,11 @@ import pytest
 
 import hyperion as hp
 from hyperion import pde
-from hyperion.errors import BoundaryError, InputError, NonFiniteError, ShapeError
+from hyperion.errors import BoundaryError, InputError, NonFiniteError, OutOfMemoryError, ShapeError
 from hyperion.inversion import FWI, Butterworth, Gaussian, Stage, TotalVariation, by_adam, by_lbfgs, surface_survey
 from hyperion.inversion.level import Level
 from hyperion.io import load_tree, save_tree
+from hyperion.pde import native
 
 GRID = pde.Grid((45, 61), 20.0)
 BOUNDS = (1500.0, 3000.0)
@@ -88,6 +89,31 @@ def test_resumed_equals_undisturbed(problem, stop, tmp_path):
     list(resumed.run(STAGES))
     np.testing.assert_array_equal(resumed.model, whole.model)
     assert [(p.misfit, p.evaluations) for p in resumed.log] == [(p.misfit, p.evaluations) for p in whole.log]
+
+
+def test_out_of_memory_midway_leaves_the_last_checkpoint_and_the_process_usable(problem, tmp_path, monkeypatch):
+    backward, calls, full = native.backward, [], [False]
+
+    def counted(*arguments):
+        calls.append(full)
+        if full[0] and len(calls) == whole_calls // 2:
+            raise MemoryError("Unable to allocate 4.00 GiB")
+        return backward(*arguments)
+
+    monkeypatch.setattr(native, "backward", counted)
+    whole, part, done = make(problem, seed=3), make(problem, seed=3), 0
+    list(whole.run(STAGES))
+    whole_calls, full[0] = len(calls), True
+    calls.clear()
+    with pytest.raises(OutOfMemoryError, match="has no memory for"):
+        for _ in part.run(STAGES):
+            save_tree(tmp_path / "state.h5", part.state_dict())
+            done += 1
+    assert 0 < done < len(whole.log)
+    resumed = make(problem, seed=3)
+    resumed.load_state_dict(load_tree(tmp_path / "state.h5"))
+    list(resumed.run(STAGES))
+    np.testing.assert_array_equal(resumed.model, whole.model)
 
 
 def test_groups_of_shots_change_memory_only(problem):
