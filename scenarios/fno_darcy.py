@@ -128,11 +128,11 @@ def main(run, config):
         found.append((a[part][:, 0], u[part][:, 0], answers[:, 0], errors))
     run.facts["published: Li et al. 2021, section 5.2, 85 x 85 nodes, 1000 examples, 500 epochs"] = 0.0108
     rows = run.trained(trainer)
-    shown, step = found[0], 1.0 / (y.shape[2] - 1)
-    run.results.write("test/error", shown[3], "", (io.Axis("example"),))
-    for name, values in (("permeability", shown[0]), ("pressure", shown[1]), ("prediction", shown[2])):
+    (permeability, pressure, prediction, errors), step = found[0], 1.0 / (y.shape[2] - 1)
+    run.results.write("test/error", errors, "", (io.Axis("example"),))
+    for name, values in (("permeability", permeability), ("pressure", pressure), ("prediction", prediction)):
         run.results.write(f"test/{name}", values, "", (io.Axis("example"), io.Axis("y", "", step), io.Axis("x", "", step)))
-    run.figure(plot.answers(*shown, ("permeability", "pressure")), "answers")
+    run.figure(plot.answers(permeability, pressure, prediction, errors, ("permeability", "pressure")), "answers")
     run.figure(course(rows, grids), "training")
 
 
