@@ -49,23 +49,29 @@ def build(steps: Any) -> Any:
     return f
 
 
-def check(case: Any) -> None:
+def check(case: Any, device: str = "cpu") -> None:
     steps, rows, columns, dtype, derivative = case
     f = build(steps)
     rng = np.random.default_rng(len(steps))
-    x, y = (hp.asarray(rng.uniform(-1.0, 1.0, shape).astype(dtype)) for shape in ((rows, columns), (1, columns)))
+    x, y = (hp.asarray(rng.uniform(-1.0, 1.0, shape).astype(dtype), device=device) for shape in ((rows, columns), (1, columns)))
     if derivative:
         inner = f
         f = hp.grad(lambda x, y: sum(hp.sum(out * out) for out in inner(x, y)), argnums=(0, 1))
     compiled = jit(f)
-    for arguments in ((x, y), (x * 0.5, y - 0.1)):
+    for arguments in ((x, y), (x * 0.5, y - 0.1), (x * 0.25, y)):
         for got, wanted in zip(compiled(*arguments), f(*arguments), strict=True):
             assert (got.shape, got.dtype) == (wanted.shape, wanted.dtype)
-            size = max(1.0, float(np.abs(wanted.data).max(initial=0.0)))
-            np.testing.assert_allclose(got.data, wanted.data, rtol=0, atol=DTYPES[dtype] * size)
+            got, wanted = (out.to("cpu").numpy() for out in (got, wanted))
+            np.testing.assert_allclose(got, wanted, rtol=0, atol=DTYPES[dtype] * max(1.0, float(np.abs(wanted).max(initial=0.0))))
 
 
 QUICK = dict(deadline=None, database=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+
+
+@pytest.mark.parametrize("index", [(1, 2), (-1, -1), (1, ..., 2), (0, 2, None)])
+def test_one_element_of_an_array(index: Any) -> None:
+    compiled, x = jit(lambda x: hp.exp(x[index]) * x), hp.asarray(np.arange(12.0).reshape(3, 4) / 8)
+    np.testing.assert_allclose(compiled(x).data, np.exp(x.data[index]) * x.data, rtol=1e-14)
 
 
 @settings(max_examples=200, **QUICK)
