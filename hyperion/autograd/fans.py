@@ -22,7 +22,6 @@ STACKED = 2048          # numbers from which the coefficients of an array are ke
 POINTS = 128            # from which a chain of layers is one native call
 WIDEST = 256            # layer up to which a chain is one native call: above, sums for weights leave the caches
 REALS = (np.dtype(np.float32), np.dtype(np.float64))
-ON_CPU = (np.ndarray, device.Standin)       # arrays, and what stands for them in a recording
 
 
 class Fan:
@@ -239,7 +238,7 @@ def _line(direction: Tensor) -> Coefficients:
 
 
 def _on_cpu(array: Any) -> bool:
-    return isinstance(array, ON_CPU)
+    return type(array) is np.ndarray or device.device_of(array) == "cpu"
 
 
 def _is_large(array: Any) -> bool:

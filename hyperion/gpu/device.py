@@ -25,9 +25,13 @@ LEAST_CAPABILITY = 70                                  # ten times the compute c
 
 
 class Standin:
-    """Base of what stands for a NumPy array while a function is recorded (see autograd/jit): its kind is known, its values are not used."""
+    """Base of what stands for an array while a function is recorded (see autograd/jit): its kind is known, its values are not used.
+
+    place: the device of the array.
+    """
 
     __slots__ = ()
+    place = "cpu"
 
 
 @functools.cache
@@ -57,8 +61,10 @@ def namespace(array: Any) -> Any:
     >>> namespace(np.zeros(3)).__name__
     'numpy'
     """
-    if isinstance(array, np.ndarray | np.generic | Standin):
+    if isinstance(array, np.ndarray | np.generic):
         return np
+    if isinstance(array, Standin):
+        return np if array.place == "cpu" else sys.modules["cupy"]
     if is_cupy(type(array)):
         return sys.modules["cupy"]
     raise InputError(f"array is a {type(array).__name__}; it must be a NumPy or CuPy array: convert it with numpy.asarray or cupy.asarray")
@@ -161,6 +167,8 @@ def device_of(array: Any) -> str:
     >>> device_of(np.zeros(3))
     'cpu'
     """
+    if isinstance(array, Standin):
+        return array.place
     return "cpu" if namespace(array) is np else f"cuda:{array.device.id}"
 
 

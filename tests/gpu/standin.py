@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import importlib
 import itertools
+import math
 import sys
 import time
 import types
@@ -14,12 +15,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import scipy.fft as scipy_fft
 import scipy.linalg as scipy_linalg
 import scipy.signal as scipy_signal
 import scipy.special as scipy_special
 
 from hyperion.autograd.dtypes import BFLOAT16
-from hyperion.gpu import cublaslt, device, launching, products
+from hyperion.autograd.jit import cuda as jit_cuda
+from hyperion.autograd.random import bits
+from hyperion.gpu import cublaslt, device, launching, philox, products, program
 from tests.gpu import emulator
 
 
@@ -58,6 +62,16 @@ def _here(*values: Any) -> None:
                              f"array device = {x.number} while current = {_Device.current}")
 
 
+class _Pointer:
+    """An address of the GPU's memory."""
+
+    def __init__(self, ptr: int) -> None:
+        self.ptr = ptr
+
+    def __add__(self, offset: int) -> "_Pointer":
+        return _Pointer(self.ptr + offset)
+
+
 class ndarray(np.ndarray):
     """An array "on the GPU": NumPy's arrays cannot be mixed with it, as they cannot with CuPy's."""
 
@@ -70,13 +84,18 @@ class ndarray(np.ndarray):
     def device(self) -> _Device:
         return _Device(self.number)
 
+    def __new__(cls, shape: Any, dtype: Any, memptr: _Pointer, strides: Any = None) -> "ndarray":
+        size = sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) if strides else math.prod(shape) * np.dtype(dtype).itemsize
+        memory = (ctypes.c_byte * (size + np.dtype(dtype).itemsize)).from_address(memptr.ptr)
+        return np.ndarray.__new__(cls, shape, dtype, memory, 0, strides)
+
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
         return self.__array_interface__
 
     @property
     def data(self) -> Any:
-        return types.SimpleNamespace(ptr=self.__array_interface__["data"][0])
+        return _Pointer(self.__array_interface__["data"][0])
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
         if any(type(x) is np.ndarray and x.ndim for x in inputs):
@@ -142,15 +161,27 @@ class RawModule:
 
             def run() -> None:
                 emulator.run(self.code, self.options, name, grid, block[0], tuple(map(_argument, arguments)))
-            run() if Stream.noted is None else Stream.noted.append((stream, run))
+            _do(stream, run)
 
         return function
+
+
+def _do(stream: Any, run: Callable[[], None]) -> None:
+    """Do something at once, or note it for the graph that is being made."""
+    if Stream.noted is None:
+        run()
+    else:
+        Stream.noted.append((stream, run))
 
 
 class Stream:
     """One of streams that do at once what they are told, or note it for a graph."""
 
+    ptr = 0
     noted: ClassVar[list[tuple["Stream", Any]] | None] = None       # (stream, what it does: a function, or an event it waits for or marks)
+
+    def __init__(self, non_blocking: bool = False) -> None:
+        pass
 
     def __enter__(self) -> "Stream":
         return self
@@ -222,6 +253,9 @@ class Product:
         self.given = (char, m, n, k, count, first, second, adds, biased)
 
     def __call__(self, a: int, b: int, c: int, stream: int, bias: int = 0) -> None:
+        _do(stream, lambda: self._multiply(a, b, c, bias))
+
+    def _multiply(self, a: int, b: int, c: int, bias: int) -> None:
         char, m, n, k, count, first, second, adds, biased = self.given
         assert biased == bool(bias)
         dtype = BFLOAT16 if char == "E" else np.dtype(char)
@@ -251,6 +285,10 @@ def _blas(dtype: Any) -> dict[str, Callable[..., None]]:
 
 def _wrapped(name: str, of: Any = np) -> Any:
     value = getattr(of, name)
+    if isinstance(value, types.ModuleType):         # numpy.fft, numpy.lib
+        inner = types.ModuleType(f"cupy.{name}")
+        vars(inner).update(__getattr__=lambda name: _wrapped(name, value))
+        return inner
     if isinstance(value, np.ufunc | type) or not callable(value):
         return value
 
@@ -296,8 +334,12 @@ def put_in_place(monkeypatch: Any, count: int = 1) -> types.ModuleType:
     cuda = types.ModuleType("cupy.cuda")
     handles = types.ModuleType("cupy.cuda.device")
     vars(handles).update(get_cublas_handle=lambda: 0)
-    runtime = types.SimpleNamespace(getDeviceCount=lambda: _Device.count, getDevice=lambda: _Device.current)
-    stream = types.SimpleNamespace(ptr=0)
+    def copy(to: int, source: int, size: int, kind: int, stream: int) -> None:
+        _do(stream, lambda: ctypes.memmove(to, source, size) and None)
+
+    runtime = types.SimpleNamespace(
+        getDeviceCount=lambda: _Device.count, getDevice=lambda: _Device.current, memcpyAsync=copy, memcpyDeviceToDevice=3)
+    stream = Stream()
     ranges: list[str] = []
     nvtx = types.SimpleNamespace(RangePush=ranges.append, RangePop=ranges.pop)
     pool = types.SimpleNamespace(used_bytes=lambda: 3 << 20, free_bytes=lambda: 1 << 20)
@@ -315,13 +357,17 @@ def put_in_place(monkeypatch: Any, count: int = 1) -> types.ModuleType:
     vars(cupyx).update(errstate=lambda **options: contextlib.nullcontext(), __path__=[])
     scipy = types.ModuleType("cupyx.scipy")
     vars(scipy).update(__path__=[])
-    parts = [types.ModuleType(f"cupyx.scipy.{name}") for name in ("linalg", "signal", "special")]
-    for part, of in zip(parts, (scipy_linalg, scipy_signal, scipy_special), strict=True):
+    parts = [types.ModuleType(f"cupyx.scipy.{name}") for name in ("fft", "linalg", "signal", "special")]
+    for part, of in zip(parts, (scipy_fft, scipy_linalg, scipy_signal, scipy_special), strict=True):
         vars(part).update(__getattr__=lambda name, of=of: _wrapped(name, of))
     for module in (cupy, cuda, handles, linalg, cupyx, scipy, *parts):
         monkeypatch.setitem(sys.modules, module.__name__, module)
-    for owner, name in ((launching, "_launchers"), (products, "_plans"), (products, "_tables")):
+    kept = ((launching, "_launchers"), (products, "_plans"), (products, "_tables"), (program, "_known"), (jit_cuda, "_products"))
+    for owner, name in kept:
         monkeypatch.setattr(owner, name, {})
+    monkeypatch.setattr(program, "_streams", program._Streams())
+    monkeypatch.setattr(philox, "words_at", lambda index, key, draw, attempt, kind: asarray(
+        bits.words_at(np, key, draw, attempt, _plain(index))))
     for name in ("_module", "_kernel"):         # what was kept of CuPy itself would be found there, and the reverse
         monkeypatch.setattr(launching, name, getattr(launching, name).__wrapped__)
     monkeypatch.setattr(cublaslt, "Product", Product)

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ import hyperion
 from hyperion import nn, optim
 from hyperion.autograd.modifiers import text_of
 from hyperion.codegen import cuda_text, elementwise_lines
+from hyperion.codegen.cuda_loops import cuda_loop
 from hyperion.codegen.elementwise import FUNCTIONS
+from hyperion.codegen.loops import Loop, Operand
 from hyperion.gpu import attention_general as general
 from hyperion.gpu import attention_hopper as attention
-from hyperion.gpu import elementwise, launching, layers, multitensor
+from hyperion.gpu import elementwise, launching, layers, multitensor, program
 from tests.pde.registry import ENTRIES, Combination, _pairs
 
 try:
@@ -49,6 +52,26 @@ def texts() -> list[tuple[str, str, dict[str, int]]]:
 
     lines = elementwise_lines(every, ["a0", "a1"], ["result"])
     return [*found, *(("elementwise", elementwise.text(lines, single), {}) for single in ((False, False), (False, True)))]
+
+
+LOOPS = [
+    Loop("map", 3, 3, ("const real t0 = tanh_of(p0) * p1 + p2;",),
+         (Operand("float32", 1), Operand("float32", 0), Operand("int64", None), Operand("float32", 1, "t0"), Operand("bool", 1, "t0 > 0"))),
+    Loop("all", 2, 0, (), (Operand("float32", 1), Operand("float32", None, "p0")), ("p0", "p0 * p0")),
+    Loop("rows", 3, 1, ("const real t0 = exp_of(p0);",), (Operand("float32", 1), Operand("float32", 1, "t0")), ("t0",)),
+    Loop("rows", 4, 2, ("const real t0 = ABS(p0) + FLOOR(p0) + CEIL(p0) + TRUNC(p0);",), (Operand("float32", None),), ("t0",)),
+    Loop("columns", 4, 1, ("const real t0 = SQRT(p0 * p1);",), (Operand("float32", 1), Operand("uint8", 1)), ("t0", "p1")),
+]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("far", [False, True])
+def test_fused_loops_compile_and_spill_nothing(dtype, far, target):
+    loops = [replace(loop, operands=tuple(replace(x, dtype=dtype if x.dtype == "float32" else x.dtype) for x in loop.operands))
+             for loop in LOOPS]
+    text = program.module([cuda_loop(loop, f"loop_{i}") for i, loop in enumerate(loops)])
+    compiled(text, "loops", launching.options(np.dtype(dtype), **({"FAR": 1} if far else {})), target)
 
 
 def text_id(tiling) -> str:

@@ -16,7 +16,8 @@ from hyperion.autograd.jit.ir import Code, Opaque, Value
 from hyperion.autograd.jit.native import Runner
 from hyperion.autograd.jit.passes import optimised
 from hyperion.autograd.jit.plan import plan
-from hyperion.autograd.jit.recorder import Recorder
+from hyperion.autograd.jit.recorder import Elsewhere, Recorder
+from hyperion.autograd.jit.standin import user_line
 from hyperion.autograd.ops.shaping import identity
 from hyperion.autograd.sweeps import Trace, accumulate, sweep_backward, sweep_forward, tangent_of
 from hyperion.autograd.table import Primitive
@@ -99,7 +100,9 @@ def _by_numpy(op: Opaque, given: Sequence[Tensor]) -> Tensor:
 def body_of(function: Function, examples: Sequence[Any]) -> Body:
     """Return a function of Tensors as a body; arrays like those it will be given are its examples."""
     around: Any = state.recorder
-    recorder = Recorder(around.adopt, around)
+    if around.place != "cpu":
+        raise Elsewhere(f"a loop or branch on values at {user_line()} is on {around.place}")
+    recorder = Recorder(around.adopt, around.place, around)
     inputs = [Tensor(array, Leaf() if is_inexact(array.dtype) else None) for array in examples]
     for x in inputs:
         x.data = recorder.input(x)

@@ -11,19 +11,25 @@ import numpy as np
 
 from hyperion import config
 from hyperion.autograd.graph import Leaf, changes, recording, state
+from hyperion.autograd.jit.cuda import CudaRunner
 from hyperion.autograd.jit.derivative import Differentiable, differentiable
 from hyperion.autograd.jit.groups import Reading
 from hyperion.autograd.jit.ir import Code
 from hyperion.autograd.jit.native import Runner
 from hyperion.autograd.jit.passes import optimised
 from hyperion.autograd.jit.plan import Plan, plan
+from hyperion.autograd.jit.recorder import Elsewhere
 from hyperion.autograd.jit.recording import Recording, record
 from hyperion.autograd.jit.surroundings import Surroundings, kind_of
 from hyperion.autograd.jit.updates import Outdated
 from hyperion.autograd.tensor import Tensor
 from hyperion.autograd.trees import unflatten
+from hyperion.codegen.cuda_loops import cuda_loop
+from hyperion.codegen.loops import Loop
 from hyperion.cpu import program
 from hyperion.errors import CompilerError, InputError, SpeedWarning
+from hyperion.gpu import cublaslt
+from hyperion.gpu.device import is_cupy
 
 __all__ = ["Jitted", "Lowered", "jit"]
 
@@ -32,7 +38,7 @@ MANY = 8                # programs after which a warning says that what is recor
 
 
 def jit(function: Callable[..., Any]) -> "Jitted":
-    """Return a function that does the same as a program: recorded at the first call, compiled to C, and run without Python between steps.
+    """Return a function that does the same as a program: recorded at the first call, compiled to C or CUDA, and run without Python between.
 
     function: of Tensors, arrays, trees, Modules and optimisers; it may hold `loss.backward(); optimizer.step()`. What it finds around it
         (variables of closures and modules, attributes) is looked at before every run: another value there makes another recording.
@@ -40,7 +46,8 @@ def jit(function: Callable[..., Any]) -> "Jitted":
     A program serves all calls with arguments of the same structure, shapes and dtypes; Python numbers and text are recorded by value, and
     new sizes are recorded again but compile nothing. Results equal those of the function to a few units in the last place.
     Derivatives may be taken inside, jit(grad(f)), or outside: grad(jit(f)) runs two programs, forward and backward. Derivatives of
-    derivatives and forward mode from outside run f as it is; so do calls with arrays on a GPU.
+    derivatives and forward mode from outside run f as it is; so do calls with
+    Tensors on several devices, after one warning.
     HYPERION_DEBUG=ir,passes,code,memory prints the stages of each program; `jit(f).lower(*args)` returns them.
     Raises, when called: GraphError where the function needs a value while it is recorded (`if x > 0`, float(x), x.numpy()), or changes
         something that a program cannot change (a list it appends to, a number it counts up).
@@ -56,16 +63,17 @@ def jit(function: Callable[..., Any]) -> "Jitted":
 class Lowered:
     """The stages of one program as text.
 
-    ir: as recorded.  passes: after each pass, by name.  plan: what runs natively and what by NumPy, in order.  code: the C text of the
-    loops.  memory: where arrays lie.
+    ir: as recorded.  passes: after each pass, by name.  plan: what runs natively and what by NumPy (CuPy), in order.  code: the C or CUDA
+    text of the loops.  memory: where arrays lie.
     """
 
-    def __init__(self, recorded: Code, passes: dict[str, str], made: Plan) -> None:
+    def __init__(self, recorded: Code, passes: dict[str, str], made: Plan, place: str) -> None:
         self.ir = str(recorded)
         self.passes = passes
         self.plan = str(made)
         self.memory = made.memory()
-        self.code = "\n".join(item.loop.text(f"item_{i}") for i, item in enumerate(made.items) if isinstance(item, Reading))
+        text = Loop.text if place == "cpu" else cuda_loop
+        self.code = "\n".join(text(item.loop, f"item_{i}") for i, item in enumerate(made.items) if isinstance(item, Reading))
 
     def __repr__(self) -> str:
         return f"Lowered program of {len(self.plan.splitlines())} items"
@@ -85,22 +93,28 @@ class Program:
         alone = structure.kind is tuple and all(child.kind is None for child in structure.children)
         self.plain = "leaf" if structure.kind is None else "tuple" if alone else None        # results that are quick to put together
         code = optimised(recorded.code, self._note)
-        self.plan = plan(code, program.available())
+        far = recorded.place != "cpu"
+        self.plan = plan(code, True, cublaslt.available()) if far else plan(code, program.available())
         for stage in asked:
             for line in self._stage(stage):
                 print(line, file=sys.stderr)
         try:
-            self.runner = Runner(self.plan)
+            self.runner = self._runner()
         except CompilerError as error:
-            warnings.warn(f"jit: the program runs by NumPy, several times slower: {error}", SpeedWarning, stacklevel=6)
+            by = "CuPy" if far else "NumPy"
+            warnings.warn(f"jit: the program runs by {by}, several times slower: {error}", SpeedWarning, stacklevel=6)
             self.plan = plan(code, False)
-            self.runner = Runner(self.plan)
+            self.runner = self._runner()
+
+    def _runner(self) -> Runner | CudaRunner:
+        place = self.recorded.place
+        return Runner(self.plan) if place == "cpu" else CudaRunner(self.plan, int(place.partition(":")[2]))
 
     def _note(self, name: str, code: Code) -> None:
         self.passes[name] = str(code)
 
     def lowered(self) -> Lowered:
-        return Lowered(self.recorded.code, self.passes, self.plan)
+        return Lowered(self.recorded.code, self.passes, self.plan, self.recorded.place)
 
     def _stage(self, stage: str) -> list[str]:
         made = self.lowered()
@@ -208,6 +222,7 @@ class Jitted:
         self._bindings: dict[Any, Binding] = {}
         self._derivatives: dict[Any, tuple[Differentiable | None, Surroundings]] = {}
         self._warned = False
+        self._said = False
 
     def __repr__(self) -> str:
         name = getattr(self.function, "__qualname__", type(self.function).__name__)
@@ -238,6 +253,8 @@ class Jitted:
         """Walk through the arguments and what is around, record if that is new, and run."""
         found, given, named = self._look(args, kwargs)
         if found.tracked:
+            if found.apart:
+                self._runs_as_it_is(found.apart)
             return self.function(*args, **kwargs)
         if found.computed and state.recording:
             return self._derived(found, given, named)
@@ -279,6 +296,13 @@ class Jitted:
         self._bindings = {key: one for key, one in self._bindings.items() if one.program is not made}
         self._programs = {key: one for key, one in self._programs.items() if one[0] is not made}
 
+    def _runs_as_it_is(self, cause: str) -> None:
+        """Say once that there is no program."""
+        if not self._said:
+            self._said = True
+            warnings.warn(f"{self!r} runs as it is, without being compiled: {cause}; move Tensors to one device outside the function",
+                          SpeedWarning, stacklevel=5)
+
     def lower(self, *args: Any, **kwargs: Any) -> Lowered:
         """Return the stages of the program for these arguments as text. The function is recorded, not run."""
         found, args, kwargs = self._look(args, kwargs)
@@ -287,8 +311,8 @@ class Jitted:
             raise InputError(f"jit(f).lower: there is no program, since {why}")
         known = self._programs.get(found.key) or self._recorded(found, args, kwargs)
         if known[0] is None:
-            raise InputError("jit(f).lower: there is no program, since a result depends on a Tensor that requires a gradient; take the "
-                             "derivative inside the function")
+            cause = known[1].tracked or "a result depends on a Tensor that requires a gradient; take the derivative inside the function"
+            raise InputError(f"jit(f).lower: there is no program, since {cause}")
         return known[0].lowered()
 
     def _look(self, args: Any, kwargs: Any) -> tuple[Surroundings, Any, Any]:
@@ -300,7 +324,13 @@ class Jitted:
         return found, args, kwargs
 
     def _recorded(self, found: Surroundings, args: Any, kwargs: Any) -> tuple[Program | None, Surroundings]:
-        recorded = record(self.function, args, kwargs, found)
+        try:
+            recorded = record(self.function, args, kwargs, found)
+        except Elsewhere as error:
+            self._runs_as_it_is(str(error))
+            found.tracked = str(error)
+            self._programs[found.key] = None, found
+            return None, found
         if len(self._programs) >= MOST:
             self._programs.pop(next(iter(self._programs)))
         if len(self._programs) == MANY and not self._warned:
@@ -320,9 +350,12 @@ def _quick(value: Any, parts: list[Any], flat: list[Any]) -> bool:
         if value.node is not None:
             parts.append(id(value))         # a parameter: known as the object it is
             return isinstance(value.node, Leaf) and not value.node.done
-        if type(data) is not np.ndarray:
+        if type(data) is np.ndarray:
+            parts.append((data.shape, data.dtype))
+        elif is_cupy(data.__class__):
+            parts.append((data.shape, data.dtype, data.device.id))
+        else:
             return False
-        parts.append((data.shape, data.dtype))
         flat.append(value)
         return True
     if kind in (list, tuple):

@@ -4,8 +4,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from hyperion.autograd.jit.groups import BOOL, CASTS, HEAVIEST, REALS, Group, Reading, real_of, summed_axes, weight_of
 from hyperion.autograd.jit.ir import Code, Opaque, Step, Value
 from hyperion.autograd.jit.products import Product, product_of
@@ -64,9 +62,12 @@ class Plan:
         return item.outputs if not isinstance(item, Finish) else []
 
 
-def plan(code: Code, native: bool = True) -> Plan:
-    """Return the plan of a program. native: whether there is a compiler; without one every step is a call of NumPy."""
-    made = _Planner(code, native).plan
+def plan(code: Code, native: bool = True, products: bool = True) -> Plan:
+    """Return the plan of a program.
+
+    native: whether there is a compiler; without one every step is a call of NumPy.  products: whether there is a library for products.
+    """
+    made = _Planner(code, native, products).plan
     _allocate(made)
     return made
 
@@ -74,10 +75,11 @@ def plan(code: Code, native: bool = True) -> Plan:
 class _Planner:
     """Visits the steps in order; groups that are open wait for more steps."""
 
-    def __init__(self, code: Code, native: bool) -> None:
+    def __init__(self, code: Code, native: bool, products: bool) -> None:
         self.plan = Plan(code)
         self.code = code
         self.native = native
+        self.products = products
         self.open: list[Group] = []
         self.of: dict[Value, Group] = {}        # the open group that makes a value
         self.users: dict[Value, list[Step | None]] = {}         # None: it is a result
@@ -180,7 +182,7 @@ class _Planner:
         self.of[step.outputs[0]] = group
 
     def _as_product(self, step: Step) -> bool:
-        found = product_of(step, [self._settled(x) for x in step.inputs]) if step.name == "matmul" else None
+        found = product_of(step, [self._settled(x) for x in step.inputs]) if step.name == "matmul" and self.products else None
         if found is None:
             return False
         self.plan.root(step.outputs[0], "arena")
@@ -298,7 +300,7 @@ class _Planner:
 
 
 def _copied(arrays: Sequence[Any], params: dict[str, Any]) -> tuple[Any, ...]:
-    return (np.array(arrays[0], order="C"),)
+    return (arrays[0].copy(),)
 
 
 COPY = Opaque("copy", _copied)

@@ -16,8 +16,13 @@ from hyperion.autograd.sweeps import checked
 from hyperion.autograd.table import PRIMITIVES, Primitive, explained
 from hyperion.autograd.tensor import Tensor
 from hyperion.errors import GraphError
+from hyperion.gpu.device import device_of, is_array, to_numpy
 
-__all__ = ["Recorder"]
+__all__ = ["Elsewhere", "Recorder"]
+
+
+class Elsewhere(Exception):
+    """A function does something on a GPU that no program does: it has to run as it is. Its text says what, and where."""
 
 
 class LiveKey:
@@ -41,10 +46,12 @@ class Recorder:
 
     adopt: called with a Tensor that requires a gradient and was met in a step without having been found before: it makes it an input.
     around: of the body of a loop the recorder of the function that the loop stands in; what the body uses of it is noted in `outside`.
+    place: the device of all arrays.
     """
 
-    def __init__(self, adopt: Callable[[Tensor], None], around: "Recorder | None" = None) -> None:
+    def __init__(self, adopt: Callable[[Tensor], None], place: str = "cpu", around: "Recorder | None" = None) -> None:
         self.adopt = adopt
+        self.place = place
         self.around = around
         self.outside: list[tuple[Tensor, Value]] = []
         self._followed: set[Value] = set()      # values of a body that derivatives may flow through
@@ -76,6 +83,7 @@ class Recorder:
     def input(self, x: Tensor) -> Traced:
         """Return the stand-in of the array of a Tensor, which comes in with every call."""
         array = x.data
+        self._stays(array, "a Tensor of the function's")
         value = self._own[id(x)] = self.value(array.shape, array.dtype)
         self.inputs.append(value)
         if x.node is not None:
@@ -140,6 +148,7 @@ class Recorder:
         found = self._known.get(id(array))
         if found is None:
             # One number, repeated or not, and not in an array of the user's.
+            self._stays(array, "a constant of the function")
             fixed = array.size > 0 and not any(array.strides) and id(_owner(array)) not in SHARED
             found = self.value(array.shape, array.dtype, _repeated(array) if fixed else None)
             if not fixed:
@@ -153,6 +162,8 @@ class Recorder:
 
     def note(self, op: Any, inputs: Sequence[Value], params: dict[str, Any], arrays: Sequence[Any]) -> list[Traced]:
         """Add a step that made these arrays."""
+        for array in arrays:
+            self._stays(array, op.name)
         outputs = [self.value(array.shape, array.dtype) for array in arrays]
         self.steps.append(Step(op, inputs, params, outputs, user_line()))
         return [Traced(value, array) for value, array in zip(outputs, arrays, strict=True)]
@@ -164,7 +175,7 @@ class Recorder:
             arrays = compute(op, [_actual(x) for x in inputs], params)
         except (ValueError, TypeError, IndexError, MemoryError) as error:
             raise explained(op, tuple(inputs), error) from error
-        made = self.note(op, values, params, [np.asarray(array) for array in arrays])
+        made = self.note(op, values, params, [_array(array) for array in arrays])
         if self.around is not None and not self._followed.isdisjoint(values):
             if not state.recording:
                 made = [self._stopped(x) if is_inexact(x.dtype) else x for x in made]
@@ -178,6 +189,8 @@ class Recorder:
         several = isinstance(g, list)
         parts: list[Tensor | None] = list(g) if several else [g]      # pyright: ignore[reportUnknownArgumentType]
         if self.around is not None or op.pull is None or op.form == "elementwise":
+            return None
+        if self.place != "cpu" and (not op.everywhere or op.name == "matmul"):          # products are the program's own
             return None
         if any(type(x) is not Tensor for x in (*parts, *inputs) if x is not None):
             return None
@@ -203,7 +216,7 @@ class Recorder:
             return tuple([results[place] for place in given])
 
         call = Opaque(f"pull_{op.name}", again, primitive=op, wanted=wanted)
-        made = iter(self.note(call, values, node.params, [np.asarray(found[place]) for place in given]))
+        made = iter(self.note(call, values, node.params, [_array(found[place]) for place in given]))
         results = [None if c is None else Tensor(next(made)) for c in found]
         return checked(op, inputs, results)
 
@@ -255,6 +268,8 @@ class Recorder:
 
     def host(self, name: str, inputs: Sequence[Tensor], function: Callable[[Sequence[Any]], Any]) -> Tensor:
         """Note a function of raw arrays as a step, which every run does by NumPy; it returns an array whose shape is always the same."""
+        if self.place != "cpu":
+            raise Elsewhere(f"{name} at {user_line()} is found by NumPy")
         call = Opaque(name, lambda arrays, params: (function(arrays),))
         found = function([_actual(x) for x in inputs])
         return Tensor(self.note(call, [self.of(x) for x in inputs], {}, [found])[0])
@@ -322,6 +337,11 @@ class Recorder:
         """Whether an operation splits off keys of a generator."""
         return bool(self._keys)
 
+    def _stays(self, array: Any, name: str) -> None:
+        """Refuse to record what is not on the device of the other arrays."""
+        if device_of(array) != self.place:
+            raise Elsewhere(f"{name} at {user_line()} has an array on {device_of(array)}, others are on {self.place}")
+
     def is_outside(self, generator: Any) -> bool:
         """Tell whether a generator was there before the recording, so that every run goes on with it."""
         return id(generator) in self._alive if self.around is None else self.around.is_outside(generator)
@@ -358,6 +378,11 @@ def pulled(
 _TRACKED = Leaf()
 
 
+def _array(value: Any) -> Any:
+    """Return what an operation gave as an array: NumPy's numbers as arrays of shape ()."""
+    return value if is_array(value) and not issubclass(type(value), np.generic) else np.asarray(value)
+
+
 def _owner(array: Any) -> Any:
     base = array.base
     return _owner(base) if isinstance(base, np.ndarray) else array
@@ -365,7 +390,7 @@ def _owner(array: Any) -> Any:
 
 def _repeated(array: Any) -> Any:
     """Return a copy of an array of one number that is repeated."""
-    return np.broadcast_to(np.array(array.flat[0], array.dtype), array.shape)
+    return np.broadcast_to(to_numpy(array.reshape(-1)[:1]).reshape(()), array.shape)
 
 
 def _actual(x: Tensor) -> Any:

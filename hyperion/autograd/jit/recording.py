@@ -43,6 +43,7 @@ class Recording:
     leaves: for each leaf of the function's result its number among the program's results; (place,) of a Tensor that was found; [leaf] of
         what is no Tensor.  structure: of the function's result.
     tracked: whether a result still depends on a Tensor that requires a gradient: then the function has to run as it is.
+    place: the device of all arrays.
     late: Tensors that require a gradient and were found only when they were used; inputs after the others.
     """
 
@@ -54,6 +55,7 @@ class Recording:
         self.writes: list[Write] = []
         self.tracked = False
         self.late: list[Tensor] = []
+        self.place = "cpu"
 
 
 class Stage:
@@ -61,7 +63,7 @@ class Stage:
 
     def __init__(self, found: Surroundings) -> None:
         self.found = found
-        self.recorder = Recorder(self._adopt)
+        self.recorder = Recorder(self._adopt, found.place)
         self.tensors: list[Tensor] = []
         self.before: list[tuple[Any, Tensor | None]] = []
         self.traced: list[Traced] = []
@@ -122,6 +124,7 @@ def record(function: Callable[..., Any], args: Any, kwargs: Any, found: Surround
         take_writes(stage, results, out)
         out.code = stage.recorder.code(results)
         out.late = stage.late
+        out.place = found.place
         out.count = len(stage.tensors)
         out.code.inputs = [x.value for x in stage.traced] + [v for v in out.code.inputs if v in out.code.captured]
     except RecursionError as error:

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from hyperion.autograd.debugging import BETWEEN, PACKAGE
 from hyperion.autograd.jit.ir import Value
 from hyperion.errors import GraphError
-from hyperion.gpu.device import Standin
+from hyperion.gpu.device import Standin, device_of
 
 __all__ = ["Traced", "user_line"]
 
@@ -30,13 +30,14 @@ class Traced(Standin):
     value: of the program.  actual: the array of the recorded call: operations compute with it, since shapes may depend on values.
     """
 
-    __slots__ = ("actual", "dtype", "ndim", "shape", "size", "value")
+    __slots__ = ("actual", "dtype", "ndim", "place", "shape", "size", "value")
 
     flags = _Flags()
 
     def __init__(self, value: Value, actual: Any) -> None:
         self.value = value
         self.actual = actual
+        self.place = device_of(actual)
         self.shape: tuple[int, ...] = actual.shape
         self.dtype = actual.dtype
         self.ndim = len(self.shape)

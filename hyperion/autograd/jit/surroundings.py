@@ -37,7 +37,8 @@ class Surroundings:
     key: hashable; equal for calls that one program serves.  tensors: those found, each once, in the order of the walk.
     origins: of each the number of its place, or the leaf whose gradient it is; None for an argument.
     places: what was found where: (container, key, value).  cells: the same of the variables of closures.
-    sizes: (container, length).  tracked: why the function must run as it is, or an empty text.
+    sizes: (container, length).  tracked: why the function must run as it is, or an empty text.  apart: the same, if the cause are
+    several devices.  place: the device of the Tensors.
     computed: whether a Tensor was computed from one that requires a gradient, or a transform goes through it.
     """
 
@@ -51,6 +52,8 @@ class Surroundings:
         self.sizes: list[tuple[Any, int]] = []
         self.tracked = ""
         self.computed = False
+        self.apart = ""
+        self.place = "cpu"
         self._seen: dict[int, int] = {}
         self._kept: list[Any] = []
         self._function(function)
@@ -185,9 +188,11 @@ class Surroundings:
         leaf = isinstance(x.node, Leaf)
         if x.node is not None and (not leaf or x.node.done):
             self.computed = True
-        if x.device != "cpu":
-            self.tracked = f"an argument is on {x.device}"
-        self.parts.append((Tensor, x.shape, x.dtype, leaf))
+        if not self.tensors:
+            self.place = x.device
+        elif x.device != self.place:
+            self.tracked = self.apart = f"its Tensors are on {self.place} and on {x.device}"
+        self.parts.append((Tensor, x.shape, x.dtype, leaf, x.device))
         self.tensors.append(x)
         self.origins.append(origin)
         if leaf:

@@ -26,10 +26,10 @@ def close(got: Any, wanted: Any) -> None:
         np.testing.assert_allclose(x.data, y.data, rtol=TOLERANCE * 10, atol=TOLERANCE * size)
 
 
-def functions(name: str, i: int) -> tuple[list[Callable[..., Any]], list[Tensor]]:
+def functions(name: str, i: int, device: str = "cpu") -> tuple[list[Callable[..., Any]], list[Tensor]]:
     """Return a call of a sample, its pull-back and its tangent, as functions of the floating inputs, and these."""
     inputs, params = SAMPLES[name][i]
-    op, tensors = PRIMITIVES[name], [hp.asarray(np.asarray(x)) for x in inputs]
+    op, tensors = PRIMITIVES[name], [hp.asarray(np.asarray(x), device=device) for x in inputs]
     places = [k for k, x in enumerate(tensors) if is_inexact(x.dtype)] or list(range(len(tensors)))
 
     def call(*given: Tensor) -> Any:
