@@ -222,9 +222,7 @@ _JITTED = Primitive("jit", "general", _forward, _vjp, _jvp, outputs=None, regist
 
 
 def differentiable(function: Callable[..., Any], args: Any, kwargs: Any, found: Surroundings) -> Differentiable | None:
-    """Return the programs; None if the function changes something around it, is on a GPU, or there is no compiler for them."""
-    if found.place != "cpu":
-        return None
+    """Return the programs; None if the function changes something around it, or there is no compiler for them."""
     try:
         made = Differentiable(function, args, kwargs, found)
     except CompilerError:

@@ -34,6 +34,7 @@ from hyperion.gpu.device import is_cupy
 __all__ = ["Jitted", "Lowered", "jit"]
 
 MOST = 64               # programs of one function that are kept
+ONE_DEVICE = "move Tensors to one device outside the function"
 MANY = 8                # programs after which a warning says that what is recorded by value changes
 
 
@@ -254,7 +255,7 @@ class Jitted:
         found, given, named = self._look(args, kwargs)
         if found.tracked:
             if found.apart:
-                self._runs_as_it_is(found.apart)
+                self._runs_as_it_is(f"{found.apart}; {ONE_DEVICE}")
             return self.function(*args, **kwargs)
         if found.computed and state.recording:
             return self._derived(found, given, named)
@@ -263,7 +264,7 @@ class Jitted:
             known = self._recorded(found, given, named)
         made = known[0]
         if made is None:
-            return self._derived(found, given, named)
+            return self.function(*args, **kwargs) if known[1].tracked else self._derived(found, given, named)
         arrays = any(isinstance(x, np.ndarray) for x in flat)
         if key is not None and not arrays and len({id(x) for x in flat}) == len(flat) and not found.repeated & {id(x) for x in flat}:
             if len(self._bindings) >= MOST:
@@ -277,6 +278,9 @@ class Jitted:
 
     def _derived(self, found: Surroundings, args: Any, kwargs: Any) -> Any:
         """Run as one operation of the graph, whose derivative is a program too; as it is where that cannot be."""
+        if found.place != "cpu":
+            self._runs_as_it_is(f"its derivative is taken outside, on {found.place}; take it inside, as in hp.jit(hp.grad(f))")
+            return self.function(*args, **kwargs)
         key = (found.key, tuple([x.node is not None for x in found.tensors]))
         if key not in self._derivatives:
             if len(self._derivatives) >= MOST:
@@ -300,8 +304,7 @@ class Jitted:
         """Say once that there is no program."""
         if not self._said:
             self._said = True
-            warnings.warn(f"{self!r} runs as it is, without being compiled: {cause}; move Tensors to one device outside the function",
-                          SpeedWarning, stacklevel=5)
+            warnings.warn(f"{self!r} runs as it is, without being compiled: {cause}", SpeedWarning, stacklevel=5)
 
     def lower(self, *args: Any, **kwargs: Any) -> Lowered:
         """Return the stages of the program for these arguments as text. The function is recorded, not run."""
@@ -327,7 +330,7 @@ class Jitted:
         try:
             recorded = record(self.function, args, kwargs, found)
         except Elsewhere as error:
-            self._runs_as_it_is(str(error))
+            self._runs_as_it_is(f"{error}; {ONE_DEVICE}" if error.moves else str(error))
             found.tracked = str(error)
             self._programs[found.key] = None, found
             return None, found

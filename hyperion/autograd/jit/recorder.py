@@ -22,7 +22,14 @@ __all__ = ["Elsewhere", "Recorder"]
 
 
 class Elsewhere(Exception):
-    """A function does something on a GPU that no program does: it has to run as it is. Its text says what, and where."""
+    """A function does something on a GPU that no program does: it has to run as it is. Its text says what, and where.
+
+    moves: whether Tensors go from one device to another.
+    """
+
+    def __init__(self, text: str, moves: bool = False) -> None:
+        super().__init__(text)
+        self.moves = moves
 
 
 class LiveKey:
@@ -340,7 +347,7 @@ class Recorder:
     def _stays(self, array: Any, name: str) -> None:
         """Refuse to record what is not on the device of the other arrays."""
         if device_of(array) != self.place:
-            raise Elsewhere(f"{name} at {user_line()} has an array on {device_of(array)}, others are on {self.place}")
+            raise Elsewhere(f"{name} at {user_line()} has an array on {device_of(array)}, others are on {self.place}", True)
 
     def is_outside(self, generator: Any) -> bool:
         """Tell whether a generator was there before the recording, so that every run goes on with it."""
