@@ -16,6 +16,7 @@ __all__ = ["Product", "available"]
 WORKSPACE = 32 << 20            # bytes, for each device and stream
 # How to compute, the type of the factors alpha and beta, and the data's; "e" and "E" are float16 and bfloat16, whose sums are float32's.
 TYPES = {"f": (68, 0, 0), "d": (70, 1, 1), "F": (68, 4, 4), "D": (70, 5, 5), "e": (68, 0, 2), "E": (68, 0, 14)}
+SIZES = {"f": 4, "d": 8, "F": 8, "D": 16, "e": 2, "E": 2}               # [bytes]: no less may be told of where arrays begin
 BIASED = "feE"                                                          # types whose products can add a bias on their way out
 TURN_A, TURN_B, EPILOGUE, BIAS_POINTER, BATCH, STEP, MOST_WORKSPACE = 3, 4, 7, 8, 5, 6, 1       # attributes of cublasLt.h
 ADD_BIAS = 4                                                            # an epilogue
@@ -101,7 +102,7 @@ class Product:
         c = _layout(kind, m, n, m, count, m * n)
         _check(library.cublasLtMatmulPreferenceCreate(ctypes.byref(preference)))
         limits = [(MOST_WORKSPACE, ctypes.c_uint64(WORKSPACE))]
-        limits += [(attribute, ctypes.c_uint32(16 if aligned else 2 if kind in (2, 14) else 4)) for attribute in ALIGNED]
+        limits += [(attribute, ctypes.c_uint32(16 if aligned else SIZES[char])) for attribute in ALIGNED]
         for attribute, value in limits:
             _check(library.cublasLtMatmulPreferenceSetAttribute(preference, attribute, ctypes.byref(value), ctypes.sizeof(value)))
         self._choice, found = _Choice(), ctypes.c_int()

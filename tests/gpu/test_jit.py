@@ -13,7 +13,7 @@ from hyperion.autograd.jit import cuda
 from hyperion.codegen.cuda_loops import THREADS, launch_of
 from hyperion.codegen.loops import Loop, Operand
 from hyperion.errors import CompilerError, InputError, SpeedWarning
-from hyperion.gpu import program
+from hyperion.gpu import cublaslt, program
 from tests.autograd.jit import test_programs
 from tests.autograd.jit.test_table import functions
 from tests.autograd.samples import SAMPLES
@@ -207,6 +207,10 @@ def test_a_text_that_the_compiler_refuses_leaves_the_work_to_cupy(cupy, monkeypa
     compiled, x = hp.jit(lambda x: hp.tanh(x) * 2.0), away(np.ones(5))
     with pytest.warns(SpeedWarning, match="runs by CuPy.*line 3"):
         equal(compiled(x), compiled.function(x))
+
+
+def test_arrays_of_products_begin_where_their_numbers_may():
+    assert {char: np.dtype({"E": "e"}.get(char, char)).itemsize for char in cublaslt.TYPES} == cublaslt.SIZES
 
 
 def test_products_without_the_library_are_cupys(cupy, monkeypatch):
