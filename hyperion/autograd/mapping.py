@@ -17,7 +17,8 @@ _kernels: dict[Any, Elementwise | None] = {}
 def mapped(forward: Callable[..., Any], arrays: list[Any], params: dict[str, Any]) -> Any:
     """Return forward(xp, *arrays, **params) of CuPy arrays, in one kernel; None where CuPy should serve.
 
-    It serves arrays of float32 or float64 of one shape without gaps, beside single numbers, if the function can be written in CUDA.
+    It serves arrays of bfloat16, float32 or float64 of one shape without gaps, beside single numbers, if the function can be written in
+    CUDA. Formulas of bfloat16 are computed in float32, and rounded once.
     """
     kind = kinds(arrays)
     if kind is None:
@@ -34,7 +35,7 @@ def mapped(forward: Callable[..., Any], arrays: list[Any], params: dict[str, Any
 
 def _compiled(forward: Callable[..., Any], kind: tuple[Any, ...], params: dict[str, Any]) -> Elementwise | None:
     char, device, single = kind
-    lines = formula_lines(forward, len(single), char, params)
+    lines = formula_lines(forward, len(single), "f" if char == "E" else char, params)
     return None if lines is None else Elementwise(lines, char, device, single)
 
 

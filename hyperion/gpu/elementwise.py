@@ -7,13 +7,11 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from .launching import THREADS, cupy, header, kernel, on_gpu, packs, source
 
 __all__ = ["Elementwise", "kinds", "text"]
 
-SMALL = 1 << 15         # elements below which a launch takes as long as the work, and CuPy's is as quick
+SMALL = 1 << 15         # elements below which a launch takes as long as the work, and CuPy's is as quick; not for bfloat16, many of CuPy's
 
 
 def kinds(arrays: Sequence[Any]) -> tuple[Any, ...] | None:
@@ -24,7 +22,7 @@ def kinds(arrays: Sequence[Any]) -> tuple[Any, ...] | None:
     """
     first = max(arrays, key=_size) if len(arrays) > 1 else arrays[0]
     shape, char = first.shape, first.dtype.char
-    if first.size < SMALL or char not in "fd" or not on_gpu(first):
+    if char not in "fdE" or (first.size < SMALL and char != "E") or not on_gpu(first):
         return None
     for x in arrays:
         if type(x) is not type(first) or x.dtype.char != char or not x.flags.c_contiguous:
@@ -46,7 +44,7 @@ class Elementwise:
     """
 
     def __init__(self, lines: str, char: str, device: int, single: tuple[bool, ...]) -> None:
-        made = kernel(text(lines, single), "elementwise", np.dtype(char), device)
+        made = kernel(text(lines, single), "elementwise", char, device)
         self._run = getattr(made, "kernel", made)       # below RawKernel, which looks for the device at each call
         self._single = single
 
@@ -73,11 +71,11 @@ def text(lines: str, single: tuple[bool, ...]) -> str:
     parts = {
         "MATHS": header("maths"),
         "FORMULA": f"__device__ real formula({given}) {{\n    real result;\n    {inner}\n    return result;\n}}",
-        "ARGUMENTS": ", ".join(f"const real *__restrict__ x{i}" for i in range(len(single))),
-        "NUMBERS": " ".join(f"const real a{i} = x{i}[0];" for i, one in enumerate(single) if one),
+        "ARGUMENTS": ", ".join(f"const stored *__restrict__ x{i}" for i in range(len(single))),
+        "NUMBERS": " ".join(f"const real a{i} = wide(x{i}[0]);" for i, one in enumerate(single) if one),
         "GROUPS": " ".join(f"const Pack p{i} = ((const Pack *)x{i})[i];" for i, one in enumerate(single) if not one),
-        "EACH": ", ".join(f"a{i}" if one else f"p{i}.at[k]" for i, one in enumerate(single)),
-        "ONE": ", ".join(f"a{i}" if one else f"x{i}[i]" for i, one in enumerate(single)),
+        "EACH": ", ".join(f"a{i}" if one else f"wide(p{i}.at[k])" for i, one in enumerate(single)),
+        "ONE": ", ".join(f"a{i}" if one else f"wide(x{i}[i])" for i, one in enumerate(single)),
     }
     head, _, body = source("elementwise").partition("*/")
     for word, meaning in parts.items():

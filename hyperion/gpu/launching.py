@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,13 @@ _REAL = {"f": "float", "d": "double", "E": "bfloat"}        # by the dtype's cha
 
 @functools.cache
 def source(name: str) -> str:
-    """Return the text of a kernel file.
+    """Return the text of a kernel file, with the headers that it includes.
 
-    >>> "column_sums" in source("maps")
-    True
+    >>> "column_sums" in source("maps"), "include" in source("maps")
+    (True, False)
     """
-    return (_FOLDER / f"{name}.cu").read_text(encoding="utf-8")
+    text = (_FOLDER / f"{name}.cu").read_text(encoding="utf-8")
+    return re.sub(r'^#include "(\w+)\.cuh"\n', lambda found: header(found[1]), text, flags=re.MULTILINE)
 
 
 @functools.cache
@@ -48,16 +50,17 @@ def _kernel(text: str, name: str, told: tuple[str, ...], device: int) -> Any:
     return _module(text, told, device).get_function(name)
 
 
-def options(dtype: np.dtype[Any], **macros: int) -> tuple[str, ...]:
-    """Return what to tell NVRTC: REAL for a dtype, and other macros.
+def options(dtype: np.dtype[Any] | str, **macros: int) -> tuple[str, ...]:
+    """Return what to tell NVRTC: REAL for a dtype or its character, and other macros.
 
     >>> options(np.dtype(np.float32), RANK=2)
     ('-std=c++17', '-DREAL=float', '-DRANK=2')
     """
-    return ("-std=c++17", f"-DREAL={_REAL[dtype.char]}", *(f"-D{key}={value}" for key, value in macros.items()))
+    char = dtype if isinstance(dtype, str) else dtype.char
+    return ("-std=c++17", f"-DREAL={_REAL[char]}", *(f"-D{key}={value}" for key, value in macros.items()))
 
 
-def kernel(text: str, name: str, dtype: np.dtype[Any], device: int, **macros: int) -> Any:
+def kernel(text: str, name: str, dtype: np.dtype[Any] | str, device: int, **macros: int) -> Any:
     """Return a function of a CUDA text, compiled for a device with REAL for the dtype and other macros."""
     return _kernel(text, name, options(dtype, **macros), device)
 

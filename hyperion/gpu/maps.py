@@ -1,6 +1,6 @@
-"""Python side of `kernels/maps.cu`: derivatives of activations, sums of terms, lengths of rows and sums over columns, of CuPy arrays.
+"""Python side of `kernels/maps.cu`: derivatives of activations, sums of terms, lengths of rows, sums over columns, dtypes, of CuPy arrays.
 
-Each function returns a new array, or None where CuPy should serve: for another dtype than float32 and float64, and for arrays with gaps.
+Each function returns a new array, or None where CuPy should serve: for other dtypes than bfloat16, float32 and float64, arrays with gaps.
 CuPy's own elementwise kernels move 4 bytes for each thread at a time and reach two fifths of the memory's speed; these move 16.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from .launching import MOST, THREADS, cupy, launch, on_gpu, packs
 
-__all__ = ["add_terms", "apply_back", "column_sums", "middle_sums", "pointers", "row_norms", "scaled_rows"]
+__all__ = ["add_rows", "add_terms", "apply_back", "column_sums", "converted", "middle_sums", "pointers", "row_norms", "scaled_rows"]
 
 NAMES = ("gelu", "gelu_tanh", "silu")
 SHARE = 256             # rows that a block of column_sums adds up, if there are more
@@ -22,7 +22,7 @@ SHARE = 256             # rows that a block of column_sums adds up, if there are
 def _fit(*arrays: Any) -> bool:
     """Tell whether the kernels serve arrays: on a GPU, of one dtype, without gaps and not empty."""
     first = arrays[0]
-    return on_gpu(first) and first.dtype.char in "fd" and first.size > 0 and all(
+    return on_gpu(first) and first.dtype.char in "fdE" and first.size > 0 and all(
         type(x) is type(first) and x.dtype == first.dtype and x.flags.c_contiguous for x in arrays
     )
 
@@ -100,16 +100,42 @@ def middle_sums(x: Any) -> Any:
     """
     if not _fit(x) or x.shape[0] > MOST:
         return None
-    outer, rows, columns = x.shape
+    (outer, rows, columns), dtype = x.shape, x.dtype
     while True:         # each time SHARE rows become one: twice for up to 65,536
         shares = min(-(-rows // SHARE), MOST)
-        out = _empty((outer, shares, columns), x)
+        out = cupy().empty((outer, shares, columns), np.float32 if x.dtype.char == "E" else x.dtype)
         lanes = packs(columns, x, out) and columns * x.itemsize % 16 == 0 and 16 // x.itemsize
         name, width = ("column_sums_wide", lanes) if lanes else ("column_sums", 1)
         launch("maps", name, x, (-(-columns // (32 * width)), shares, outer), (x, out, rows, columns))
         if shares == 1:
-            return out[:, 0]
+            return out[:, 0].astype(dtype, copy=False)
         x, rows = out, shares
+
+
+def converted(x: Any, dtype: Any) -> Any:
+    """Return x, of bfloat16 or float32, in the other of the two; or None."""
+    chars = x.dtype.char, np.dtype(dtype).char
+    if chars not in (("f", "E"), ("E", "f")) or not _fit(x):
+        return None
+    out = cupy().empty(x.shape, dtype)
+    count = 0 if x.data.ptr % 32 or out.data.ptr % 32 else x.size // 8
+    blocks = -(-(count + x.size - 8 * count) // THREADS)
+    launch("maps", "narrowed" if chars[0] == "f" else "widened", x, (blocks,), (x, out, count, x.size))
+    return out
+
+
+def add_rows(values: Any, where: Any, length: int) -> Any:
+    """Return `length` rows, each the sum of the rows of values, (count, columns), that `where`, (count,) integers, sends there; or None.
+
+    The order of the sums does not change between runs.
+    """
+    if values.ndim != 2 or not _fit(values) or values.shape[0] >= 1 << 31 or values.shape[1] > MOST * THREADS:
+        return None
+    count, columns = values.shape
+    where = cupy().ascontiguousarray(where, np.int64)
+    order, out = cupy().argsort(where, kind="stable"), cupy().zeros((length, columns), values.dtype)
+    launch("maps", "add_rows", values, (count, -(-columns // THREADS)), (values, where, order, out, count, columns))
+    return out
 
 
 def pointers(table: Any, bases: tuple[int, ...], outer: tuple[int, ...], inner: tuple[int, ...], parts: int, like: Any) -> None:
@@ -151,6 +177,12 @@ def _scaled_rows(x: Any, g: Any, norms: Any) -> Any:
     return x * np.divide(g, norms, where=norms != 0, out=np.zeros_like(g))[:, None]
 
 
+def _add_rows(values: Any, where: Any, length: int) -> Any:
+    out = np.zeros((length, values.shape[1]), values.dtype)
+    np.add.at(out, where.astype(np.int64), values)
+    return out
+
+
 def _with_terms(out: Any, bias: Any, added: Any) -> Any:
     return out + (0 if bias is None else bias) + (0 if added is None else added)
 
@@ -165,11 +197,11 @@ reference: dict[str, Callable[..., Any]] = {
     "gelu_tanh_back": lambda g, x: g * _tanh_slope(x),
     "silu_back": lambda g, x: g * (_sigmoid(x) + x * _sigmoid(x) * (1 - _sigmoid(x))),
     "add_terms": _with_terms, "row_norms": lambda x: np.sqrt((x * x).sum(axis=-1)), "scaled_rows": _scaled_rows,
-    "column_sums": lambda x: x.sum(axis=0),
+    "column_sums": lambda x: x.sum(axis=0), "add_rows": _add_rows,
 }
 variants: dict[str, Callable[..., Any]] = {
     **{f"{name}_back": functools.partial(apply_back, name) for name in NAMES}, "add_terms": _added_to_a_copy,
-    "row_norms": row_norms, "scaled_rows": scaled_rows, "column_sums": column_sums,
+    "row_norms": row_norms, "scaled_rows": scaled_rows, "column_sums": column_sums, "add_rows": add_rows,
 }
 
 
@@ -180,6 +212,9 @@ def cases(name: str, dtype: Any) -> Iterator[tuple[Any, ...]]:
         x, y = (3.0 * random.normal(size=shape).astype(dtype) for _ in range(2))
         if name in ("row_norms", "column_sums"):
             yield (x,)
+        elif name == "add_rows":
+            rows = x.reshape(-1, shape[2])
+            yield rows, random.integers(0, 5, len(rows)), 7
         elif name == "scaled_rows":
             rows = x.reshape(shape[0], -1)
             norms = np.where(np.arange(shape[0]) == 1, 0, np.linalg.norm(rows, axis=1)).astype(dtype)

@@ -14,8 +14,8 @@ from . import maps
 from .launching import MOST, THREADS, cupy, launch, on_gpu
 
 __all__ = [
-    "cross_entropy", "cross_entropy_back", "log_softmax", "log_softmax_back", "norm", "norm_back", "softmax", "softmax_back", "sums",
-    "variants",
+    "best", "cross_entropy", "cross_entropy_back", "log_softmax", "log_softmax_back", "norm", "norm_back", "softmax", "softmax_back",
+    "sums", "variants",
 ]
 
 SHARE = 64              # rows that a block of norm_columns adds up, at least
@@ -79,6 +79,19 @@ def sums(x: Any) -> Any:
         return None
     out = cupy().empty(x.shape[:-1], x.dtype)
     _launch("sums", x.shape[-1], (x, out), ())
+    return out
+
+
+def best(x: Any) -> Any:
+    """Return the place of the largest number of each row, the first of equal ones, -1 for rows with an infinity or NaN; or None.
+
+    >>> best(np.zeros(3)) is None
+    True
+    """
+    if not _serves(x) or x.shape[-1] >= 1 << 24:        # places are compared as floats
+        return None
+    out = cupy().empty(x.shape[:-1], np.int64)
+    _launch("best", x.shape[-1], (x, out), ())
     return out
 
 

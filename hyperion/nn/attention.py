@@ -16,7 +16,7 @@ from hyperion.nn.arguments import as_count, as_fraction
 from hyperion.nn.initializers import default_generator
 from hyperion.nn.linear import Linear
 from hyperion.nn.module import Module
-from hyperion.nn.paged import PagedKVCache
+from hyperion.nn.paged import FixedPages, Pages
 from hyperion.nn.rotary import RoPE
 
 __all__ = ["KVCache", "MultiHeadAttention"]
@@ -167,7 +167,7 @@ class MultiHeadAttention(Module):
         self.output = Linear(self.heads * size, width, *options)
 
     def forward(
-        self, x: Any, memory: Any = None, mask: Any = None, positions: Any = None, cache: KVCache | PagedKVCache | None = None,
+        self, x: Any, memory: Any = None, mask: Any = None, positions: Any = None, cache: KVCache | Pages | None = None,
     ) -> Any:
         """Return what tokens gather: (batch, tokens, width); with a cache, a pair of it and the cache after these tokens.
 
@@ -187,7 +187,7 @@ class MultiHeadAttention(Module):
         if self.crosses and cache is not None:
             raise InputError("MultiHeadAttention: a cache is of the tokens before, and memory is given whole every time; leave cache= out")
         q, k, v = self._heads(x, memory)
-        if isinstance(cache, PagedKVCache):
+        if isinstance(cache, Pages):
             return self._paged(q, k, v, mask, positions, cache)
         if self.rope is not None:
             q, k, cache = self._turned(q, k, v, positions, cache)
@@ -203,14 +203,18 @@ class MultiHeadAttention(Module):
         out = self.output(hp.join_heads(out))                       # (batch, tokens, width)
         return out if cache is None else (out, cache)
 
-    def _paged(self, q: Tensor, k: Tensor, v: Tensor, mask: Any, positions: Any, cache: PagedKVCache) -> tuple[Tensor, PagedKVCache]:
+    def _paged(self, q: Tensor, k: Tensor, v: Tensor, mask: Any, positions: Any, cache: Pages) -> tuple[Tensor, Pages]:
         """Return what tokens gather from pages, and the cache after them."""
         if mask is not None or self.bias is not None or self.modifier is not None or (self.rope is not None and self.rope.dynamic):
             raise InputError("MultiHeadAttention: pages take no mask beside the layer's, no ALiBi, no modifier, and no scaling that "
                              "changes with the length; use KVCache()")
         if self.rope is not None:
-            places = cache.places(len(q), q.shape[2]) if positions is None else devices.to_numpy(as_tensor(positions).data)
-            q, k = self._placed(q, places, None), self._placed(k, places, None)
+            if isinstance(cache, FixedPages) and positions is None:
+                turns = cache.turns(self.rope, q)
+                q, k = hp.rotate_pairs(q, turns), hp.rotate_pairs(k, turns)
+            else:
+                places = cache.places(len(q), q.shape[2]) if positions is None else devices.to_numpy(as_tensor(positions).data)
+                q, k = self._placed(q, places, None), self._placed(k, places, None)
         cache = cache.extended(k, v)
         return self.output(hp.join_heads(cache.attend(q, self.mask, self.scale))), cache
 

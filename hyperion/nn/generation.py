@@ -13,12 +13,14 @@ from hyperion.autograd import as_tensor, no_grad
 from hyperion.autograd.random import Generator
 from hyperion.errors import DtypeError, InputError, NonFiniteError, ShapeError
 from hyperion.gpu import device as devices
+from hyperion.nn import decoding
 from hyperion.nn.arguments import as_count, as_fraction
 from hyperion.nn.initializers import default_generator
 
 __all__ = ["as_rows", "choose", "stream"]
 
 Ints = np.ndarray[Any, Any]
+NOT_FINITE = "generate: the model's scores hold NaN or Inf; its weights may: look with hyperion.debug(nan=True)"
 
 
 class _Model(Protocol):
@@ -127,7 +129,40 @@ def stream(
     if given.size and given.dtype.kind not in "iu":
         raise InputError(f"generate(stop): stop={stop!r} must be a token, or several: whole numbers")
     ends = given.astype(np.int64)
-    return _steps(model, rows, total, (temperature, top_k, top_p, generator), ends, cache)
+    choice = temperature, top_k, top_p, generator
+    fast = cache and total > 1 and longest + total <= model.longest and decoding.serves(model)
+    return (_replayed if fast else _steps)(model, rows, total, choice, ends, cache)
+
+
+def _replayed(
+    model: _Model, rows: Sequence[Sequence[int]], total: int, choice: tuple[Any, ...], ends: Ints, cached: bool,
+) -> Iterator[Ints]:
+    """Yield what `_steps` does, by steps that are noted as a CUDA graph."""
+    ids, missing = _padded(rows)
+    decoder = decoding.taken(model, len(rows), ids.shape[1] + total)
+    try:
+        scores = decoder.begin(model, ids, missing)
+        yield from _followed(decoder, scores, total, choice, ends)
+    finally:
+        decoding.returned(model, decoder)
+
+
+def _followed(decoder: decoding.Decoder, scores: Any, total: int, choice: tuple[Any, ...], ends: Ints) -> Iterator[Ints]:
+    """Yield the tokens that follow; the step for the next ones is on its way meanwhile."""
+    ended, greedy = np.zeros(decoder.batch, bool), choice[0] == 0.0
+    for i in range(total):
+        picked = devices.to_numpy(decoder.tokens)[:, 0]
+        if (picked < 0).any():
+            raise NonFiniteError(NOT_FINITE)
+        if not greedy:
+            picked = choose(scores, *choice)
+            decoder.tokens[:, 0] = devices.namespace(decoder.tokens).asarray(picked)
+        if i + 1 < total:
+            scores = decoder.step()
+        yield np.where(ended, -1, picked)
+        ended |= np.isin(picked, ends)
+        if ended.all():
+            return
 
 
 def _steps(
@@ -138,31 +173,24 @@ def _steps(
     held: Any = None
     known = 0               # tokens in the cache
     for _ in range(total):
-        modes = [(module, module.training) for _, module in model.named_modules()] if model.training else []
-        try:
-            with no_grad():
-                for module, _ in modes:
-                    module.training = False
-                if tokens.shape[1] > model.longest:
-                    surplus = tokens.shape[1] - model.longest
-                    tokens, missing = tokens[:, surplus:], np.maximum(missing - surplus, 0)
-                    cached = False      # positions have moved: what the cache holds belongs to others
-                if cached and held is None:
-                    held = model.cache()
-                new = tokens[:, known:] if cached else tokens
-                positions, mask = _seen(missing, tokens.shape[1] - new.shape[1], new.shape[1])
-                ids = as_tensor(new).to(model.embedding.weight.device)
-                if cached:
-                    scores, held = model(ids, positions, mask, held)
-                    known = tokens.shape[1]
-                else:
-                    scores = model(ids, positions, mask)
-        finally:
-            for module, mode in modes:
-                module.training = mode
+        with no_grad(), decoding.evaluating(model):
+            if tokens.shape[1] > model.longest:
+                surplus = tokens.shape[1] - model.longest
+                tokens, missing = tokens[:, surplus:], np.maximum(missing - surplus, 0)
+                cached = False      # positions have moved: what the cache holds belongs to others
+            if cached and held is None:
+                held = model.cache()
+            new = tokens[:, known:] if cached else tokens
+            positions, mask = _seen(missing, tokens.shape[1] - new.shape[1], new.shape[1])
+            ids = as_tensor(new).to(model.embedding.weight.device)
+            if cached:
+                scores, held = model(ids, positions, mask, held)
+                known = tokens.shape[1]
+            else:
+                scores = model(ids, positions, mask)
         last = scores.data[:, -1]
         if not bool(devices.namespace(last).isfinite(last).all()):
-            raise NonFiniteError("generate: the model's scores hold NaN or Inf; its weights may: look with hyperion.debug(nan=True)")
+            raise NonFiniteError(NOT_FINITE)
         picked = choose(last, *choice)
         yield np.where(ended, -1, picked)
         ended |= np.isin(picked, ends)

@@ -1,6 +1,6 @@
 """What language models share: tokens in, scores of the next token out, with or without a cache; files, and text that they write."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ from hyperion.nn import generation, pretrained
 from hyperion.nn.attention import KVCache
 from hyperion.nn.linear import Embedding, Linear
 from hyperion.nn.module import Module
-from hyperion.nn.paged import PagedKVCache
+from hyperion.nn.paged import PagedKVCache, Pages
 from hyperion.nn.tokenizers import Tokenizer
 from hyperion.nn.transformer import TransformerBlock
 
@@ -32,8 +32,8 @@ class Cache:
     Cache of 0 tokens, 2 layers
     """
 
-    def __init__(self, layers: tuple[KVCache | PagedKVCache, ...]) -> None:
-        self.layers = layers
+    def __init__(self, layers: Sequence[KVCache | Pages]) -> None:
+        self.layers = tuple(layers)
 
     @classmethod
     def empty(cls, layers: int, page: int | None = None) -> "Cache":
@@ -51,7 +51,7 @@ class Cache:
     def places(self, batch: int, tokens: int) -> Any:
         """Return where the next tokens stand: (tokens,), or with pages (batch, tokens)."""
         layer = self.layers[0] if self.layers else None
-        return layer.places(batch, tokens) if isinstance(layer, PagedKVCache) else np.arange(self.length, self.length + tokens)
+        return layer.places(batch, tokens) if isinstance(layer, Pages) else np.arange(self.length, self.length + tokens)
 
     def _paged(self, layer: Any) -> PagedKVCache:
         if not isinstance(layer, PagedKVCache):
@@ -99,22 +99,35 @@ class LanguageModel(Module):
         Raises: IndexingError for a token outside the vocabulary; ShapeError for more tokens than the context; DtypeError for no integers.
         """
         tokens, places = self._checked(tokens, positions, cache)
+        return self._scored(tokens, places, places, mask, cache)
+
+    def _scored(self, tokens: Tensor, places: Any, positions: Any, mask: Any, cache: Cache | None) -> Any:
+        """Return what `forward` returns. places: where tokens stand; positions: the same, or None where the cache knows them."""
         x = self.embedding(tokens)                              # (batch, tokens, width)
         if self.places is not None:
             x = x + self.places(as_tensor(places).to(x.device))
         x = x if self.dropout is None else self.dropout(x)
-        after: list[KVCache | PagedKVCache] = []
+        after: list[KVCache | Pages] = []
         for i, block in enumerate(self.blocks):
             if cache is not None:
-                x, layer = block(x, mask=mask, positions=places, cache=cache.layers[i])
+                x, layer = block(x, mask=mask, positions=positions, cache=cache.layers[i])
                 after.append(layer)
             elif self.checkpointed and self.training:
-                x = hp.checkpoint(lambda x, block=block: block(x, mask=mask, positions=places))(x)
+                x = hp.checkpoint(lambda x, block=block: block(x, mask=mask, positions=positions))(x)
             else:
-                x = block(x, mask=mask, positions=places)
+                x = block(x, mask=mask, positions=positions)
         x = self.norm(x)
         scores = hp.affine(x, self.embedding.weight) if self.head is None else self.head(x)
-        return scores if cache is None else (scores, Cache(tuple(after)))
+        return scores if cache is None else (scores, Cache(after))
+
+    def continued(self, tokens: Tensor, layers: Sequence[Pages], places: Any = None) -> Tensor:
+        """Return the scores after more tokens of each text, (batch, tokens, vocabulary), which the layers' caches take in place.
+
+        places: where the tokens stand; None: where the caches say. Nothing is checked and nothing read back from a GPU: for steps that are
+        noted as a CUDA graph (see `FixedPages`).
+        """
+        where = layers[0].places(*tokens.shape) if places is None else places
+        return self._scored(tokens, where, places, None, Cache(layers))[0]
 
     def _refuse_unknown(self, ids: Any) -> None:
         """Refuse an array of tokens some of which are outside the vocabulary."""

@@ -1,5 +1,6 @@
 """A cache of keys and values in pages: texts of different lengths without padding, and copies that share what they have in common."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,10 +10,12 @@ from hyperion import autograd as hp
 from hyperion.autograd import Tensor, as_tensor
 from hyperion.autograd.masks import Causal, Mask, SlidingWindow
 from hyperion.errors import GraphError, IndexingError, InputError, ShapeError
+from hyperion.gpu import attention_paged
 from hyperion.gpu import device as devices
 from hyperion.nn.arguments import as_count
+from hyperion.nn.rotary import RoPE
 
-__all__ = ["PagedKVCache"]
+__all__ = ["FixedPages", "PagedKVCache", "Pages", "window_of"]
 
 FIRST = 16              # pages of a pool to begin with; then it doubles
 
@@ -47,7 +50,45 @@ class _Page:
         self.pool.free.append(self.number)
 
 
-class PagedKVCache:
+class Pages(ABC):
+    """Base of caches of one layer that lie in pages: what `MultiHeadAttention` asks of them."""
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def length(self) -> int:
+        """The tokens of the longest text."""
+
+    @abstractmethod
+    def extended(self, keys: Any, values: Any) -> "Pages":
+        """Return the cache with more tokens, (batch, heads of keys, tokens, head size), at the end of each text."""
+
+    @abstractmethod
+    def places(self, batch: int, tokens: int) -> Any:
+        """Return where the next tokens stand: (batch, tokens) integers, an array or a Tensor on the device."""
+
+    @abstractmethod
+    def attend(self, q: Any, mask: Mask | None = None, scale: float | None = None) -> Tensor:
+        """Return what the last tokens of the texts gather: (batch, heads, queries, size of values)."""
+
+
+def window_of(mask: Mask | None, queries: int) -> int | None:
+    """Return how many keys before its own a query sees by a mask, None: all.
+
+    Raises: InputError for a mask that pages do not serve.
+
+    >>> window_of(SlidingWindow(5, 0), 3), window_of(Causal(), 3)
+    (5, None)
+    """
+    if isinstance(mask, SlidingWindow) and mask.right == 0 and mask.offset is None:
+        return mask.left
+    if not (mask is None and queries == 1) and mask != Causal():
+        raise InputError(f"PagedKVCache.attend(mask): mask={mask!r}; pages serve nn.Causal(), nn.SlidingWindow(left): use nn.KVCache")
+    return None
+
+
+class PagedKVCache(Pages):
     """Keys and values of the tokens so far, of one layer, in pages. A value: `extended` gives another one, and this one stays as it is.
 
     Texts may have different lengths. Those that go on from a common beginning share its pages (`rows`); a page is copied when two of them
@@ -180,11 +221,7 @@ class PagedKVCache:
         if self._pool is None:
             raise InputError("PagedKVCache.attend(q): it is empty; extended(keys, values) gives one that is not")
         queries = as_tensor(q)
-        window = None
-        if isinstance(mask, SlidingWindow) and mask.right == 0 and mask.offset is None:
-            window = mask.left
-        elif not (mask is None and queries.shape[2] == 1) and mask != Causal():
-            raise InputError(f"PagedKVCache.attend(mask): mask={mask!r}; pages serve nn.Causal(), nn.SlidingWindow(left): use nn.KVCache")
+        window = window_of(mask, queries.shape[2])
         if self._table is None:
             most = max(max(map(len, self._pages), default=0), 1)
             table = np.zeros((len(self._pages), most), np.int32)
@@ -197,3 +234,54 @@ class PagedKVCache:
 
     def __repr__(self) -> str:
         return f"PagedKVCache of {len(self.lengths)} texts, {int(self.lengths.sum())} tokens in {self.pages} pages of {self.page}"
+
+
+class FixedPages(Pages):
+    """Keys and values of one layer on a GPU, in pages that stay where they are and are written in place: for steps noted as a CUDA graph.
+
+    keys, values: (pages, heads of keys, tokens of a page, size) CuPy arrays.  table: int32 (batch, pages of a text).
+    lengths: int32 (batch,): tokens of each text with those that `extended` is given next; all on the GPU.
+    Prompts (`begun` False) see only themselves, and go through `hp.attention` where none is padded.
+    """
+
+    __slots__ = ("_arrays", "_new", "_turns", "begun", "lengths", "padded")
+
+    def __init__(self, keys: Any, values: Any, table: Any, lengths: Any) -> None:
+        self._arrays = tuple(Tensor(x) for x in (keys, values, table, lengths))
+        self.lengths = lengths
+        self.begun = self.padded = False
+        self._new: tuple[Any, Any] | None = None
+        self._turns: Tensor | None = None
+
+    @property
+    def length(self) -> int:
+        """The tokens of the longest text, read back from the GPU."""
+        return int(self.lengths.max())
+
+    def turns(self, rope: RoPE, like: Tensor) -> Tensor:
+        """Return the cosines and sines of the last tokens' places, (batch, 1, tokens, size), for queries (batch, heads, tokens, size)."""
+        if self._turns is None:
+            reach = self._arrays[0].shape[2] * self._arrays[2].shape[1]
+            self._turns = rope.turns(np.arange(reach), like.dtype, None, like.device)
+        return hp.expand_dims(hp.embedding(self.places(like.shape[0], like.shape[2]), self._turns), 1)
+
+    def extended(self, keys: Any, values: Any) -> "FixedPages":
+        """Return this cache after it has taken the tokens."""
+        new = self._new = as_tensor(keys), as_tensor(values)
+        pool, others, table, lengths = (x.data for x in self._arrays)
+        attention_paged.append(pool, others, new[0].data, new[1].data, table, lengths)
+        return self
+
+    def places(self, batch: int, tokens: int) -> Any:
+        """Return where the tokens stand, on the GPU: the last of each text."""
+        xp = devices.namespace(self.lengths)
+        return Tensor(self.lengths[:, None] - tokens + xp.arange(tokens, dtype=np.int32))
+
+    def attend(self, q: Any, mask: Mask | None = None, scale: float | None = None) -> Tensor:
+        """Return what the last tokens gather; as `PagedKVCache.attend`."""
+        queries = as_tensor(q)
+        window = window_of(mask, queries.shape[2])
+        if not self.begun and not self.padded and self._new is not None:
+            return hp.attention(queries, self._new[0], self._new[1], mask=mask, scale=scale)
+        keys, values, table, lengths = self._arrays
+        return hp.paged_attention(queries, keys, values, table, lengths, scale, window)

@@ -13,7 +13,7 @@ from hyperion.nn.blocks import FeedForward
 from hyperion.nn.dropout import Dropout
 from hyperion.nn.module import Module
 from hyperion.nn.normalization import LayerNorm
-from hyperion.nn.paged import PagedKVCache
+from hyperion.nn.paged import Pages
 from hyperion.nn.rotary import RoPE
 
 __all__ = ["TransformerBlock"]
@@ -59,7 +59,7 @@ class TransformerBlock(Module):
         self.norm_first = norm_first
 
     def forward(
-        self, x: Any, memory: Any = None, mask: Any = None, positions: Any = None, cache: KVCache | PagedKVCache | None = None,
+        self, x: Any, memory: Any = None, mask: Any = None, positions: Any = None, cache: KVCache | Pages | None = None,
         memory_mask: Any = None,
     ) -> Any:
         """Return x, (batch, tokens, width), with what the block adds; with a cache, a pair of it and the cache after these tokens.

@@ -85,7 +85,7 @@ class Kernel:
         assert shared <= 232448, "a block of threads has no more shared memory"
         self.text, self.options = code
         self.macros = {key: int(value) for key, value in (re.fullmatch(r"-D(\w+)=(\d+)", one).groups() for one in self.options)}      # type: ignore[union-attr]
-        self.run = functools.partial(self.general, threads) if "_general_" in name else getattr(self, name)
+        self.run = functools.partial(self.general, threads) if "_general_" in name or "_paged" in name else getattr(self, name)
 
     def __call__(self, grid: Any, arguments: Any) -> None:
         assert all(0 < n < 1 << 31 for n in grid[:1]) and all(n <= 65535 for n in grid[1:])

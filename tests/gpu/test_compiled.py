@@ -18,6 +18,7 @@ from hyperion.codegen.elementwise import FUNCTIONS
 from hyperion.codegen.loops import Loop, Operand
 from hyperion.gpu import attention_general as general
 from hyperion.gpu import attention_hopper as attention
+from hyperion.gpu import attention_paged as paged
 from hyperion.gpu import elementwise, launching, layers, multitensor, program
 from tests.pde.registry import ENTRIES, Combination, _pairs
 
@@ -26,6 +27,7 @@ try:
 except ImportError as missing:
     pytest.skip(f"NVRTC is not installed (extra cuda-check, gpu12 or gpu13): {missing}", allow_module_level=True)
 
+KERNELS = Path(hyperion.__file__).parent / "gpu" / "kernels"
 TARGETS = ("sm_80", "sm_90a")
 MACROS = {
     "maps": [{}], "stencils": [{"AXES": 2}, {"AXES": 3}], "modes": [{"RANK": 1}, {"RANK": 2}, {"RANK": 3}],
@@ -97,9 +99,9 @@ def compiled(text: str, name: str, options: tuple[str, ...], target: str, local:
 
 
 def test_every_file_of_kernels_is_compiled_here():
-    files = {path.stem for path in (Path(hyperion.__file__).parent / "gpu" / "kernels").glob("*.cu")}
+    files = {path.stem for path in KERNELS.glob("*.cu")}
     attentions = {f"attention_{name}" for name in ("forward", "backward", "slopes")}
-    attentions |= {f"attention_general_{name}" for name in ("forward", "rows", "backward", "bias")}
+    attentions |= {f"attention_general_{name}" for name in ("forward", "rows", "backward", "bias")} | {"attention_paged"}
     assert files == {*MACROS, "multitensor", "elementwise", *attentions}
 
 
@@ -155,10 +157,20 @@ def test_kernels_of_attention_for_all_gpus_compile_and_spill_nothing(name, tilin
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("head", "single"), [(64, False), (128, False), (256, False), (32, True), (128, True)])
+def test_kernels_of_attention_to_pages_compile_and_spill_nothing(head, single, target):
+    for tiling in paged.tilings(head, single):
+        if 2 * tiling.shared <= ROOMS[target[:5]]:
+            compiled(paged.text(), "attention_paged", (*tiling.options(True), "-std=c++17"), target)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("char", ["E", "f", "d"])
 @pytest.mark.parametrize(("name", "text", "macros"), [pytest.param(*one, id=f"{one[0]}-{i}") for i, one in enumerate(texts())])
-def test_kernels_compile_and_spill_nothing(name, text, macros, dtype, target):
-    compiled(text, name, launching.options(np.dtype(dtype), **macros), target)
+def test_kernels_compile_and_spill_nothing(name, text, macros, char, target):
+    file = KERNELS / f"{name}.cu"
+    if char != "E" or (file.exists() and "bfloat.cuh" in file.read_text()):
+        compiled(text, name, launching.options(char, **macros), target)
 
 
 # Bytes of local memory that a thread may have. In the interior next to none: the assembler puts a number or two there where that makes room

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -91,3 +92,14 @@ def test_checkpoints_run_again(cupy):
     hp.sum(hp.checkpoint(lambda y: hp.tanh(y) * y)(x)).backward()
     y = np.linspace(0.1, 1.0, 6)
     np.testing.assert_allclose(cupy.asnumpy(x.grad.data), np.tanh(y) + y / np.cosh(y) ** 2, rtol=1e-13)
+
+
+@pytest.mark.parametrize(("name", "count"), [("gelu_tanh", 1), ("add", 2), ("multiply", 2)])
+def test_formulas_of_bfloat16_are_computed_in_float32_and_rounded_once(cupy, name, count):
+    random, forward = np.random.default_rng(1), PRIMITIVES[name].forward
+    for size in (1, 5, 1030):
+        values = [random.standard_normal(size).astype(ml_dtypes.bfloat16) for _ in range(count)]
+        found = mapped(forward, [cupy.asarray(x) for x in values], {})
+        expected = forward(np, *(x.astype(np.float64) for x in values))
+        assert found.dtype == ml_dtypes.bfloat16
+        np.testing.assert_allclose(cupy.asnumpy(found).astype(np.float64), expected, rtol=2.0**-8, atol=1e-6)

@@ -128,23 +128,29 @@ static int load_now(const int *p) { return *p; }
 struct Copy {
   u32 to;
   uint4 what;
+  int group;
 };
 static std::vector<Copy> copies[1024];
+static int groups[1024];  // of copies that each thread has closed
 static void copy_pack(u32 to, const void *from, bool there) {
-  Copy copy = {to, {0, 0, 0, 0}};
+  Copy copy = {to, {0, 0, 0, 0}, groups[current]};
   if (there) memcpy(&copy.what, from, 16);
   writes(to, 16, 1000 + current, true);
   copies[current].push_back(copy);
 }
-static void copies_commit() {}
+static void copies_commit() { groups[current]++; }
 template <int N>
-static void copies_wait() {
-  static_assert(N == 0, "copies are waited for all together");
+static void copies_wait() {  // for all but the last N groups
+  std::vector<Copy> left;
   for (const Copy &copy : copies[current]) {
+    if (copy.group >= groups[current] - N) {
+      left.push_back(copy);
+      continue;
+    }
     memcpy(shared_room + copy.to, &copy.what, 16);
     for (u32 i = copy.to; i < copy.to + 16; i += 4) word_at(i).landed = epochs[current];
   }
-  copies[current].clear();
+  copies[current].swap(left);
 }
 
 static u32 rows_at[1024];

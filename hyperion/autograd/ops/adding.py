@@ -7,7 +7,7 @@ import numpy as np
 
 from hyperion.autograd.dtypes import highest, is_half, is_inexact, lowest
 from hyperion.errors import IndexingError
-from hyperion.gpu import device
+from hyperion.gpu import device, graphs, maps
 
 __all__ = ["add_along", "add_flat", "add_rows", "extreme", "in_range", "narrow", "put", "rank", "unrank", "wide", "winners"]
 
@@ -15,7 +15,7 @@ __all__ = ["add_along", "add_flat", "add_rows", "extreme", "in_range", "narrow",
 def in_range(xp: Any, indices: Any, length: int, negative: bool, name: str) -> Any:
     """Return indices as int64 from 0, or refuse those that lie outside."""
     indices = indices.astype(np.int64, copy=False)
-    if not indices.size:
+    if not indices.size or graphs.noting():
         return indices
     low, high = int(indices.min()), int(indices.max())
     if low < (-length if negative else 0) or high >= length:
@@ -72,8 +72,10 @@ def unrank(ranks: Any, dtype: Any, xp: Any) -> Any:
 
 def add_rows(xp: Any, values: Any, indices: Any, length: int) -> Any:
     rest = values.shape[indices.ndim:]
-    broad = wide(values)
     where, columns = indices.reshape(-1), math.prod(rest)
+    if columns > 1 and (found := maps.add_rows(values.reshape(where.size, columns), where, length)) is not None:
+        return found.reshape((length, *rest))
+    broad = wide(values)
     if columns == 1 or not is_inexact(values.dtype):
         out = add_flat(xp, broad, where if columns == 1 else where[:, None] * columns + xp.arange(columns), length * columns)
     else:

@@ -1,6 +1,6 @@
 """What goes with attention: numbers parted into heads and joined again, and rotary positions.
 
-Heads are views of the rows they come from; only joining copies.
+Heads are views of the rows they come from; joining copies where they do not lie as they should.
 """
 
 import itertools
@@ -25,6 +25,9 @@ def _split_forward(xp: Any, x: Any, counts: tuple[int, ...], size: int) -> tuple
 
 def _join_forward(xp: Any, *parts: Any) -> Any:
     first = parts[0]
+    if len(parts) == 1:         # no copy if tokens already lie one after another, as attention leaves them on a GPU
+        out = first.swapaxes(-2, -3)
+        return out.reshape(*out.shape[:-2], out.shape[-2] * out.shape[-1])
     heads = sum([x.shape[-3] for x in parts])
     out = xp.empty((*first.shape[:-3], first.shape[-2], heads, first.shape[-1]), dtype=first.dtype)
     low = 0

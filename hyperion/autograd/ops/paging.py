@@ -21,6 +21,7 @@ from hyperion.autograd.table import Primitive, general
 from hyperion.autograd.tensor import Tensor, as_tensor
 from hyperion.cpu import attention as native
 from hyperion.errors import DtypeError, GraphError, InputError, ShapeError
+from hyperion.gpu import attention_paged as paged
 
 __all__ = ["paged_attention"]
 
@@ -28,7 +29,9 @@ __all__ = ["paged_attention"]
 def _forward(
     xp: Any, q: Any, keys: Any, values: Any, pages: Any, lengths: Any, scale: float, window: int | None,
 ) -> Any:
-    """Return the output: by the kernel of the CPU page by page; elsewhere of pages that are put together first."""
+    """Return the output: by the kernels of the GPU and the CPU page by page; elsewhere of pages that are put together first."""
+    if xp is not np and paged.serves(q, keys, values):
+        return paged.forward(q, keys, values, pages, lengths, scale, window)
     queries, page = q.shape[2], keys.shape[2]
     last = lengths.reshape(-1, 1, 1) - queries + 1 + xp.arange(queries)             # a query sees the keys before this one
     first = xp.zeros_like(last) if window is None else last - 1 - window

@@ -13,6 +13,7 @@ from hyperion.autograd.table import PRIMITIVES, Primitive, general, linear
 from hyperion.autograd.tensor import Tensor, as_tensor
 from hyperion.errors import DtypeError, IndexingError, InputError, ShapeError
 from hyperion.gpu import device as devices
+from hyperion.gpu import maps
 
 __all__ = [
     "astype", "broadcast_to", "concat", "expand_dims", "flip", "identity", "normalize_axes", "normalize_axis", "permute_dims",
@@ -46,6 +47,11 @@ def _split(g: Tensor, *inputs: Tensor, axis: int) -> tuple[Tensor | None, ...]:
     return tuple(parts)
 
 
+def _astype_forward(xp: Any, x: Any, dtype: Any) -> Any:
+    found = None if xp is np else maps.converted(x, dtype)
+    return x.astype(dtype) if found is None else found
+
+
 def _astype_back(g: Tensor, x: Tensor, dtype: Any) -> Tensor:
     """Return a cotangent in the dtype of x: of a real x that became complex, the real part."""
     if g.dtype.kind == "c" and x.dtype.kind != "c":
@@ -77,7 +83,7 @@ identity = linear(
     "identity", lambda xp, x: x, lambda g, x: g, batch=by_axes(), doc="Return x; the new Tensor is another place in the graph."
 )
 general("constant_of", lambda xp, x: x, differentiable=False, batch=by_axes(), doc="Return x, through which no derivative flows.")
-_astype = linear("astype", lambda xp, x, dtype: x.astype(dtype), _astype_back, batch=by_axes())
+_astype = linear("astype", _astype_forward, _astype_back, batch=by_axes())
 _cast = general("cast", lambda xp, x, dtype: x.astype(dtype), differentiable=False, batch=by_axes())    # to or from integers and bools
 _reshape = linear(
     "reshape", lambda xp, x, shape: x.reshape(shape), lambda g, x, shape: _reshape(g, shape=x.shape), batch=_batched_shape

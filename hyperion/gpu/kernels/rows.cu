@@ -5,28 +5,13 @@
    These are bound by memory. Sums are formed in float (double for double), in an order that does not change between runs: each thread adds
    up its own, then those of a warp are exchanged, then those of the warps. */
 
-struct bfloat { unsigned short bits; };         /* bfloat16: the upper half of a float */
+#include "bfloat.cuh"
+
 typedef REAL real;
-template <class T> struct Sum { typedef float type; };
-template <> struct Sum<double> { typedef double type; };
-typedef Sum<real>::type accum;
+typedef Wide<real>::type accum;
 enum { THREADS = 256, WARP = 32, EACH = THREADS / LINE };
 struct alignas(LANES * sizeof(real)) Pack { real at[LANES]; };
 
-__device__ float wide(float x) { return x; }
-__device__ double wide(double x) { return x; }
-__device__ float wide(bfloat x) {
-    union { unsigned bits; float value; } both;
-    both.bits = (unsigned)x.bits << 16;
-    return both.value;
-}
-__device__ void put(float &to, float x) { to = x; }
-__device__ void put(double &to, double x) { to = x; }
-__device__ void put(bfloat &to, float x) {      /* rounded to the nearest, ties to even */
-    union { float value; unsigned bits; } both;
-    both.value = x;
-    to.bits = x != x ? 0x7fc0 : (unsigned short)((both.bits + 0x7fff + ((both.bits >> 16) & 1)) >> 16);
-}
 __device__ float power(float x) { return expf(x); }
 __device__ double power(double x) { return exp(x); }
 __device__ float logarithm(float x) { return logf(x); }
@@ -125,6 +110,32 @@ extern "C" __global__ void sums(const real *__restrict__ x, real *__restrict__ o
     }
     total = over_row<plus>(total);
     if (row.lane == 0 && row.real_one) put(out[row.number], total);
+}
+
+/* out[row] = the place of the largest number of a row, the first of equal ones; -1 if there is an infinity or NaN */
+extern "C" __global__ void best(const real *__restrict__ x, long long *__restrict__ out, long long rows, long long columns) {
+    Row row(rows, columns);
+    accum most = lowest(), odd = 0;
+    for (long long c = 0; c < row.chunks(); c++) {
+        Chunk chunk;
+        chunk.load(row, c, x, lowest());
+        for (int h = 0; h < HELD; h++)
+            for (int k = 0; k < LANES && row.has(row.at(c, h)); k++) {
+                most = larger(most, chunk.at[h][k]);
+                odd += chunk.at[h][k] - chunk.at[h][k] == 0 ? 0 : 1;
+            }
+    }
+    most = over_row<larger>(most), odd = over_row<plus>(odd);
+    accum first = -1e9;                         /* minus the place: the largest of these is that of the first */
+    for (long long c = 0; c < row.chunks(); c++) {
+        Chunk chunk;
+        chunk.load(row, c, x, lowest());
+        for (int h = HELD - 1; h >= 0; h--)
+            for (int k = LANES - 1; k >= 0; k--)
+                if (row.has(row.at(c, h)) && chunk.at[h][k] == most) first = larger(first, -(accum)(row.at(c, h) * LANES + k));
+    }
+    first = over_row<larger>(first);
+    if (row.lane == 0 && row.real_one) out[row.number] = odd == 0 ? (long long)-first : -1;
 }
 
 /* total = sum(exp(x - top)) over a row, and top, its largest number; 0 if that is not finite. `chunk` holds the last chunk afterwards;
