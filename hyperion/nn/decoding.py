@@ -1,7 +1,8 @@
 """Text on a GPU, one token after the other: the step is noted once as a CUDA graph and replayed.
 
-A step of a small model is some 150 launches of a few microseconds each, and Python takes several times as long to call them. So keys and values lie in pages that stay where they are, how long texts are is known on the GPU only, and the best token of each text is
-chosen there: a step is one launch, and what comes back is a number for each text.
+A step of a small model is some 150 launches of a few microseconds each, and Python takes several times as long to call them. So keys and
+values lie in pages that stay where they are, how long texts are is known on the GPU only, and the best token of each is chosen there: one
+step is one launch, and what comes back is a number for each text.
 """
 
 import contextlib
