@@ -122,7 +122,8 @@ def tilings(head: int, single: bool, plain: bool, band: bool) -> list[Tiling]:
         return [Tiling(head, True, 4, 1, 32, 2 if head <= 128 else 1), Tiling(head, True, 2, 1, 32, 1)]
     if head > 128:
         return [Tiling(head, False, 8, 1, 64 if plain else 32, 1), Tiling(head, False, 4, 1, 32, 1)]
-    return [Tiling(head, False, 4, 2, 64 if band or head <= 64 else 32, 2) if plain else Tiling(head, False, 4, 1, 64, 2),
+    keys = (96 if band else 64) if head <= 64 else 64 if band else 32
+    return [Tiling(head, False, 4, 2, keys, 2) if plain else Tiling(head, False, 4, 1, 64, 2),
             Tiling(head, False, 4, 1, 32, 2)]
 
 
@@ -164,7 +165,8 @@ def back_tilings(head: int, single: bool, plain: bool, side: int, gives: int) ->
     """Return tilings of the backward kernels as `tilings` does."""
     head = -(-head // 32) * 32
     large = head <= 128 and not single and plain and not (side == KEYS and head > 64)
-    parts = ((4, 1), (2, 1)) if side == TABLE else ((8, 2), (4, 2), (4, 1), (2, 1))
+    wide = single or head > 128 or not plain        # else two blocks of half the rows are faster than one
+    parts = ((4, 1), (2, 1), (1, 1)) if side == TABLE else (*(((8, 2),) if wide else ()), (4, 2), (4, 1), (2, 1), (1, 1))
     return [BackTiling(head, single, side, gives, warps, 64 if large else 32, stages) for warps, stages in parts]
 
 

@@ -65,7 +65,8 @@ CASES: dict[str, tuple[tuple[int, ...], Any, dict[str, Any]]] = {
     "scale below 0": ((1, 1, 1, 20, 30, 32, 32), None, {"scale": -0.3}),
     "large": ((1, 1, 1, 10, 40, 256, 160), CAUSAL, {}),
 }
-DAILY = {(BRAIN, "odd sizes"), (BRAIN, "bits"), (BRAIN, "all"), (HALF, "scale below 0"), (SINGLE, "all"), (SINGLE, "bias of queries")}
+DAILY = {(BRAIN, "odd sizes"), (HALF, "nothing"), (BRAIN, "bits"), (BRAIN, "all"), (HALF, "scale below 0"), (SINGLE, "all"),
+         (SINGLE, "bias of queries")}
 KINDS = [pytest.param(dtype, name, id=f"{dtype.name}-{name}", marks=() if (dtype, name) in DAILY else pytest.mark.full)
          for name in CASES for dtype in (BRAIN, HALF, SINGLE)]          # each takes seconds: most of them to compile five kernels
 
@@ -101,6 +102,29 @@ def test_attention_is_that_of_the_formula(cupy, dtype, name):
     for x, y in zip(found, expected, strict=True):
         assert x.dtype in (dtype, np.float32)
         assert away(device.to_numpy(x), y) < LIMITS[dtype]
+
+
+SMALL = 101376              # bytes of shared memory that a block may have on GPUs of the kinds sm_86, sm_89 and sm_120
+
+
+@pytest.mark.parametrize("head", range(32, 257, 32))
+@pytest.mark.parametrize("single", [False, True])
+def test_small_gpus_have_room_for_a_tiling_of_every_head(head, single):
+    for plain in (False, True):
+        assert attention_general.tilings(head, single, plain, True)[-1].shared <= SMALL
+        for side in (attention_general.QUERIES, attention_general.KEYS, attention_general.TABLE):
+            assert min(one.shared for one in attention_general.back_tilings(head, single, plain, side, 1)) <= SMALL
+
+
+@pytest.mark.full
+def test_large_heads_of_float32_on_small_gpus(cupy, monkeypatch):
+    monkeypatch.setattr(attention_general, "device_traits", lambda number: (86 if cupy.ndarray is standin.ndarray else 80, 82, SMALL))
+    shapes = (1, 1, 10, 256), (1, 1, 40, 256), (1, 1, 40, 256), (1, 1, 10, 256)
+    arrays: list[Any] = [RANDOM.standard_normal(shape).astype(np.float32) for shape in shapes]
+    arrays.append(np.zeros(shapes[0][:3], np.float32))
+    expected = pulled([x.astype(np.float64) for x in arrays], CAUSAL)
+    for x, y in zip(pulled([there(cupy, x) for x in arrays], CAUSAL), expected, strict=True):
+        assert away(device.to_numpy(x), y) < LIMITS[SINGLE]
 
 
 def test_a_formula_without_text_goes_by_the_sums_in_tiles(cupy):

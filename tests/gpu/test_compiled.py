@@ -151,9 +151,9 @@ def generals() -> list[Any]:
 
 @pytest.mark.parametrize(("name", "tiling", "things", "mask", "target"), generals())
 def test_kernels_of_attention_for_all_gpus_compile_and_spill_nothing(name, tiling, things, mask, target):
-    # with all of it at once, and bits, the assembler puts a number or two aside
+    # with all of it at once, and bits, the assembler puts a number or two aside; of float32, which takes all registers, a few
     compiled(general.text(name, things.modifier), name, (*general.options(tiling, True, mask, things), "-std=c++17"), target,
-             16 if things is THINGS["all"] else 0)
+             32 if tiling.single else 16 if things is THINGS["all"] else 0)
 
 
 @pytest.mark.parametrize("target", TARGETS)

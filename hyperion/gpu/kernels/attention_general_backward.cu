@@ -39,6 +39,7 @@ attention_general_backward(const __grid_constant__ Problem p, const __grid_const
         load_tile<OWN, THREADS>(x, queries_at(p, batch, item.head, begin), p.q_row, p.queries - begin, p.bytes);
         load_tile<OWN, THREADS>(y, seeds_at(p, batch, item.head, begin), p.g_row, p.queries - begin, p.bytes_v);
     }
+    copies_commit();                        /* only what is committed is waited for, and there may be no tile to ask for */
     Shifts shifts = {0, 0, 0, 0};
     if (SIDE == 0) shifts = shifts_of(p, batch, item.head, row);
     float of_x[1][HEAD / 2], of_y[1][HEAD / 2], s[1][OTHER / 2], of_p[1][OTHER / 2], slopes[OTHER / 2];

@@ -3,7 +3,9 @@
    A tile has rows of HEAD numbers, PITCH bytes apart: 16 more than they take, so that 8 rows of 16 bytes lie in different banks.
 
    float32 goes through the tensor cores in two parts of 11 bits, x = high + low, as low high + high low + high high: what is left out is
-   2^-22 of a product. Within a step the numbers 2 t and 2 t + 1 of the inner index take the places t and t + 4, in both factors, so that an
+   2^-22 of a product, of either sign, for both parts are rounded to the nearest. The tensor cores cut off what an accumulator cannot hold,
+   always towards 0: so they sum up four steps, which an addition that rounds adds to the others (Ootomo and Yokota 2022, arXiv:2203.03341).
+   Within a step the numbers 2 t and 2 t + 1 of the inner index take the places t and t + 4, in both factors, so that an
    accumulator is a left factor as it stands, as it is for 16 bits. Comes after numbers.cuh and warp.cuh; compiled with -DHEAD too. */
 
 enum {
@@ -11,6 +13,7 @@ enum {
     STEP = SINGLE ? 8 : 16,             /* of the inner index that one instruction takes: 32 bytes */
     PITCH = HEAD * SIZE + 16,
     PACKS = HEAD * SIZE / 16,           /* of 16 bytes in a row */
+    RUN = SINGLE ? 4 : 1,               /* steps whose sum is added to the others at once */
 };
 
 /* ---- fragments */
@@ -21,8 +24,8 @@ struct Parts {
     u32 high[4], low[4];
 };
 __device__ __forceinline__ void split(Parts &p, int i, float x) {
-    p.high[i] = __float_as_uint(x) & 0xffffe000u;
-    p.low[i] = __float_as_uint(x - __uint_as_float(p.high[i]));
+    p.high[i] = (__float_as_uint(x) + 0x1000) & 0xffffe000u;
+    p.low[i] = __float_as_uint(x - __uint_as_float(p.high[i])) + 0x1000;        /* the last 13 bits do not count */
 }
 typedef Parts Left;                     /* 16 rows of a step */
 typedef Parts Right;                    /* 16 columns of a step */
@@ -82,6 +85,31 @@ __device__ __forceinline__ void store_pair(u32 at, float x, float y) { store_wor
 
 /* ---- products of a warp with tiles in shared memory; `at`: of this lane, as above */
 
+/* c += a b over COUNT steps; b: 16 columns, whose steps begin FAR bytes apart at `right`, TURNED or not */
+template <int TURNED, int COUNT, int FAR, int T, int N> __device__ __forceinline__ void add_products(float (&c)[T][N], int column,
+                                                                                                      const Left (&a)[COUNT][T], u32 right) {
+#if SINGLE
+    float sum[T][8];
+    #pragma unroll
+    for (int e = 0; e < 8 * T; e++) sum[e / 8][e % 8] = 0;
+#endif
+    #pragma unroll
+    for (int k = 0; k < COUNT; k++) {
+        Right b;
+        if (TURNED) load_turned(b, right + k * FAR);
+        else load_right(b, right + k * FAR);
+        #pragma unroll
+        for (int i = 0; i < T; i++)
+#if SINGLE
+            multiply(sum[i], a[k][i], b);
+    }
+    #pragma unroll
+    for (int e = 0; e < 8 * T; e++) c[e / 8][column + e % 8] += sum[e / 8][e % 8];
+#else
+            multiply(c[i] + column, a[k][i], b);
+    }
+#endif
+}
 /* s += the rows of T blocks of 16 at `left`, each over the head size times the rows at `right` */
 template <int T, int N> __device__ __forceinline__ void scores(float (&s)[T][N], u32 left, u32 right) {
     #pragma unroll
@@ -89,34 +117,24 @@ template <int T, int N> __device__ __forceinline__ void scores(float (&s)[T][N],
         #pragma unroll
         for (int e = 0; e < N; e++) s[i][e] = 0;
     }
-    #pragma unroll (SINGLE ? 4 : PACKS / 2)         /* more steps of float32 at once take registers that are not there */
-    for (int k = 0; k < PACKS / 2; k++) {
-        Left a[T];
+    #pragma unroll (SINGLE ? 1 : PACKS / 2)         /* more of float32 at once takes registers that are not there */
+    for (int k = 0; k < PACKS / 2; k += RUN) {
+        Left a[RUN][T];
         #pragma unroll
-        for (int i = 0; i < T; i++) load_left(a[i], left + i * 16 * PITCH + k * 32);
+        for (int i = 0; i < RUN * T; i++) load_left(a[i / T][i % T], left + i % T * 16 * PITCH + (k + i / T) * 32);
         #pragma unroll
-        for (int n = 0; n < N / 8; n++) {
-            Right b;
-            load_right(b, right + n * 16 * PITCH + k * 32);
-            #pragma unroll
-            for (int i = 0; i < T; i++) multiply(s[i] + 8 * n, a[i], b);
-        }
+        for (int n = 0; n < N / 8; n++) add_products<0, RUN, 32>(s, 8 * n, a, right + n * 16 * PITCH + k * 32);
     }
 }
 /* d += p times the tile at `turned`: p over its rows */
 template <int T, int M, int N> __device__ __forceinline__ void gather(float (&d)[T][N], const float (&p)[T][M], u32 turned) {
     #pragma unroll
-    for (int k = 0; k < 2 * M / STEP; k++) {
-        Left a[T];
+    for (int k = 0; k < 2 * M / STEP; k += RUN) {
+        Left a[RUN][T];
         #pragma unroll
-        for (int i = 0; i < T; i++) left_of(a[i], p[i] + k * STEP / 2);
+        for (int i = 0; i < RUN * T; i++) left_of(a[i / T][i % T], p[i % T] + (k + i / T) * STEP / 2);
         #pragma unroll
-        for (int n = 0; n < N / 8; n++) {
-            Right b;
-            load_turned(b, turned + k * STEP * PITCH + n * 16 * SIZE);
-            #pragma unroll
-            for (int i = 0; i < T; i++) multiply(d[i] + 8 * n, a[i], b);
-        }
+        for (int n = 0; n < N / 8; n++) add_products<1, RUN, STEP * PITCH>(d, 8 * n, a, turned + k * STEP * PITCH + n * 16 * SIZE);
     }
 }
 
@@ -125,7 +143,7 @@ template <int T, int M, int N> __device__ __forceinline__ void gather(float (&d)
 /* Ask for R rows of a tile, of which `there` exist, with `bytes` in each; the rest is filled up with zeros. step: bytes between rows.
    ACROSS threads share a row, a power of two, so that rows are as far apart for all copies of a thread. */
 template <int R, int MANY> __device__ __forceinline__ void load_tile(u32 to, const char *from, int step, int there, int bytes) {
-    const int ACROSS = PACKS & -PACKS, DOWN = MANY / ACROSS;
+    const int ALIKE = PACKS & -PACKS, ACROSS = ALIKE < MANY ? ALIKE : MANY, DOWN = MANY / ACROSS;
     int row = threadIdx.x / ACROSS, column = threadIdx.x % ACROSS * 16;
     from += (long long)row * step + column, to += row * PITCH + column;
     #pragma unroll
