@@ -96,6 +96,7 @@ class Runs:
         if self.mask is not None and self.mask.arrays:
             self.mask = nn.Document(hp.asarray(ids, device=device))
         self.own = [hp.Tensor(cupy.from_dlpack(x)) for x in self.there]
+        self.leaves = [hp.asarray(cupy.from_dlpack(x), requires_grad=True) for x in self.there[:3]]
         self.hp = hp
 
     def hyperion(self) -> Callable[[], Any]:
@@ -105,9 +106,9 @@ class Runs:
             return lambda: self._on_stream(lambda: hp.attention(*self.own[:3], mask=self.mask).data)
         if case.direction == "general":
             return lambda: self._on_stream(self._general)
+        if case.direction == "both":
+            return lambda: self._on_stream(self._both)
         with self.stream:
-            if case.direction == "both":
-                return lambda: self._on_stream(lambda: self._pulled(hp.vjp(self._call, *self.own[:3])))
             pull = hp.vjp(self._call, *self.own[:3])
         return lambda: self._on_stream(lambda: self._pulled(pull, exact=case.direction == "exact"))
 
@@ -119,6 +120,13 @@ class Runs:
 
         with mock.patch.object(attention_hopper, "serves", lambda q: False):
             return self.hp.attention(*self.own[:3], mask=self.mask).data
+
+    def _both(self) -> list[Any]:
+        """Return the gradients of a training step; vjp would copy the inputs first, as its pullback may be called at any time."""
+        for x in self.leaves:
+            x.grad = None
+        self.hp.attention(*self.leaves, mask=self.mask).backward(self.own[3])
+        return [x.grad.data for x in self.leaves]
 
     def _call(self, q: Any, k: Any, v: Any) -> Any:
         return self.hp.attention(q, k, v, mask=self.mask)
@@ -228,13 +236,13 @@ NUMERICS = (("full", 1000, 64, False, 1.0, False), ("causal", 1000, 128, True, 1
 def errors(device: str) -> list[dict[str, Any]]:
     """Return records of relative L2 errors against float64, of the output and the gradients of q, k, v, beside PyTorch's.
 
-    On a GPU beside FlashAttention-2 (with a mask of bools: what PyTorch takes for it), in half precisions; on a CPU its fused kernel,
-    float32 too. Rows that see nothing: PyTorch gives NaN or zeros, and is compared where it sees something.
+    On a GPU beside FlashAttention-2 (float32, or a mask of bools: what PyTorch takes for it); on a CPU its fused kernel. Rows that see
+    nothing: PyTorch gives NaN or zeros, and is compared where it sees something.
     """
     import torch
 
-    found, large = [], torch.device(device).type == "cuda"
-    for kind in (torch.bfloat16, torch.float16) if large else (torch.float32, torch.bfloat16, torch.float16):
+    found: list[dict[str, Any]] = []
+    for kind in (torch.float32, torch.bfloat16, torch.float16):
         for name, tokens, size, causal, factor, hides in NUMERICS:
             torch.manual_seed(0)
             there = [(torch.randn(2, 4, tokens, size, device=device) * (factor if i < 2 else 1.0)).to(kind) for i in range(4)]
