@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from itertools import product
 
 from .kernel import Kernel, Names
-from .program import Program, Term, sweeps
+from .program import Assign, Program, Term, sweeps
 
 History = tuple[int, str, tuple[Term, ...]]            # (sweep, target, terms): what a gradient keeps, read as that assignment reads
 
@@ -17,13 +17,11 @@ def c_text(program: Program, histories: Iterable[History], recorded: Mapping[str
     """Return the C text of all sweeps of a program.
 
     histories: what to write to history arrays, in order. recorded: {coefficient read from a history: its number}. rows: planes of axis 0
-    computed together in the interior (they share reads); default: what measured best, 3 in two dimensions and 2 in three. Kernels that
-    stretch one axis in two dimensions, or two axes, hold so much in registers that one plane is best.
+    computed together in the interior (they share reads); default: what measured best. Kernels that stretch one axis in two dimensions, or
+    two axes, hold so much in registers that one plane is best.
     """
-    rows = rows or (3 if program.ndim == 2 else 2)
-
-    def planes(mask: frozenset[int]) -> int:
-        return rows if len(mask) <= program.ndim - 2 else 1
+    def planes(mask: frozenset[int], group: list[Assign]) -> int:
+        return rows or _together(program, group) if len(mask) <= program.ndim - 2 else 1
     index = {name: i for i, name in enumerate(array_names(program))}
     names = Names(index, {name: i for i, name in enumerate(program.profiles)}, dict(recorded or {}))
     kernels: list[str] = []
@@ -39,7 +37,7 @@ def c_text(program: Program, histories: Iterable[History], recorded: Mapping[str
             level = ["0"] * program.ndim
             for axis in {a.axis for a in group if a.axis is not None}:
                 level[axis] = name = f"before{s}_{k}_{axis}"
-                kernels.append(Kernel(program, name, group, frozenset((axis,)), names, (), planes(frozenset((axis,)))).text())
+                kernels.append(Kernel(program, name, group, frozenset((axis,)), names, (), planes(frozenset((axis,)), group)).text())
             levels.append("{" + ", ".join(level) + "}")
         body += [f"  if (stage == {s}) {{", f"    static const Kernel b[][AXES] = {{{', '.join(levels) or '{0}'}}};"]
         mine = [(i, target, terms) for i, (stage, target, terms) in enumerate(histories) if stage == s]
@@ -47,7 +45,7 @@ def c_text(program: Program, histories: Iterable[History], recorded: Mapping[str
             table: list[str] = []
             for mask in masks:
                 name = f"main{s}_{''.join(map(str, sorted(mask)))}{'k' if keep and mine else ''}"
-                kernel = Kernel(program, name, main, mask, names, mine if keep else (), planes(mask))
+                kernel = Kernel(program, name, main, mask, names, mine if keep else (), planes(mask, main))
                 table.append(name if kernel.body else "0")     # memory variables alone: nothing in the interior
                 if kernel.body and (not keep or mine):
                     kernels.append(kernel.text())
@@ -65,6 +63,13 @@ def c_text(program: Program, histories: Iterable[History], recorded: Mapping[str
             + "\n".join(kernels)
             + "\nstatic void sweep(const Context *c, int stage, long m, const Part *part, real *history) {\n"
             + "  const Array *t = c->table[m & 1];\n" + "\n".join(body) + "\n}\n")
+
+
+def _together(program: Program, group: list[Assign]) -> int:
+    """Return how many planes of axis 0 a sweep computes together: 8 in two dimensions where one array is read across them, as in acoustics
+    of second order; 2 where there are more, or columns of a third axis to keep in the cache."""
+    across = {x for a in group for t in a.terms for x, stencil in t.reads if any(shift[0] for shift, _ in stencil.taps)}
+    return 8 if program.ndim == 2 and len(across - program.memory.keys()) == 1 else 2
 
 
 def array_names(program: Program) -> list[str]:

@@ -219,11 +219,11 @@ def exploded(e: Experiment, kind: str, shot: int, start: int, stop: int) -> NoRe
 
 def _tiling(lay: Layout, threads: int, count: int) -> tuple[int, int, int]:
     """Return (steps per tile, planes and rows per block): blocks that stay in a cache for a few steps, where the grid is tall enough."""
-    # Measured on two cores of a Zen 5 and of a Xeon, flat around there: in two dimensions 16 sweeps of 24 rows; in three 4 steps of 16
+    # Measured on two cores of a Zen 5 and of a Xeon, flat around there: in two dimensions 16 sweeps of 32 rows; in three 4 steps of 16
     # planes by 16 rows for acoustics of order 8, 6 of 24 by 8 for Maxwell's, whose stencils reach one cell and whose steps are two sweeps.
     # Fewer planes read more of the main memory again: the next block of planes needs once more what a tile is skewed by.
     if lay.ndim == 2:
-        tile, block, rows = max(1, 16 // count), 24, 0
+        tile, block, rows = max(1, 16 // count), 32, 0
     else:
         tile, block, rows = min(6, max(1, 16 // (lay.reach * count))), *((24, 8) if lay.reach == 1 else (16, 16))
     while tile > 1 and lay.size[0] // threads < lay.rim + 2 * lay.reach * (tile * count + 1) + block:

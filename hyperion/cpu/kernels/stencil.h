@@ -99,7 +99,7 @@ typedef void (*Kernel)(const Context *, const Array *, real *, const long *, con
 /* Blocks of a three-dimensional sweep: rows whose planes stay in the second-level cache, columns whose rows stay in the first. */
 #ifndef ROWS
 #define ROWS 32
-#define COLUMNS 128
+#define COLUMNS 256
 #endif
 /* Pieces of slabs across them. */
 #ifndef PIECE_ROWS
