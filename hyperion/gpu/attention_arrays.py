@@ -9,7 +9,7 @@ import numpy as np
 from .launching import cupy
 
 __all__ = [
-    "MASK", "device_traits", "empty_like", "filled", "fit", "fitting", "listed", "mask_struct", "named_steps", "ordered", "span", "steps",
+    "MASK", "device_traits", "empty_beside", "empty_like", "filled", "fit", "fitting", "listed", "mask_struct", "named_steps", "ordered", "span", "steps",
     "struct", "unordered",
 ]
 
@@ -76,6 +76,20 @@ def empty_like(x: Any, shape: tuple[int, ...]) -> Any:
     if x.strides[1] < x.strides[2] and x.shape[1] > 1:
         return cupy().empty((batch, tokens, heads, room), dtype=x.dtype).transpose(0, 2, 1, 3)
     return cupy().empty((batch, heads, tokens, room), dtype=x.dtype)
+
+
+def empty_beside(q: Any, k: Any, v: Any) -> tuple[Any, Any, Any]:
+    """Return empty arrays for gradients: parts of one where q, k and v are those of rows of heads, else each as `empty_like` makes it."""
+    (batch, _, tokens, size), heads = q.shape, [x.shape[1] for x in (q, k, v)]
+    each, width, place = q.dtype.itemsize * size, sum(heads), q.data.ptr
+    together = each % 16 == 0
+    for x in (q, k, v):
+        together = together and x.shape[2:] == (tokens, size) and x.strides[1:3] == (each, width * each) and x.data.ptr == place
+        place += x.shape[1] * each
+    if not together:
+        return empty_like(q, q.shape), empty_like(k, k.shape), empty_like(v, v.shape)
+    whole = cupy().empty((batch, tokens, width, size), dtype=q.dtype).transpose(0, 2, 1, 3)
+    return whole[:, :heads[0]], whole[:, heads[0]:heads[0] + heads[1]], whole[:, heads[0] + heads[1]:]
 
 
 def steps(x: Any, unit: int) -> tuple[int, int, int]:

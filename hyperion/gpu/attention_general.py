@@ -14,6 +14,7 @@ from .attention_arrays import (
     LONG,
     POINTER,
     device_traits,
+    empty_beside,
     empty_like,
     filled,
     fit,
@@ -270,7 +271,7 @@ def backward(
     size, depth = q.shape[-1], v.shape[-1]
     call = _Backward(fit(q), fit(k), fit(v), fit(g), seen, factor, extras)
     call.prepare(fit(out), cupy().ascontiguousarray(lse), None if of_lse is None else cupy().ascontiguousarray(of_lse))
-    to_q, to_k, to_v = (empty_like(x, x.shape) for x in (call.q, call.k, call.v))
+    to_q, to_k, to_v = empty_beside(call.q, call.k, call.v)
     call.run(QUERIES, 1, to_q, None)
     for gives in passes(call.head, call.single, extras.plain):
         call.run(KEYS, gives, to_k if gives & 1 else None, to_v if gives & 2 else None)

@@ -14,6 +14,7 @@ from .attention_arrays import (
     MASK,
     POINTER,
     device_traits,
+    empty_beside,
     empty_like,
     filled,
     fit,
@@ -226,7 +227,7 @@ def backward(
     (batch, heads, queries, wide), (_, kept, keys, deep) = q.shape, v.shape
     tiles, blocks = -(-queries // tiling.queries), -(-keys // tiling.keys)
     device, brain, empty = q.device.id, _brain(q), cupy().empty
-    to_q, to_k, to_v = (empty_like(x, x.shape) for x in (q, k, v))
+    to_q, to_k, to_v = empty_beside(q, k, v)
     shift, log2 = (empty((batch, heads, tiles * tiling.queries), dtype=np.float32) for _ in range(2))
     sums = empty((batch, heads, tiles, tiling.queries * tiling.head), dtype=np.float32) if adds else None
     rows = filled(

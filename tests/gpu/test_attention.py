@@ -9,6 +9,7 @@ import pytest
 
 import hyperion as hp
 from hyperion import nn
+from hyperion.autograd.ops import heads
 from hyperion.gpu import attention, attention_general, device, hopper
 from hyperion.gpu import attention_hopper as module
 from tests.gpu import attention_kernels, emulator, standin
@@ -119,3 +120,31 @@ def test_few_queries_and_many_keys(cupy, heads, kept, keys, size, queries):
         assert attention_kernels.ran[:2] == ["attention_forward", "attention_combine"]
     for x, y in zip(found, expected, strict=True):
         assert away(device.to_numpy(x), y) < 2e-3
+
+
+@pytest.mark.skipif(emulator.COMPILER is None, reason="no C++ compiler: the stand-in needs one")
+@pytest.mark.parametrize(("size", "scale", "shared"), [(64, None, True), (20, None, False), (64, -0.2, False)])
+def test_gradients_of_rows_of_heads_are_written_where_they_are_joined(cupy, monkeypatch, size, scale, shared):
+    copies: list[Any] = []
+    whole = heads._together
+    monkeypatch.setattr(heads, "_together", lambda xp, parts: copies.append(whole(xp, parts)) or copies[-1])
+    x = np.random.default_rng(0).standard_normal((2, 70, 8 * size)).astype(HALF)
+
+    def pulled_rows(x: Any) -> Any:
+        rows = hp.asarray(x, requires_grad=True)
+        q, k, v = hp.split_heads(rows, (4, 2, 2), size)
+        out = hp.join_heads(hp.attention(q, k, v, mask=nn.Causal(), scale=scale))
+        hp.sum(hp.astype(out, "float64") ** 2).backward()
+        return rows.grad.data
+
+    exact = pulled_rows(x.astype(np.float64))
+    assert away(device.to_numpy(pulled_rows(cupy.asarray(x))), exact) < 4e-3         # the output, rounded, is its own gradient's factor
+    assert [one is not None for one in copies] == [shared]
+
+
+def test_parts_are_joined_as_they_lie_only_if_they_are_the_whole(cupy):
+    rows = cupy.asarray(np.arange(2.0 * 3 * 6 * 4).reshape(2, 3, 24))
+    parts = heads._split.forward(cupy, rows, counts=(3, 2, 1), size=4)
+    assert heads._together(cupy, parts) is not None and (device.to_numpy(heads._together(cupy, parts)) == device.to_numpy(rows)).all()
+    for wrong in (parts[:2], parts[::-1], (parts[0], parts[2], parts[1]), tuple(x[:, :, 1:] for x in parts), tuple(x[:1] for x in parts)):
+        assert heads._together(cupy, wrong) is None

@@ -1,11 +1,14 @@
 """What goes with attention: numbers parted into heads and joined again, and rotary positions.
 
-Heads are views of the rows they come from; joining copies where they do not lie as they should.
+Heads are views of the rows they come from; joining copies where they do not lie so already.
 """
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from hyperion.autograd.batching import by_axes, over_leading
 from hyperion.autograd.ops.shaping import sum_to
@@ -28,6 +31,8 @@ def _join_forward(xp: Any, *parts: Any) -> Any:
     if len(parts) == 1:         # no copy if tokens already lie one after another, as attention leaves them on a GPU
         out = first.swapaxes(-2, -3)
         return out.reshape(*out.shape[:-2], out.shape[-2] * out.shape[-1])
+    if xp is not np and (whole := _together(xp, parts)) is not None:
+        return whole
     heads = sum([x.shape[-3] for x in parts])
     out = xp.empty((*first.shape[:-3], first.shape[-2], heads, first.shape[-1]), dtype=first.dtype)
     low = 0
@@ -35,6 +40,26 @@ def _join_forward(xp: Any, *parts: Any) -> Any:
         out[..., low:low + x.shape[-3], :] = x.swapaxes(-2, -3)
         low += x.shape[-3]
     return out.reshape(*out.shape[:-2], heads * first.shape[-1])
+
+
+def _together(xp: Any, parts: Sequence[Any]) -> Any:
+    """Return the array of rows of heads of which arrays on a GPU are the parts, all of them and in order; None if there is none."""
+    first, roots = parts[0], list(parts)
+    for i, x in enumerate(parts):
+        while roots[i].base is not None:
+            roots[i] = roots[i].base
+        if roots[i] is not roots[0] or x.dtype != first.dtype or x.shape[:-3] != first.shape[:-3] or x.shape[-2:] != first.shape[-2:]:
+            return None
+    width, root = sum([x.shape[-3] for x in parts]) * first.shape[-1], roots[0]
+    shape = (*first.shape[:-3], first.shape[-2], width)
+    if root.size != math.prod(shape) or root.dtype != first.dtype or not root.flags.c_contiguous:
+        return None
+    whole, place = root.reshape(shape), first.data.ptr
+    for x in parts:         # within the root and as long as it, so they begin where it does
+        if x.data.ptr != place or x.swapaxes(-2, -3).strides != (*whole.strides[:-1], first.shape[-1] * first.itemsize, first.itemsize):
+            return None
+        place += x.shape[-3] * first.shape[-1] * first.itemsize
+    return xp.asarray(whole)
 
 
 def _split_vjp(g: Sequence[Tensor | None], out: Sequence[Tensor], x: Tensor, counts: tuple[int, ...], size: int) -> tuple[Tensor]:
