@@ -9,8 +9,8 @@ import numpy as np
 from .launching import cupy
 
 __all__ = [
-    "MASK", "device_traits", "empty_beside", "empty_like", "filled", "fit", "fitting", "listed", "mask_struct", "named_steps", "ordered", "span", "steps",
-    "struct", "unordered",
+    "MASK", "device_traits", "empty_beside", "empty_like", "filled", "fit", "fitting", "listed", "mask_struct", "named_steps", "ordered",
+    "span", "steps", "struct", "unordered",
 ]
 
 LOG2E = 1.4426950408889634
