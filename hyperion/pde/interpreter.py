@@ -1,10 +1,11 @@
 """The reference: the same program in Tensor operations on whole arrays. Slow; every generated kernel is tested against it."""
+import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from hyperion.autograd import Tensor, as_tensor, reshape, scatter, shift, stack
+from hyperion.autograd import Tensor, as_tensor, checkpoint, reshape, scatter, shift, stack
 from hyperion.codegen import Assign, Stencil, sweeps
 from hyperion.errors import NonFiniteError
 from hyperion.gpu import device as devices
@@ -96,7 +97,9 @@ def _steps(e: Experiment, values: dict[str, Tensor], shot: int, count: int) -> I
     for n in range(count):
         now_sent = {s: values[s][shot][:, n] for s in program.sources}
         for a in order:
-            state[a.target] = x = _assign(a, state, coefficients, now_sent, spread.get(field_of(program, a.target)), size, e)
+            # Checkpointed: a sum over a stencil has some ten arrays on the way, and a gradient keeps none of them.
+            assign = functools.partial(_assign, a, dict(state), coefficients, now_sent, spread.get(field_of(program, a.target)), size, e)
+            state[a.target] = x = checkpoint(assign)()
             if not devices.namespace(x.data).isfinite(x.data).all():
                 raise NonFiniteError(f"the forward wavefield of shot {shot} became NaN or infinite between steps {n} and {n + 1} "
                                      f"({n * e.step:.4g} to {(n + 1) * e.step:.4g} s); check the model and the wavelet for NaN, and the "
