@@ -1,4 +1,6 @@
 """Where the kept steps of a shot lie: slots in memory or in a file."""
+import math
+
 import numpy as np
 
 from hyperion.cpu.disk import DiskBuffer
@@ -27,6 +29,9 @@ class History:
         size = int(self.before[steps]) * self.slot_bytes
         self._buffer: Buffer | DiskBuffer = DiskBuffer(size, keeping.folder) if keeping.disk else POOL.take(size)
         self.boxes = new_boxes(needs.steps) if boxes is None else boxes
+        # Where a step's histories lie in each row: {largest number less the first vector, end} of all rows; zeros are no vector.
+        rows = math.prod(needs.shape[:-1])
+        self.swept = np.zeros((needs.steps, needs.histories, 2, rows), np.uint16) if boxes is None else None
         self.address: int = self._buffer.bytes.ctypes.data
 
     def chunk(self) -> int:

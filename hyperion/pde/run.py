@@ -76,7 +76,11 @@ class Run:
         c.profile = self.profile
         c.resting = not any(e.wraps) and not e.engine.recorded
         c.follows = self.kind == "undone"
-        c.moving = self.whole
+        given = self.e.starts if self.kind == "forward" else self.e.ends
+        c.moving = self.whole if given else (ctypes.c_long * 6)()
+        spans = np.zeros((2, 2, math.prod(lay.cells[:-1])), np.uint16)
+        self.hold.append(spans)
+        c.moves, c.limit = spans[0].ctypes.data, spans[1].ctypes.data
         return c
 
     def points(self, taps: Taps, weights: np.ndarray, array: str, offset: int, data: np.ndarray, first_row: int = 0, history: int = -1,
@@ -130,6 +134,7 @@ class Run:
             c.place = h.place.ctypes.data if c.resting and h.place is not None else None
             c.format, c.kept_bytes = h.bits, h.kept_bytes
             c.boxes = h.boxes.ctypes.data if c.resting else None
+            c.swept = h.swept.ctypes.data if c.resting and h.swept is not None else None
             if storing == 1 and h.bits:
                 c.scratch_size = c.histories * c.history_size
                 scratch = POOL.take(self.threads * c.scratch_size * self.e.layout.dtype.itemsize)

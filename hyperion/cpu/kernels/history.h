@@ -19,12 +19,12 @@ static long packed_bytes(const Context *c, const Part *box) {
 
 static long scale_bytes(const Part *box) { return (box->to[AXES - 1] - box->from[AXES - 1] + BLOCK - 1) / BLOCK * (long)sizeof(float); }
 
-/* Round n numbers of a row to whole multiples of their block's scale: its largest magnitude over the largest whole number. Magnitudes of
-   floats compare like their bits. */
-static void pack_row(const real *restrict from, float *restrict scale, void *restrict to, long bits, long n) {
+/* Round n numbers of a row to whole multiples of their block's scale: its largest magnitude over the largest whole number. `first` numbers of
+   the first block are not there. Magnitudes of floats compare like their bits. */
+static void pack_row(const real *restrict from, float *restrict scale, void *restrict to, long bits, long n, long first) {
   const float limit = bits == 8 ? 127.0f : 32767.0f;
-  for (long start = 0; start < n; start += BLOCK) {
-    const long count = MIN((long)BLOCK, n - start);
+  for (long start = 0, block = 0, count; start < n; start += count, block++) {
+    count = MIN(BLOCK - first, n - start);
     uint32_t most = 0;
     float part[BLOCK];
     for (long x = 0; x < count; x++) part[x] = (float)from[start + x];
@@ -36,7 +36,8 @@ static void pack_row(const real *restrict from, float *restrict scale, void *res
     }
     const union { uint32_t bits; float value; } largest = {most};
     const float inverse = largest.value > 1e-30f ? limit / largest.value : 0.0f;
-    scale[start / BLOCK] = largest.value / limit;
+    scale[block] = largest.value / limit;
+    first = 0;
     #pragma omp simd
     for (long x = 0; x < count; x++) {
       part[x] *= inverse;
@@ -55,7 +56,8 @@ static void pack(const Context *c, int stage, const real *history, char *slot, c
     for (long z = part->from[0]; z < part->to[0]; z++) for (long y = AXES == 3 ? part->from[1] : 0; y < (AXES == 3 ? part->to[1] : 1); y++) {
       char *to = packed_row(c, slot, box, i, z, y);
       const real *from = history + i * c->history_size + row_at(c, z, y) + first;
-      pack_row(from, (float *)to + (first - start) / BLOCK, to + scale_bytes(box) + (first - start) * c->format / 8, c->format, n);
+      pack_row(from, (float *)to + (first - start) / BLOCK, to + scale_bytes(box) + (first - start) * c->format / 8, c->format, n,
+               first % BLOCK);
     }
   }
 }
@@ -68,8 +70,8 @@ static void add_product(const Context *c, real *restrict image, const real *rest
     const long shift = box->from[AXES - 1];
     const float *restrict scale = (const float *)history;
     const char *restrict kept = history + scale_bytes(box);
-    for (long start = first; start < n; start += BLOCK) {
-      const long end = MIN(start + BLOCK, n);
+    for (long start = first, end; start < n; start = end) {
+      end = MIN((start / BLOCK + 1) * BLOCK, n);
       const real s = times * scale[(start - shift) / BLOCK];
       if (c->format == 8) {
         const int8_t *restrict values = (const int8_t *)kept - shift;

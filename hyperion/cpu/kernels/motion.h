@@ -1,5 +1,6 @@
-/* Which cells are in motion: outside a box every array is exactly zero, and stays so until something within reach of a cell is not. The
-   sweeps of a tile run in the box of what moves as the tile begins, and of what sources add, grown by as far as the tile's sweeps reach.
+/* Which cells are in motion: outside a span of each row every array is exactly zero, and stays so until something within reach of a cell is
+   not. A part of a sweep is cut to what the spans of its rows and of those within reach say, and what it has made grows them. Spans are whole
+   vectors. Before that a tile has a box, of what moves as it begins and of what sources add, grown by as far as its sweeps reach.
    Stands between history.h and timeloop.c. */
 
 /* The step of the run that a loop count stands for. */
@@ -47,60 +48,133 @@ static void join(Part *p, const Part *other) {
   }
 }
 
-/* Whether all arrays are zero in a part of the region; or make them so. */
-static int at_rest(const Context *c, const Part *part, int clear) {
+/* Rows of the region, and where the span of one lies among Spans: the first vector of each row, then where each row's vectors end. */
+static long rows_of(const Context *c) { return c->cells[0] * (AXES == 3 ? c->cells[1] : 1); }
+static long row_number(const Context *c, long z, long y) { return AXES == 3 ? z * c->cells[1] + y : z; }
+
+#define EACH_ROW(p) for (long z = (p)->from[0]; z < (p)->to[0]; z++) \
+  for (long y = AXES == 3 ? (p)->from[1] : 0; y < (AXES == 3 ? (p)->to[1] : 1); y++)
+
+/* The vectors, of all that a part's rows have in Spans. */
+static void bounds(const Context *c, const uint16_t *spans, const Part *part, long *from, long *to) {
+  const long rows = rows_of(c), n = AXES == 3 ? part->to[1] - part->from[1] : part->to[0] - part->from[0];
+  uint16_t low = UINT16_MAX, high = 0;
+  for (long z = part->from[0]; z < (AXES == 3 ? part->to[0] : part->from[0] + 1); z++) {
+    const uint16_t *first = spans + row_number(c, z, AXES == 3 ? part->from[1] : 0), *end = first + rows;
+    for (long i = 0; i < n; i++) { low = MIN(low, first[i]); high = MAX(high, end[i]); }
+  }
+  *from = low;
+  *to = high;
+}
+
+/* Let Spans have nothing, or one box. */
+static void fill_spans(const Context *c, uint16_t *spans, const Part *box) {
+  const long rows = rows_of(c);
+  memset(spans, 0xff, rows * sizeof(uint16_t));
+  memset(spans + rows, 0, rows * sizeof(uint16_t));
+  if (!is_empty(box)) EACH_ROW(box) {
+    spans[row_number(c, z, y)] = (uint16_t)(box->from[AXES - 1] / VL);
+    spans[rows + row_number(c, z, y)] = (uint16_t)((box->to[AXES - 1] + VL - 1) / VL);
+  }
+}
+
+static int vector_moves(const real *p) {
+  int moves = 0;
+  for (long x = 0; x < VL; x++) moves |= p[x] != 0;
+  return moves;
+}
+
+/* The part of an array's cells within a part of the region: a memory variable has those of a slab. Whether there are any. */
+static int holds(const Context *c, int array, int side, Part *part) {
+  const int axis = slab_of[array];
+  if (axis < 0) return 1;
+  Part slab = whole(c);
+  slab.from[axis] = side ? c->high[axis] : 0;
+  slab.to[axis] = side ? c->cells[axis] : c->low[axis];
+  return meets(part, &slab);
+}
+
+/* Add to what moves where an array is not zero in a part. */
+static void note_array(const Context *c, const Array *a, const Part *p) {
+  const long rows = rows_of(c), first = p->from[AXES - 1] / VL, last = (p->to[AXES - 1] + VL - 1) / VL;
+  EACH_ROW(p) {
+    const real *row = a->p + z * a->stride[0] + (AXES == 3 ? y * a->stride[1] : 0);
+    uint16_t *from = c->moves + row_number(c, z, y), *to = from + rows;
+    long low = first, high = last;
+    while (low < MIN(*from, last) && !vector_moves(row + low * VL)) low++;
+    if (low == last) continue;                         /* nothing moves, or moved */
+    while (high > low && high > *to && !vector_moves(row + (high - 1) * VL)) high--;
+    if (low < *from) *from = (uint16_t)low;
+    if (high > low && high > *to) *to = (uint16_t)high;
+  }
+}
+
+/* The same of what a sweep has written, or (stage -1) of all arrays. */
+static void note(const Context *c, int stage, long m, const Part *part) {
+  const Array *t = c->table[m & 1];
+  for (int w = 0; stage >= 0 && w < WRITTEN; w++) if (written[stage][w] >= 0) note_array(c, t + 2 * written[stage][w], part);
+  for (int i = 0; i < ARRAYS; i++) for (int side = 0; side < (slab_of[i] < 0 ? stage < 0 : 2); side++) {
+    Part p = *part;
+    if (holds(c, i, side, &p)) note_array(c, t + 2 * i + side, &p);
+  }
+}
+
+/* Set all arrays to zero in a row's columns. */
+static void clear_row(const Context *c, long z, long y, long from, long to) {
   for (int i = 0; i < ARRAYS; i++) for (int side = 0; side < (slab_of[i] < 0 ? 1 : 2); side++) {
-    Part p = *part, slab = whole(c);
-    if (slab_of[i] >= 0) {
-      slab.from[slab_of[i]] = side ? c->high[slab_of[i]] : 0;
-      slab.to[slab_of[i]] = side ? c->cells[slab_of[i]] : c->low[slab_of[i]];
-    }
-    if (!meets(&p, &slab)) continue;
+    Part p = {{z, y, 0}, {z + 1, y + 1, 1}};
+    p.from[AXES - 1] = from;
+    p.to[AXES - 1] = to;
+    if (!holds(c, i, side, &p)) continue;
     const Array a = c->table[0][2 * i + side];
-    const long first = p.from[AXES - 1], n = p.to[AXES - 1] - first;
-    for (long z = p.from[0]; z < p.to[0]; z++) for (long y = AXES == 3 ? p.from[1] : 0; y < (AXES == 3 ? p.to[1] : 1); y++) {
-      real *row = a.p + z * a.stride[0] + (AXES == 3 ? y * a.stride[1] : 0) + first;
-      if (clear) { memset(row, 0, n * sizeof(real)); continue; }
-      int moves = 0;
-      for (long x = 0; x < n; x++) moves |= row[x] != 0;
-      if (moves) return 0;
-    }
-  }
-  return 1;
-}
-
-/* Cut a box to what moves. Along the last axis boxes begin and end at whole blocks of packed histories. */
-static void trim(const Context *c, Part *box) {
-  for (int a = 0; a < AXES; a++) {
-    const long grain = a == AXES - 1 ? BLOCK : REACH;
-    while (!is_empty(box)) {
-      Part p = *box;
-      p.to[a] = MIN(box->to[a], p.from[a] + grain);
-      if (!at_rest(c, &p, 0)) break;
-      box->from[a] = p.to[a];
-    }
-    while (!is_empty(box)) {
-      Part p = *box;
-      p.from[a] = a == AXES - 1 ? (p.to[a] - 1) / BLOCK * BLOCK : MAX(p.from[a], p.to[a] - grain);
-      if (!at_rest(c, &p, 0)) break;
-      box->to[a] = p.from[a];
-    }
+    memset(a.p + z * a.stride[0] + (AXES == 3 ? y * a.stride[1] : 0) + p.from[AXES - 1], 0, (p.to[AXES - 1] - p.from[AXES - 1]) * sizeof(real));
   }
 }
 
-/* The box of the cells that data are injected into. */
+/* The box of what moves. */
+static Part moving(const Context *c) {
+  const long rows = rows_of(c), lines = AXES == 3 ? c->cells[1] : 1;
+  Part out = {{0, 0, 0}, {0, 0, 0}};
+  for (long z = 0; z < c->cells[0]; z++) for (long y = 0; y < lines; y++) {
+    const long from = c->moves[z * lines + y], to = c->moves[rows + z * lines + y];
+    if (from >= to) continue;
+    Part row = {{z, y, 0}, {z + 1, y + 1, 1}};
+    row.from[AXES - 1] = from * VL;
+    row.to[AXES - 1] = to * VL;
+    join(&out, &row);
+  }
+  return out;
+}
+
+/* The box of the cells that data are injected into; they are added to what moves. */
 static Part injected(const Context *c) {
   Part out = {{0, 0, 0}, {0, 0, 0}};
+  const long rows = rows_of(c);
   for (long i = 0; i < c->injections; i++) {
     const Points *p = c->injection + i;
     for (long z = 0; z < c->size[0]; z++) for (long k = p->row[z]; k < p->row[z + 1]; k++) {
+      const long vector = column(c, p, k) / VL;
       Part one = {{z, p->line[k], 0}, {z + 1, p->line[k] + 1, 1}};
-      one.from[AXES - 1] = column(c, p, k) / BLOCK * BLOCK;
-      one.to[AXES - 1] = MIN(one.from[AXES - 1] + BLOCK, c->cells[AXES - 1]);
+      one.from[AXES - 1] = vector * VL;
+      one.to[AXES - 1] = (vector + 1) * VL;
       join(&out, &one);
+      uint16_t *from = c->moves + row_number(c, z, p->line[k]), *to = from + rows;
+      *from = (uint16_t)MIN(*from, vector);
+      *to = (uint16_t)MAX(*to, vector + 1);
     }
   }
   return out;
+}
+
+/* Find what moves as a call begins: what the last one left, unless arrays have been set since; then they are looked through. */
+static void begin_motion(Context *c) {
+  const Part all = whole(c), none = {{0, 0, 0}, {0, 0, 0}};
+  int set = 1;
+  for (int a = 0; a < AXES; a++) set &= c->moving.from[a] == 0 && c->moving.to[a] == c->cells[a];
+  if (set || is_empty(&c->moving)) fill_spans(c, c->moves, &none);
+  if (set) note(c, -1, 0, &all);
+  c->sent = injected(c);
+  c->moving = moving(c);
 }
 
 /* How far so many sweeps reach from a cell at a distance from a slab: in it further, since memory variables are read that the sweep has
@@ -121,24 +195,83 @@ static void grow(const Context *c, Part *box, long count) {
   }
 }
 
-/* What the forward run touched in the steps of a tile. */
+/* Cut a part of a sweep to what moves within its reach, and to where an adjoint run stays. Whether anything is left. */
+static int narrow(const Context *c, Part *part) {
+  Part near = *part;
+  long from, to;
+  for (int a = 0; a < AXES; a++) {
+    const long reach = distance(1, MIN(part->from[a] - c->low[a], c->high[a] - part->to[a]));
+    near.from[a] = MAX(part->from[a] - reach, 0);
+    near.to[a] = MIN(part->to[a] + reach, c->cells[a]);
+  }
+  bounds(c, c->moves, &near, &from, &to);
+  if (from >= to) return 0;
+  const long a = AXES - 1, low = from * VL - distance(1, from * VL - c->low[a]), high = to * VL + distance(1, c->high[a] - to * VL);
+  Part cut = whole(c);
+  cut.from[a] = low < 0 ? 0 : low / VL * VL;
+  cut.to[a] = (high + VL - 1) / VL * VL;
+  if (c->within) {
+    bounds(c, c->limit, part, &from, &to);
+    cut.from[a] = MAX(cut.from[a], from * VL);
+    cut.to[a] = MIN(cut.to[a], to * VL);
+  }
+  return meets(part, &cut);
+}
+
+/* Spans of a history of a step of the forward run: zeros where there is none, so their beginnings are counted down from the largest number. */
+static uint16_t *swept(const Context *c, long n, long history) { return c->swept + (n * c->histories + history) * 2 * rows_of(c); }
+
+/* Note where the histories that a sweep makes lie. */
+static void note_histories(const Context *c, int stage, long n, const Part *part) {
+  const long rows = rows_of(c);
+  for (long i = 0; i < c->histories; i++) if (kept_in[i] == stage) {
+    uint16_t *spans = swept(c, n, i);
+    EACH_ROW(part) {
+      spans[row_number(c, z, y)] = (uint16_t)(UINT16_MAX - part->from[AXES - 1] / VL);
+      spans[rows + row_number(c, z, y)] = (uint16_t)((part->to[AXES - 1] + VL - 1) / VL);
+    }
+  }
+}
+
+/* Cut a part, of one row, to where a history of a step lies. Whether anything is left. */
+static int lies(const Context *c, long n, long history, long row, Part *part) {
+  const uint16_t *spans = swept(c, n, history) + row;
+  part->from[AXES - 1] = MAX(part->from[AXES - 1], (UINT16_MAX - spans[0]) * VL);
+  part->to[AXES - 1] = MIN(part->to[AXES - 1], spans[rows_of(c)] * VL);
+  return part->from[AXES - 1] < part->to[AXES - 1];
+}
+
+/* Find where the forward run has been in the steps of a tile; an adjoint run that stays there has it as its limit, too. */
 static Part noted(const Context *c, long start, long steps) {
   Part out = {{0, 0, 0}, {0, 0, 0}};
+  const Part none = out;
   const long one = step_at(c, start), other = step_at(c, start + MAX(steps, 1) - 1);
-  for (long n = MAX(MIN(one, other) - 1, c->from); n <= MAX(one, other) && n < c->to; n++) join(&out, c->boxes + n);
+  const long from = MAX(MIN(one, other) - 1, c->from), to = MIN(MAX(one, other) + 1, c->to), rows = rows_of(c);
+  for (long n = from; n < to; n++) join(&out, c->boxes + n);
+  if (!c->within) return out;
+  fill_spans(c, c->limit, c->swept ? &none : &out);
+  if (c->swept) for (long n = from; n < to; n++) for (long i = 0; i < c->histories; i++) {
+    const uint16_t *restrict spans = swept(c, n, i);
+    uint16_t *restrict limit = c->limit;
+    for (long r = 0; r < rows; r++) limit[r] = (uint16_t)MIN(limit[r], UINT16_MAX - spans[r]);
+    for (long r = rows; r < 2 * rows; r++) limit[r] = MAX(limit[r], spans[r]);
+  }
   return out;
 }
 
-/* Set to zero what of a box lies outside another one, and cut it. */
-static void leave(const Context *c, Part *box, const Part *inner) {
-  for (int a = 0; a < AXES && !is_empty(box); a++) {
-    Part low = *box, high = *box;
-    low.to[a] = MIN(box->to[a], inner->from[a]);
-    high.from[a] = MAX(box->from[a], inner->to[a]);
-    if (!is_empty(&low)) at_rest(c, &low, 1);
-    if (!is_empty(&high)) at_rest(c, &high, 1);
-    box->from[a] = MAX(box->from[a], inner->from[a]);
-    box->to[a] = MIN(box->to[a], inner->to[a]);
+/* Set to zero what moves beyond the limit. */
+static void leave(const Context *c) {
+  const Part all = whole(c);
+  const long rows = rows_of(c);
+  EACH_ROW(&all) {
+    uint16_t *from = c->moves + row_number(c, z, y), *to = from + rows;
+    const uint16_t *least = c->limit + row_number(c, z, y), *most = least + rows;
+    if (*from >= *to || (*from >= *least && *to <= *most)) continue;
+    const long middle = MIN(MAX(*least, *from), *to), end = MAX(MIN(*most, *to), middle);
+    if (*from < middle) clear_row(c, z, y, *from * VL, middle * VL);
+    if (end < *to) clear_row(c, z, y, end * VL, *to * VL);
+    *from = (uint16_t)(middle < end ? middle : UINT16_MAX);
+    *to = (uint16_t)(middle < end ? end : 0);
   }
 }
 
@@ -156,13 +289,14 @@ static void enter(Context *c, long start, long steps) {
   if (!c->resting) return;
   const Part back = c->boxes && c->direction < 0 ? noted(c, start, steps) : c->box;
   if (c->follows) { c->seed = c->box = back; return; }
-  c->seed = c->moving;
-  join(&c->seed, &c->sent);
   if (c->within) {
     /* Where the forward run is at rest no parameter matters, so what would reach the rest from there is not needed. */
-    leave(c, &c->moving, &back);
+    leave(c);
+    c->moving = moving(c);
     c->box = back;
   }
+  c->seed = c->moving;
+  join(&c->seed, &c->sent);
   if (c->beside) join(&c->seed, &back);                /* what is taken back goes on where the adjoint run is at rest */
   if (c->direction > 0 && c->boxes) for (long n = start; n < start + steps; n++) {
     c->boxes[n] = reached(c, (n + 1 - start) * SWEEPS);

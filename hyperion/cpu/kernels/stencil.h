@@ -90,6 +90,7 @@ struct Context {
   long resting, follows, within, sharing, now;      /* sharing: threads at work in this tile; now: its steps */
   Part moving, sent, seed, box;              /* not zero as the tile begins; where data are injected; both; all that the tile reaches */
   Part *boxes;                               /* per step, of the forward run */
+  uint16_t *moves, *limit, *swept;           /* Spans: what may not be zero; where an adjoint run stays; per step and history, where it lies */
   long arrived, sense;
 };
 

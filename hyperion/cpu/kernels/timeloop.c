@@ -46,7 +46,9 @@ static void after(const Context *c, long thread, int stage, long m, const Part *
       const real *from = a.p + z * a.stride[0] + (AXES == 3 ? y * a.stride[1] : 0);
       const char *kept = c->format ? packed_row(c, history, &box, im->history, z, y)
                                    : history + im->history * c->kept_bytes + row_at(c, z, y) * (long)sizeof(real);
-      add_product(c, im->image + row_at(c, z, y), from, kept, &p, &box, (real)c->counts[n]);
+      Part row = p;
+      if (!c->swept || lies(c, n, im->history, row_number(c, z, y), &row))
+        add_product(c, im->image + row_at(c, z, y), from, kept, &row, &box, (real)c->counts[n]);
     }
   }
 }
@@ -58,6 +60,7 @@ static void advance_keeping(const Context *c, long thread, int stage, long m, co
   sweep(c, stage, m, part, history);
   after(c, thread, stage, m, part, history, 0);
   copy_frames(c, stage, m, history, part, 1);
+  if (c->resting) note(c, stage, m, part);
 }
 
 /* Backwards: the interior by itself, the rest as it was kept. The histories of the step are left in `history`. */
@@ -75,14 +78,19 @@ void undo(const Context *c, long thread, int stage, long m, const Part *given, r
 static void advance_beside(const Context *c, long thread, int stage, long m, const Part *part) {
   real *made = c->scratch + thread * c->scratch_size - row_at(c, part->from[0], 0);
   if (m + c->ahead < c->last) c->undo(c->beside, thread, stage, m + c->ahead, part, made);
-  sweep(c, stage, m, part, 0);
-  after(c, thread, stage, m, part, 0, made);
+  Part moved = *part;
+  if (c->resting && !narrow(c, &moved)) return;
+  sweep(c, stage, m, &moved, 0);
+  after(c, thread, stage, m, &moved, 0, made);
+  if (c->resting) note(c, stage, m, &moved);
 }
 
-static void advance(const Context *c, long thread, int stage, long m, const Part *part) {
-  if (c->ring && c->direction > 0) { advance_keeping(c, thread, stage, m, part); return; }
-  if (c->ring) { undo(c, thread, stage, m, part, (real *)slot(c, step_at(c, m))); return; }
-  if (c->beside) { advance_beside(c, thread, stage, m, part); return; }
+static void advance(const Context *c, long thread, int stage, long m, const Part *given) {
+  if (c->ring && c->direction > 0) { advance_keeping(c, thread, stage, m, given); return; }
+  if (c->ring) { undo(c, thread, stage, m, given, (real *)slot(c, step_at(c, m))); return; }
+  if (c->beside) { advance_beside(c, thread, stage, m, given); return; }
+  Part moved = *given, *part = &moved;
+  if (c->resting && !narrow(c, part)) return;
   const long now = step_at(c, m);
   char *kept_here = c->storing == 1 && kept(c, now) ? slot(c, now) : 0;
   /* The kernels number the planes from 0; the scratch holds those at hand only, so that it stays in the cache. */
@@ -90,6 +98,8 @@ static void advance(const Context *c, long thread, int stage, long m, const Part
   /* The adjoint run reads coefficients that the forward run recorded at every step, as computed. */
   sweep(c, stage, m, part, RECORDED ? (real *)slot(c, now) : history);
   after(c, thread, stage, m, part, history, 0);
+  if (c->resting) note(c, stage, m, part);
+  if (c->storing == 1 && c->swept) note_histories(c, stage, now, part);
   if (!kept_here || !c->format) return;
   const Part box = c->boxes ? c->boxes[now] : whole(c);
   pack(c, stage, history, kept_here, part, &box);
@@ -208,7 +218,7 @@ static void march(Context *c, long thread) {
     }
     if (thread == 0) {
       c->moving = c->box;
-      if (c->resting && !c->follows) trim(c, &c->moving);
+      if (c->resting && !c->follows) c->moving = moving(c);
       if (start + steps < c->last) open_tile(c, start + steps);
     }
     barrier(c);
@@ -261,8 +271,7 @@ int run(Context **contexts, long count) {
   if (started == jobs) for (long i = 0; i < count; i++) {
     Context *c = contexts[i];
     c->arrived = c->sense = 0;
-    c->sent = injected(c);
-    if (c->resting && !c->follows) trim(c, &c->moving);
+    if (c->resting && !c->follows) begin_motion(c);
     open_tile(c, c->first);
     /* What meets the state this call starts from: data and images, halos; forward, receivers at time zero. */
     if (c->direction < 0 || c->first == 0) for (int stage = 0; stage < SWEEPS; stage++) {
