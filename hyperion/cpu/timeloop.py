@@ -44,7 +44,8 @@ class Context(ctypes.Structure):
                 *((n, _POINTER) for n in ("profile", "history", "slot", "place", "counts", "scratch", "injection", "receiver", "image",
                                           "ring", "beside", "undo")),
                 *((n, _LONG) for n in ("ahead", "resting", "follows", "within", "sharing", "now")),
-                *((n, _LONG * 6) for n in ("moving", "sent", "seed", "box")), *((n, _POINTER) for n in ("boxes", "moves", "limit", "swept")),
+                *((n, _LONG * 6) for n in ("moving", "sent", "seed", "box")),
+                *((n, _POINTER) for n in ("boxes", "cut", "passed", "work", "moves", "limit", "swept")),
                 *((n, _LONG) for n in ("arrived", "sense"))]
 
 

@@ -78,9 +78,9 @@ class Run:
         c.follows = self.kind == "undone"
         given = self.e.starts if self.kind == "forward" else self.e.ends
         c.moving = self.whole if given else (ctypes.c_long * 6)()
-        spans = np.zeros((2, 2, math.prod(lay.cells[:-1])), np.uint16)
-        self.hold.append(spans)
-        c.moves, c.limit = spans[0].ctypes.data, spans[1].ctypes.data
+        c.moves, c.limit = (self._pointer(np.zeros((2, math.prod(lay.cells[:-1])), np.uint16)) for _ in range(2))
+        c.cut, c.passed = (self._pointer(np.zeros(threads + 1, np.int64)) for _ in range(2))
+        c.work = self._pointer(np.zeros(lay.cells[0] + 1))
         return c
 
     def points(self, taps: Taps, weights: np.ndarray, array: str, offset: int, data: np.ndarray, first_row: int = 0, history: int = -1,

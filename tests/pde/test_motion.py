@@ -87,10 +87,11 @@ CASES = {
     "layer": (PLANE, pde.Acoustic(), LAYER, pde.EverySteps(), {}),
     "one thread": (PLANE, pde.Acoustic(), LAYER, pde.Thinned(every=3), {"threads": 1}),
     "sides": (PLANE, pde.Acoustic(), SIDES, pde.Thinned(every=2, bits=8), {}),
-    "elastic": (PLANE, pde.Elastic(), LAYER, pde.Thinned(every=2, bits=16), {}),
-    "checkpoints": (PLANE, pde.Elastic(), SIDES, pde.Checkpoints(bytes=5_000_000), {}),
+    # Two threads add up what a receiver of pressure hears from planes of both, so shares of other sizes round differently.
+    "elastic": (PLANE, pde.Elastic(), LAYER, pde.Thinned(every=2, bits=16), {"threads": 1}),
+    "checkpoints": (PLANE, pde.Elastic(), SIDES, pde.Checkpoints(bytes=5_000_000), {"threads": 1}),
     "ring": (PLANE, pde.Acoustic(), LAYER, pde.BoundaryRing(), {"dtype": np.float64}),
-    "elastic ring": (PLANE, pde.Elastic(), LAYER, pde.BoundaryRing(), {"dtype": np.float64}),
+    "elastic ring": (PLANE, pde.Elastic(), LAYER, pde.BoundaryRing(), {"dtype": np.float64, "threads": 1}),
     "stages": (PLANE, pde.Acoustic(), LAYER, pde.EverySteps(), {"stepping": pde.RungeKutta4(2600.0)}),
     "volume": (VOLUME, pde.Acoustic(), LAYER, pde.Thinned(every=2), {"steps": 30}),
     "volume ring": (VOLUME, pde.Acoustic(), LAYER, pde.BoundaryRing(), {"steps": 30, "dtype": np.float64}),
@@ -121,6 +122,37 @@ def test_packed_histories_take_no_more_memory_than_moves(monkeypatch):
     kept = history.counts > 0.0
     assert np.array_equal(np.diff(history.place) > 0, kept)
     assert 2.0 * volumes[kept].sum() < history.place[-1] < 2.5 * volumes[kept].sum() < 0.6 * kept.sum() * history.slot_bytes
+
+
+def test_rows_are_swept_where_waves_are(monkeypatch):
+    tapes, forward = [], native.forward
+    monkeypatch.setattr(native, "forward", lambda e, tape=None: (tapes.append(tape), forward(e, tape))[1])
+    gathers, parameters = experiment(VOLUME, pde.Acoustic(), LAYER, pde.EverySteps(), steps=24, threads=1)
+    hp.grad(lambda c: hp.sum(gathers(speed=c) ** 2))(parameters["speed"])
+    (history,) = tapes[0].histories
+    widths = 16.0 * np.maximum(history.swept[:, 0, 1] - (65535.0 - history.swept[:, 0, 0]), 0.0)
+    boxes = np.prod(history.boxes[:, 3:] - history.boxes[:, :3], axis=1)
+    assert 0 < (widths > 0.0)[0].sum() <= 81               # rows within reach of the source
+    assert 0.0 < widths[12:].sum() < 0.75 * boxes[12:].sum()
+
+
+@pytest.mark.parametrize("shape", [PLANE, VOLUME])
+def test_fields_at_the_start_are_looked_through(shape, restless):
+    """A field at time zero, of two patches far from each other, moves as if nothing rested; its gradient too."""
+    solver = pde.Solver(pde.Acoustic(), pde.Grid(shape, 10.0), order=4, boundary=LAYER, storage=pde.EverySteps(), threads=2)
+    start = np.zeros(shape, np.float32)
+    start[5:8, 7:9, ...] = start[-6:, -20:-18, ...] = 1.0
+    speed = np.full(shape, 2000.0, np.float32)
+
+    def found():
+        run = lambda c: solver.evolve({"p": start}, 20e-3, speed=c)["p"]  # noqa: E731
+        return run(speed).numpy(), hp.grad(lambda c: hp.sum(run(c) ** 2))(speed).numpy()
+
+    field, gradient = found()
+    restless()
+    expected, expected_gradient = found()
+    assert np.array_equal(field, expected) and field.any()
+    assert difference(gradient, expected_gradient) < 1e-6
 
 
 def test_an_adjoint_run_that_stays_near_is_exact():

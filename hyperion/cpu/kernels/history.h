@@ -19,8 +19,8 @@ static long packed_bytes(const Context *c, const Part *box) {
 
 static long scale_bytes(const Part *box) { return (box->to[AXES - 1] - box->from[AXES - 1] + BLOCK - 1) / BLOCK * (long)sizeof(float); }
 
-/* Round n numbers of a row to whole multiples of their block's scale: its largest magnitude over the largest whole number. `first` numbers of
-   the first block are not there. Magnitudes of floats compare like their bits. */
+/* Round n numbers of a row to whole multiples of their block's scale: its largest magnitude over the largest whole number. `first` numbers
+   of the first block are not there. Magnitudes of floats compare like their bits. */
 static void pack_row(const real *restrict from, float *restrict scale, void *restrict to, long bits, long n, long first) {
   const float limit = bits == 8 ? 127.0f : 32767.0f;
   for (long start = 0, block = 0, count; start < n; start += count, block++) {

@@ -1,6 +1,6 @@
-/* Which cells are in motion: outside a span of each row every array is exactly zero, and stays so until something within reach of a cell is
-   not. A part of a sweep is cut to what the spans of its rows and of those within reach say, and what it has made grows them. Spans are whole
-   vectors. Before that a tile has a box, of what moves as it begins and of what sources add, grown by as far as its sweeps reach.
+/* Which cells are in motion: outside a span of each row every array is exactly zero, and stays so until something within reach of a cell
+   is not. A part of a sweep is cut to what the spans of its rows and of those within reach say, and what it has made grows them. Spans are
+   whole vectors. Before that a tile has a box, of what moves as it begins and of what sources add, grown by as far as its sweeps reach.
    Stands between history.h and timeloop.c. */
 
 /* The step of the run that a loop count stands for. */
@@ -55,16 +55,37 @@ static long row_number(const Context *c, long z, long y) { return AXES == 3 ? z 
 #define EACH_ROW(p) for (long z = (p)->from[0]; z < (p)->to[0]; z++) \
   for (long y = AXES == 3 ? (p)->from[1] : 0; y < (AXES == 3 ? (p)->to[1] : 1); y++)
 
-/* The vectors, of all that a part's rows have in Spans. */
-static void bounds(const Context *c, const uint16_t *spans, const Part *part, long *from, long *to) {
-  const long rows = rows_of(c), n = AXES == 3 ? part->to[1] - part->from[1] : part->to[0] - part->from[0];
-  uint16_t low = UINT16_MAX, high = 0;
+/* The box of what Spans have in a part of the region. Whether there is anything. */
+static int extent(const Context *c, const uint16_t *spans, const Part *part, Part *out) {
+  enum { AXIS = AXES - 2 };                            /* along which rows follow each other */
+  const long rows = rows_of(c), n = part->to[AXIS] - part->from[AXIS];
+  uint16_t low[n], high[n], from = UINT16_MAX, to = 0;
+  *out = (Part){{0, 0, 0}, {0, 0, 0}};
+  memset(low, 0xff, sizeof low);
+  memset(high, 0, sizeof high);
   for (long z = part->from[0]; z < (AXES == 3 ? part->to[0] : part->from[0] + 1); z++) {
-    const uint16_t *first = spans + row_number(c, z, AXES == 3 ? part->from[1] : 0), *end = first + rows;
-    for (long i = 0; i < n; i++) { low = MIN(low, first[i]); high = MAX(high, end[i]); }
+    const uint16_t *first = spans + row_number(c, z, part->from[1]), *end = first + rows;
+    uint16_t least = UINT16_MAX, most = 0;
+    for (long i = 0; i < n; i++) {
+      low[i] = MIN(low[i], first[i]);
+      high[i] = MAX(high[i], end[i]);
+      least = MIN(least, first[i]);
+      most = MAX(most, end[i]);
+    }
+    if (least >= most) continue;
+    if (AXES == 3) { out->from[0] = from < to ? out->from[0] : z; out->to[0] = z + 1; }
+    from = MIN(from, least);
+    to = MAX(to, most);
   }
-  *from = low;
-  *to = high;
+  if (from >= to) return 0;
+  long a = 0, b = n;
+  while (low[a] >= high[a]) a++;
+  while (low[b - 1] >= high[b - 1]) b--;
+  out->from[AXIS] = part->from[AXIS] + a;
+  out->to[AXIS] = part->from[AXIS] + b;
+  out->from[AXES - 1] = from * VL;
+  out->to[AXES - 1] = to * VL;
+  return 1;
 }
 
 /* Let Spans have nothing, or one box. */
@@ -127,23 +148,23 @@ static void clear_row(const Context *c, long z, long y, long from, long to) {
     p.to[AXES - 1] = to;
     if (!holds(c, i, side, &p)) continue;
     const Array a = c->table[0][2 * i + side];
-    memset(a.p + z * a.stride[0] + (AXES == 3 ? y * a.stride[1] : 0) + p.from[AXES - 1], 0, (p.to[AXES - 1] - p.from[AXES - 1]) * sizeof(real));
+    real *row = a.p + z * a.stride[0] + (AXES == 3 ? y * a.stride[1] : 0);
+    memset(row + p.from[AXES - 1], 0, (p.to[AXES - 1] - p.from[AXES - 1]) * sizeof(real));
   }
 }
 
-/* The box of what moves. */
-static Part moving(const Context *c) {
+/* Add up the work of the planes of the tile's box: as far as is known, the vectors that move; in slabs about twice as much for each. */
+static void weigh(const Context *c) {
   const long rows = rows_of(c), lines = AXES == 3 ? c->cells[1] : 1;
-  Part out = {{0, 0, 0}, {0, 0, 0}};
-  for (long z = 0; z < c->cells[0]; z++) for (long y = 0; y < lines; y++) {
-    const long from = c->moves[z * lines + y], to = c->moves[rows + z * lines + y];
-    if (from >= to) continue;
-    Part row = {{z, y, 0}, {z + 1, y + 1, 1}};
-    row.from[AXES - 1] = from * VL;
-    row.to[AXES - 1] = to * VL;
-    join(&out, &row);
+  double sum = 0.0;
+  for (long z = 0; z < c->cells[0]; z++) {
+    long vectors = c->resting ? lines : rows;          /* what a tile adds around it costs, too */
+    const uint16_t *first = c->moves + z * lines, *end = first + rows;
+    if (c->resting) for (long y = 0; y < lines; y++) vectors += end[y] > first[y] ? end[y] - first[y] : 0;
+    c->work[z] = sum;
+    if (z >= c->box.from[0] && z < c->box.to[0]) sum += (double)vectors * (z < c->low[0] || z >= c->high[0] ? 2.0 : 1.0);
   }
-  return out;
+  c->work[c->cells[0]] = sum;
 }
 
 /* The box of the cells that data are injected into; they are added to what moves. */
@@ -174,7 +195,7 @@ static void begin_motion(Context *c) {
   if (set || is_empty(&c->moving)) fill_spans(c, c->moves, &none);
   if (set) note(c, -1, 0, &all);
   c->sent = injected(c);
-  c->moving = moving(c);
+  extent(c, c->moves, &all, &c->moving);
 }
 
 /* How far so many sweeps reach from a cell at a distance from a slab: in it further, since memory variables are read that the sweep has
@@ -184,12 +205,12 @@ static long distance(long count, long to_slab) {
   return REACH * (outside + (count - outside) * (LEVELS + 1));
 }
 
-/* Grow a box by as far as so many sweeps reach. */
-static void grow(const Context *c, Part *box, long count) {
+/* Grow a box by as far as so many sweeps reach; along the last axis to whole grains. */
+static void grow(const Context *c, Part *box, long count, long grain) {
   if (is_empty(box)) return;
   for (int a = 0; a < AXES; a++) {
     long from = box->from[a] - distance(count, box->from[a] - c->low[a]), to = box->to[a] + distance(count, c->high[a] - box->to[a]);
-    if (a == AXES - 1) { from = MAX(from, 0) / BLOCK * BLOCK; to = (to + BLOCK - 1) / BLOCK * BLOCK; }
+    if (a == AXES - 1) { from = MAX(from, 0) / grain * grain; to = (to + grain - 1) / grain * grain; }
     box->from[a] = MAX(from, 0);
     box->to[a] = MIN(to, c->cells[a]);
   }
@@ -197,28 +218,19 @@ static void grow(const Context *c, Part *box, long count) {
 
 /* Cut a part of a sweep to what moves within its reach, and to where an adjoint run stays. Whether anything is left. */
 static int narrow(const Context *c, Part *part) {
-  Part near = *part;
-  long from, to;
-  for (int a = 0; a < AXES; a++) {
+  Part near = *part, box;
+  for (int a = 0; a < AXES - 1; a++) {
     const long reach = distance(1, MIN(part->from[a] - c->low[a], c->high[a] - part->to[a]));
     near.from[a] = MAX(part->from[a] - reach, 0);
     near.to[a] = MIN(part->to[a] + reach, c->cells[a]);
   }
-  bounds(c, c->moves, &near, &from, &to);
-  if (from >= to) return 0;
-  const long a = AXES - 1, low = from * VL - distance(1, from * VL - c->low[a]), high = to * VL + distance(1, c->high[a] - to * VL);
-  Part cut = whole(c);
-  cut.from[a] = low < 0 ? 0 : low / VL * VL;
-  cut.to[a] = (high + VL - 1) / VL * VL;
-  if (c->within) {
-    bounds(c, c->limit, part, &from, &to);
-    cut.from[a] = MAX(cut.from[a], from * VL);
-    cut.to[a] = MIN(cut.to[a], to * VL);
-  }
-  return meets(part, &cut);
+  if (!extent(c, c->moves, &near, &box)) return 0;
+  grow(c, &box, 1, VL);
+  if (!meets(part, &box)) return 0;
+  return !c->within || (extent(c, c->limit, part, &box) && meets(part, &box));
 }
 
-/* Spans of a history of a step of the forward run: zeros where there is none, so their beginnings are counted down from the largest number. */
+/* Spans of a history of a step of the forward run: zeros where there is none, so beginnings are counted down from the largest number. */
 static uint16_t *swept(const Context *c, long n, long history) { return c->swept + (n * c->histories + history) * 2 * rows_of(c); }
 
 /* Note where the histories that a sweep makes lie. */
@@ -253,7 +265,10 @@ static Part noted(const Context *c, long start, long steps) {
   if (c->swept) for (long n = from; n < to; n++) for (long i = 0; i < c->histories; i++) {
     const uint16_t *restrict spans = swept(c, n, i);
     uint16_t *restrict limit = c->limit;
-    for (long r = 0; r < rows; r++) limit[r] = (uint16_t)MIN(limit[r], UINT16_MAX - spans[r]);
+    for (long r = 0; r < rows; r++) {
+      const uint16_t first = (uint16_t)(UINT16_MAX - spans[r]);
+      limit[r] = MIN(limit[r], first);
+    }
     for (long r = rows; r < 2 * rows; r++) limit[r] = MAX(limit[r], spans[r]);
   }
   return out;
@@ -278,7 +293,7 @@ static void leave(const Context *c) {
 /* What so many sweeps of a tile reach. */
 static Part reached(const Context *c, long count) {
   Part out = c->seed;
-  grow(c, &out, count);
+  grow(c, &out, count, BLOCK);
   meets(&out, &c->box);
   return out;
 }
@@ -292,7 +307,7 @@ static void enter(Context *c, long start, long steps) {
   if (c->within) {
     /* Where the forward run is at rest no parameter matters, so what would reach the rest from there is not needed. */
     leave(c);
-    c->moving = moving(c);
+    extent(c, c->moves, &c->box, &c->moving);
     c->box = back;
   }
   c->seed = c->moving;

@@ -90,7 +90,9 @@ struct Context {
   long resting, follows, within, sharing, now;      /* sharing: threads at work in this tile; now: its steps */
   Part moving, sent, seed, box;              /* not zero as the tile begins; where data are injected; both; all that the tile reaches */
   Part *boxes;                               /* per step, of the forward run */
-  uint16_t *moves, *limit, *swept;           /* Spans: what may not be zero; where an adjoint run stays; per step and history, where it lies */
+  long *cut, *passed;                        /* the plane where each thread's share begins; how far the thread is in its share of a tile */
+  double *work;                              /* of the planes before each one, in a step */
+  uint16_t *moves, *limit, *swept;           /* spans: of what moves; of where an adjoint run stays; per step, of each history */
   long arrived, sense;
 };
 

@@ -151,12 +151,20 @@ static long block_end(long at, long begin, long end, long low, long high, long b
   return to + block / 2 >= (LEVELS ? high : end) ? end : to;
 }
 
-/* The plane where the share of a thread in the box begins. Slabs of axis 0 lie wholly with the first and the last. */
-static long share(const Context *c, long thread, long count) {
-  if (thread >= c->sharing) return c->box.to[0];
-  const long at = c->box.from[0] + (c->box.to[0] - c->box.from[0]) * thread / c->sharing;
+/* Let `sharing` threads have shares of the same work in a tile of so many sweeps: a chunk of planes, and the seam at its end. Slabs of
+   axis 0 lie wholly with the first and the last. Whether all are wide enough. */
+static int cut(Context *c, long count) {
+  const double *before = c->work, all = before[c->box.to[0]], seam = 0.5 * REACH * (double)(count - 1);
   const long least = c->low[0] + REACH * (count + 1), most = c->high[0] - REACH * (count + 1);
-  return thread ? MAX(MIN(at, most), least) : c->box.from[0];
+  int wide = 1;
+  c->cut[0] = c->box.from[0];
+  for (long k = 1, z = c->box.from[0]; k <= c->threads; k++) {
+    const double wanted = all * (double)k / (double)c->sharing;
+    while (k < c->sharing && z < c->box.to[0] && before[z] + seam * (before[z + 1] - before[z]) < wanted) z++;
+    c->cut[k] = k < c->sharing ? MAX(MIN(z, most), least) : c->box.to[0];
+    if (k <= c->sharing) wide &= c->cut[k] - c->cut[k - 1] >= 2 * REACH * count;
+  }
+  return wide;
 }
 
 /* Steps of the next tile, and how many threads share it: as many as asked for where the box is deep enough, else fewer. */
@@ -167,12 +175,9 @@ static void open_tile(Context *c, long start) {
     const long depth = c->box.to[0] - c->box.from[0], share_least = 2 * REACH * steps * SWEEPS + c->block;
     if (!c->resting || steps == 1 || is_empty(&c->box) || depth >= c->threads * share_least) break;
   }
-  for (c->sharing = c->threads; c->sharing > 1; c->sharing--) {
-    const long count = steps * SWEEPS;
-    int wide = 1;
-    for (long k = 0; k < c->sharing; k++) wide &= share(c, k + 1, count) - share(c, k, count) >= 2 * REACH * count;
-    if (wide) break;
-  }
+  weigh(c);
+  for (c->sharing = c->threads; !cut(c, steps * SWEEPS) && c->sharing > 1;) c->sharing--;
+  for (long k = 0; k < c->threads; k++) c->passed[k] = -1;
   c->now = steps;
 }
 
@@ -192,14 +197,19 @@ static void tile(const Context *c, long thread, long start, long count, const lo
   }
 }
 
-/* Split time tiling: in each tile of `tile` steps a thread marches skewed blocks of planes through its own, shrinking chunk; after a
-   barrier the seams between chunks are filled. A sweep J of a tile is skewed by REACH * J planes. */
+/* Wait until a thread's chunk is done before a plane. */
+static void wait_for(const Context *c, long thread, long plane) {
+  while (__atomic_load_n(c->passed + thread, __ATOMIC_ACQUIRE) < plane) sched_yield();
+}
+
+/* Split time tiling: in each tile of `tile` steps a thread marches skewed blocks of planes through its own, shrinking chunk; then it fills
+   the seam between that and the next one, as soon as that is far enough from it. A sweep J of a tile is skewed by REACH * J planes. */
 static void march(Context *c, long thread) {
   const long n = c->cells[0];
   for (long start = c->first, steps; start < c->last; start += steps) {
     steps = c->now;
-    const long count = steps * SWEEPS, first = thread == 0, final = thread == c->sharing - 1;
-    const long begin = share(c, thread, count), end = share(c, thread + 1, count);
+    const long count = steps * SWEEPS, first = thread == 0, final = thread >= c->sharing - 1;
+    const long begin = c->cut[thread], end = c->cut[thread + 1];
     long from[count], to[count];
     for (long z0 = begin, z1; z0 < end; z0 = z1) {
       z1 = block_end(z0, begin, end, first ? c->low[0] : begin, final ? c->high[0] : end, c->block, count);
@@ -209,16 +219,18 @@ static void march(Context *c, long thread) {
         to[j] = z1 < end ? z1 - REACH * j : final ? n : end - REACH * j;
       }
       tile(c, thread, start, count, from, to);
+      if (z1 < end) __atomic_store_n(c->passed + thread, z1, __ATOMIC_RELEASE);
+    }
+    __atomic_store_n(c->passed + thread, n, __ATOMIC_RELEASE);
+    if (count > 1 && !final) {
+      for (long j = 0; j < count; j++) { from[j] = end - REACH * j; to[j] = end + REACH * j; }
+      wait_for(c, thread + 1, MIN(n, end + REACH * (2 * count + 1)));
+      tile(c, thread, start, count, from, to);
     }
     barrier(c);
-    if (count > 1) {
-      for (long j = 0; j < count; j++) { from[j] = begin - REACH * j; to[j] = begin + REACH * j; }
-      if (thread && thread < c->sharing) tile(c, thread, start, count, from, to);
-      barrier(c);
-    }
     if (thread == 0) {
-      c->moving = c->box;
-      if (c->resting && !c->follows) c->moving = moving(c);
+      const Part all = whole(c);
+      if (c->resting && !c->follows) extent(c, c->moves, &all, &c->moving);
       if (start + steps < c->last) open_tile(c, start + steps);
     }
     barrier(c);
