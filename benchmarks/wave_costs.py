@@ -45,7 +45,7 @@ def call(
     values = {"speed": 2500.0, "p_speed": 2500.0, "s_speed": 1400.0, "density": 2000.0}
     parameters = {name: values[name] * ones for name in wave.equation.parameters}
     corners = np.broadcast_to([[0.0] * len(nodes), [10.0 * (n - 1) for n in nodes]], (shots, 2, len(nodes)))
-    survey = pde.Survey(corners, corners[:, :1] + 200.0, pde.Wavelet(np.sin(0.05 * np.arange(steps)).astype(np.float32), 1e-3))
+    survey = pde.Survey(corners, corners[:, :1] + 20.0, pde.Wavelet(np.sin(0.05 * np.arange(steps)).astype(np.float32), 1e-3))
     return lambda: wave.solve(survey, **parameters)
 
 
