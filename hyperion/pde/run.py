@@ -19,6 +19,7 @@ from .layout import Arena, Layout, Taps
 from .ring import RingHistory
 from .storage import Keeping
 
+LONGEST = 65535                                        # cells of an axis, where some are left alone: spans are 16-bit numbers, on the stack
 CHUNK_CELLS = 2.5e8                                    # cell updates per thread in one native call: a tenth to a quarter of a second
 
 
@@ -74,7 +75,7 @@ class Run:
         c.history_stride = (ctypes.c_long * 2)(math.prod(lay.history_shape[1:]), lay.history_shape[-1])
         c.table = (ctypes.c_void_p * 2)(self._pointer(table[0]), self._pointer(table[1]))
         c.profile = self.profile
-        c.resting = not any(e.wraps) and not e.engine.recorded
+        c.resting = not any(e.wraps) and not e.engine.recorded and max(lay.cells) <= LONGEST
         c.follows = self.kind == "undone"
         given = self.e.starts if self.kind == "forward" else self.e.ends
         c.moving = self.whole if given else (ctypes.c_long * 6)()

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hyperion.autograd import Tensor, as_tensor, broadcast_to, fir, general, pad_edge, reshape, zeros_like
+from hyperion.autograd import Tensor, as_tensor, fir, general, pad_edge, reshape, zeros_like
 from hyperion.cpu import find_compiler
 from hyperion.cpu.memory import free_memory
 from hyperion.errors import InputError, SpeedWarning, nearest
 from hyperion.gpu import device as devices
 
-from . import dispersion, interpreter, native, state
+from . import interpreter, native, resampling, state
 from .experiment import Experiment
 from .layout import Arena, Layout, Taps
 from .placing import Placed
@@ -187,25 +187,13 @@ class Call:
 
     def _samples(self, survey: Survey) -> list[Tensor]:
         """Return (shots, sources, internal steps) per source of the program: the wavelet as the stepping samples it."""
-        samplings, samples = self.solver.stepping.samplings, self._at_steps(survey)
+        samplings, samples = self.solver.stepping.samplings, resampling.at_steps(self, survey)
         wanted = [name.removeprefix(f"source.{self.source}") for name in self.solver.engine(0, self.dtype, self.source).program.sources]
         return [samples if len(samplings[s]) == 1 else fir(samples, samplings[s], axis=-1) for s in wanted]
 
-    def _at_steps(self, survey: Survey) -> Tensor:
-        """Return (shots, sources, internal steps): the wavelet, interpolated where the step is divided."""
-        samples = as_tensor(survey.wavelet.samples).to(self.solver.grid.device)
-        samples = samples if samples.dtype == self.dtype else samples.astype(self.dtype)
-        shape = (*survey.sources.shape[:2], survey.wavelet.steps)
-        samples = broadcast_to(samples, shape)
-        if self.solver.stepping.corrected:
-            samples = dispersion.warp_wavelet(samples, survey.wavelet.step, self.plan.substeps, self.plan.steps)
-        elif self.plan.substeps > 1:
-            samples = fir(samples, _band_limit(self.plan.substeps), axis=-1, up=self.plan.substeps, length=self.plan.steps)
-        return samples if self.moving_sources is None else self.moving_sources.spread(samples)
-
     def gathers(self) -> Tensor:
         """Run and return the gathers at the wavelet's step."""
-        solver, survey, inputs = self.solver, self.survey, self.inputs()
+        survey, inputs = self.survey, self.inputs()
         assert survey is not None
         if not self.compiled():
             out = interpreter.simulate(inputs, self.experiment(0, [devices.to_numpy(x.data) for x in inputs]))
@@ -215,14 +203,7 @@ class Call:
             out = self.moving_receivers.gather(out)
         if self.integrated is not None:
             out = TimeIntegral.sum(out, self.plan.step, self.integrated)
-        if solver.stepping.corrected:
-            return dispersion.unwarp_gathers(out, survey.wavelet.step, self.plan.substeps, survey.wavelet.steps)
-        if self.integrated is not None:
-            return out[..., ::self.plan.substeps]      # smoother than what it is the integral of, and not zero at the end
-        if self.plan.substeps > 1:
-            taps = _band_limit(self.plan.substeps)
-            out = fir(out, taps / taps.sum(), axis=-1, down=self.plan.substeps, length=survey.wavelet.steps)
-        return out
+        return resampling.at_wavelet_step(self, survey, out)
 
     def evolved(self) -> dict[str, Tensor]:
         """Run and return the fields after the last step, in the form of `initial`."""
@@ -334,12 +315,6 @@ def shifted(values: np.ndarray, by: int) -> np.ndarray:
     out = np.zeros_like(values)
     out[max(by, 0):len(out) + min(by, 0)] = values[max(-by, 0):len(out) - max(by, 0)]
     return out
-
-
-def _band_limit(factor: int, half_width: int = 16, beta: float = 8.0) -> np.ndarray:
-    """Return the taps that interpolate `factor` times: a Kaiser-windowed sinc, exact at the given samples."""
-    t = np.arange(-half_width * factor, half_width * factor + 1) / factor
-    return np.sinc(t) * np.i0(beta * np.sqrt(np.maximum(0.0, 1.0 - (t / half_width) ** 2))) / np.i0(beta)
 
 
 def _sizes(call: Call, level: int) -> tuple[int, ...]:

@@ -155,6 +155,17 @@ def test_fields_at_the_start_are_looked_through(shape, restless):
     assert difference(gradient, expected_gradient) < 1e-6
 
 
+def test_a_row_of_a_million_cells(restless):
+    nodes = 1_100_000
+    solver = pde.Solver(pde.Acoustic(), pde.Grid((nodes,), 10.0), order=4, boundary=LAYER, threads=2)
+    near = 10.0 * (nodes - 1000)
+    survey = pde.Survey([[[near]]], [[[near + 50.0]]], pde.ricker(12.0, 20e-3, 1e-3))
+    speed = np.full(nodes, 2000.0, np.float32)
+    found = solver.solve(survey, speed=speed).numpy()
+    restless()
+    assert found.any() and np.array_equal(found, solver.solve(survey, speed=speed).numpy())
+
+
 def test_an_adjoint_run_that_stays_near_is_exact():
     gathers, parameters = experiment(PLANE, pde.Acoustic(), LAYER, pde.EverySteps(), np.float64)
     near = hp.grad(lambda c: hp.sum(gathers(speed=c) ** 2))(parameters["speed"]).numpy()

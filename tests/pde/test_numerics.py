@@ -10,7 +10,7 @@ from hyperion import pde
 from hyperion.errors import InputError
 from hyperion.pde import stencils
 from hyperion.pde.dispersion import unwarp_gathers, warp_wavelet
-from hyperion.pde.simulation import _band_limit
+from hyperion.pde.resampling import band_limit
 from hyperion.pde.survey import taps
 from hyperion.testing import dot_test
 from tests.pde import oracles
@@ -164,7 +164,7 @@ def test_sub_steps_equal_a_finer_wavelet(count):
 
 
 def test_interpolation_passes_the_band_and_keeps_samples():
-    kernel = _band_limit(4)
+    kernel = band_limit(4)
     assert np.abs(kernel[::4] - np.eye(33)[16]).max() < 1e-15
     t = np.arange(400)
     up = np.zeros(1600)
