@@ -143,6 +143,8 @@ def test_the_command_line(tmp_path, capsys):
     (["darcy", "--samples", "2", "--out", "x.h5", "--permeabilty", "2"], "unknown option --permeabilty"),
     (["darcy", "--samples", "2", "--out", "x.h5", "--resolution", "8.5"], "it must be a whole number"),
     (["darcy", "--samples", "2", "--out", "x.h5", "--resolution", "0"], "resolution=0"),
+    (["darcy", "--samples", "2", "--out", "x.h5", "--resolution", "2"], "has nodes on the edges only"),
+    (["random-field", "--samples", "2", "--out", "x.h5", "--resolution", "1", "--periodic=false"], "walls on both sides need a point each"),
     (["darcy", "--samples", "2", "--out", "x.h5", "--resolution"], "--resolution needs a value"),
     (["darcy", "--samples", "2", "--out", "x.h5", "--resume=yes"], "takes no value"),
     (["darcy", "--samples", "2", "--out", "x.h5", "--dtype", "float16"], 'give "float32" or "float64"'),

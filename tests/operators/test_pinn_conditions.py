@@ -205,6 +205,26 @@ def test_contradictions_are_found_and_agreement_is_not():
     made(Initial(u=1.0), Dirichlet(lambda t: t > 0.01, u=0.0))
 
 
+def test_ends_that_the_network_ties_contradict_if_they_differ():
+    def made(*conditions, periods=None, **options):
+        embedding = nn.Periodic(2, {0: 2.0} if periods is None else periods)
+        network = nn.Sequential(embedding, nn.MLP([embedding.outputs, 8, 1]))
+        return PINN(pde.Heat(), Box(x=(-1, 1), t=(0, 1)), network, conditions, diffusivity=1.0, **options)
+
+    start, rise = Initial(u=lambda x: x), (Dirichlet(Side(x=-1), u=0.0), Dirichlet(Side(x=1), u=1.0))
+    with pytest.raises(InputError, match=r"opposite end of .the network's period in x., 'initial' contradict: at x=-1, t=0"):
+        made(start)
+    with pytest.raises(InputError, match=r"'dirichlet' and, at the opposite end of .* 'dirichlet 2' contradict: at x=-1"):
+        made(*rise)
+    with pytest.raises(InputError, match="contradict: at x=-1"):
+        made(*rise, periods={0: 0.5})
+    made(Initial(u=lambda x: x ** 2), Dirichlet(u=1.0))
+    made(*rise, periods={0: 3.0})
+    made(*rise, periods={1: 1.0})
+    made(start, ansatz=lambda u, x, t: x + t * u)
+    made(Neumann(Side(x=-1), u=0.0), Neumann(Side(x=1), u=1.0))                # an even function has such slopes
+
+
 def test_what_holds_exactly_contradicts_what_is_known_elsewise():
     line = Box(x=(-1, 1), t=(0, 1))
 

@@ -12,7 +12,7 @@ from hyperion.operators.pinn.conditions import Condition, Dirichlet, Initial, Ne
 from hyperion.operators.pinn.domains import NEAR, Domain
 from hyperion.operators.pinn.values import Given
 
-__all__ = ["refuse_contradictions", "refuse_unreachable"]
+__all__ = ["refuse_contradictions", "refuse_unperiodic", "refuse_unreachable"]
 
 NOISE = 0.1         # of the largest value: how far what was measured may be from what holds exactly
 RESTRICT = "correct one, or restrict one by a function: where=lambda x, t: t > 0.01"
@@ -27,7 +27,30 @@ def refuse_contradictions(domain: Domain, conditions: list[Condition]) -> None:
     for period in conditions:
         if isinstance(period, Periodic):
             for a, b in itertools.product(conditions, repeat=2):
-                _compare_ends(domain, period, a, b)
+                _compare_ends(domain, period, a, b, None)
+
+
+def refuse_unperiodic(pinn: Any) -> None:
+    """Raise InputError if conditions give a field different values at both ends of a variable in which the network has that period.
+
+    A network has a period if its fields, which differ inside, agree at opposite points of the ends to rounding: no weights can part them.
+    """
+    if not any(isinstance(c, Initial | Dirichlet) for c in pinn.soft.values()):
+        return
+    inside = _fields(pinn, pinn.domain.interior(256))
+    spread = inside.max(axis=0) - inside.min(axis=0)
+    for variable in pinn.domain.space:
+        period = Periodic(variable, name=f"the network's period in {variable}")
+        try:
+            period.check(pinn.domain, pinn.equation)
+        except InputError:                                                      # ends that are not alike
+            continue
+        points, _, opposite = period.pairs(pinn.domain, few_points(pinn.domain), None, None)
+        gap = np.abs(_fields(pinn, points) - _fields(pinn, opposite)).max(axis=0)
+        tied = {name for k, name in enumerate(pinn.names) if gap[k] <= 1e-5 * spread[k] and spread[k] > 0.0}
+        for a, b in itertools.product(pinn.soft.values(), repeat=2) if tied else ():
+            if not (isinstance(a, Neumann) or isinstance(b, Neumann)):          # slopes may differ: those of x ** 2 do
+                _compare_ends(pinn.domain, period, a, b, tied)
 
 
 def refuse_unreachable(pinn: Any) -> None:
@@ -62,6 +85,12 @@ def _reach(pinn: Any, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         a, b = (pinn.fields(x, hp.full((len(points), len(pinn.names)), value, dtype=x.dtype, device=x.device)) for value in (1.0, -1.0))
     a, b = (np.broadcast_to(v.to("cpu").numpy(), (len(points), len(pinn.names))).astype(np.float64) for v in (a, b))
     return a, np.abs(a - b)
+
+
+def _fields(pinn: Any, points: np.ndarray) -> np.ndarray:
+    """Return the fields at points as the network gives them now: (n, fields)."""
+    with hp.no_grad():
+        return pinn(points).to("cpu").numpy().astype(np.float64)
 
 
 def _learnt(condition: Condition) -> bool:
@@ -100,8 +129,11 @@ def _compare(domain: Domain, a: Condition, b: Condition) -> None:
     _refuse_gap(domain, points, ours, theirs, f"{a.name!r} and {b.name!r}", RESTRICT, "the slope of " if slopes else "")
 
 
-def _compare_ends(domain: Domain, period: Periodic, a: Condition, b: Condition) -> None:
-    """Compare one condition at the lower end of a period with one at the upper end."""
+def _compare_ends(domain: Domain, period: Periodic, a: Condition, b: Condition, tied: set[str] | None) -> None:
+    """Compare one condition at the lower end of a period with one at the upper end.
+
+    tied: the fields that have this period; None is all.
+    """
     slopes = isinstance(a, Neumann) and isinstance(b, Neumann) and period.below > 1
     if not slopes and not (isinstance(a, Initial | Dirichlet) and isinstance(b, Initial | Dirichlet)):
         return
@@ -114,6 +146,8 @@ def _compare_ends(domain: Domain, period: Periodic, a: Condition, b: Condition) 
     if isinstance(a, Neumann) and isinstance(b, Neumann):
         shared &= a.faces(domain, normals) & b.faces(domain, -normals)
     ours, theirs = _declared(a, domain, points[shared]), _declared(b, domain, opposite[shared])
+    if tied is not None:
+        ours = {field: values for field, values in ours.items() if field.removesuffix("_t") in tied}
     if slopes:                                                                  # outward is the other way there
         theirs = {field: -values for field, values in theirs.items()}
     what = f"{a.name!r} and, at the opposite end of {period.name!r}, {b.name!r}"

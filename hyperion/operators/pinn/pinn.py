@@ -12,7 +12,7 @@ from hyperion.autograd.random import Generator
 from hyperion.errors import InputError, ShapeError, nearest
 from hyperion.nn.module import Module
 from hyperion.operators.pinn.conditions import Condition, axis_order
-from hyperion.operators.pinn.contradictions import refuse_contradictions, refuse_unreachable
+from hyperion.operators.pinn.contradictions import refuse_contradictions, refuse_unperiodic, refuse_unreachable
 from hyperion.operators.pinn.domains import Domain
 from hyperion.operators.pinn.drawing import numbers
 from hyperion.operators.pinn.hard import Exact
@@ -80,6 +80,7 @@ class PINN(Module):
             named_arguments(ansatz, [*self.names, *domain.names], "PINN(ansatz)")
         self._check_network()
         refuse_unreachable(self)
+        refuse_unperiodic(self)
         self.weights = dict.fromkeys((EQUATION, *self.soft), 1.0)
         for name, weight in (weights or {}).items():
             if name not in self.weights:

@@ -53,6 +53,9 @@ def _darcy(o: Options, generators):
 
 
 def _nodes(o: Options) -> tuple[Axis, ...]:
+    if o["resolution"] < 3:
+        raise InputError(f"make_dataset('darcy', resolution={o['resolution']}): has nodes on the edges only, where the pressure is 0; "
+                         "give at least 3")
     return tuple(Axis(name, "", o["length"] / (o["resolution"] - 1)) for name in ("y", "x"))
 
 
@@ -158,6 +161,8 @@ def _random_field(o: Options, generators):
 def _field_axes(o: Options) -> tuple[Axis, ...]:
     if o["axes"] not in (1, 2):
         raise InputError(f"make_dataset('random-field', axes={o['axes']}): give 1 or 2")
+    if o["resolution"] < 2 and not o["periodic"]:
+        raise InputError("make_dataset('random-field', resolution=1): walls on both sides need a point each; give at least 2")
     return tuple(Axis(name, "", o["length"] / (o["resolution"] - (not o["periodic"]))) for name in ("y", "x")[2 - o["axes"]:])
 
 
