@@ -1,7 +1,8 @@
 """CUDA C++ text of a program's sweeps: the same assignments as the C kernels, one thread for a few neighbours along the last axis.
 
-The text is a fragment: `gpu/kernels/stencils.cu` defines its types before it. Each sweep has a kernel for the interior, one for all slabs,
-and one per stretched axis for memory variables that are read shifted. Sizes are arguments; rank, stencils and the equation are constants.
+The text is a fragment: `gpu/kernels/stencils.cu` defines its types before it. A sweep is one kernel over tiles of all boxes: first the
+memory variables that are read shifted, where a tile has the whole depth of their slab, then the rest, then what sources send to its cells.
+Sizes are arguments; rank, stencils and the equation are constants.
 """
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,30 +15,26 @@ from .sums import Body, Kept, Statements, simplified
 
 Mine = tuple[int, str, tuple[Term, ...]]                # a history of a sweep: (number, target, terms)
 WINDOW = 40                                            # numbers that planes of axis 0 may hold in registers as a thread marches
+SLABS_WINDOW = 0
+JOINED = {1: True, 2: True, 3: False}
 
 
 @dataclass(frozen=True)
 class CudaKernel:
-    """A kernel: its name, the arrays its table of pointers holds (two entries each: low and high slab), and the sets of stretched axes of
-    the boxes that it runs in. among: whether a set stands for all boxes where its axes are among those stretched."""
+    """A kernel: its name, the arrays its table of pointers holds (two entries each: low and high slab), the sets of stretched axes of the
+    boxes that it runs in, and the axes along which a tile takes a slab in its whole depth."""
 
     name: str
     arrays: tuple[str, ...]
     masks: tuple[frozenset[int], ...]
-    among: bool = False
-
-    @property
-    def interior(self) -> bool:
-        """Whether it is the interior's."""
-        return frozenset() in self.masks
+    whole: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
 class CudaSweep:
-    """The kernels of one sweep, in order: levels of memory variables, then those that may run beside each other; `keeping` instead of
-    `main` where histories are to be kept. written: the arrays that are not memory variables."""
+    """The kernels of one sweep, which may run beside each other; `keeping` instead of `main` where histories are to be kept.
+    written: the arrays that are not memory variables."""
 
-    before: tuple[tuple[CudaKernel, ...], ...]
     main: tuple[CudaKernel, ...]
     keeping: tuple[CudaKernel, ...]
     written: tuple[str, ...]
@@ -59,59 +56,65 @@ def cuda_text(program: Program, histories: Iterable[History], vector: int, recor
     """
     histories, texts, out = list(histories), (list[str](), list[str]()), list[CudaSweep]()
     masks = [frozenset(i for i in range(program.ndim) if bits[i]) for bits in product((0, 1), repeat=program.ndim)]
+    masks.sort(key=len, reverse=True)                  # corners and slabs first: their tiles take longest
 
-    def kernel(name: str, assigns: list[Assign], boxes: list[frozenset[int]], kept: list[Mine],
-               among: bool = False) -> list[CudaKernel]:
+    def kernel(name: str, before: list[list[Assign]], main: list[Assign], boxes: list[frozenset[int]],
+               kept: list[Mine]) -> list[CudaKernel]:
         """Write a kernel for boxes; return it, or nothing where there is nothing to do."""
-        bodies = {m: simplified(program, assigns, m, kept) for m in boxes}
-        made = _Kernel(program, name, {m: both for m, both in bodies.items() if both[0]}, vector, recorded or {})
-        if not made.bodies:
+        phases = {m: [simplified(program, group, m, []) for group in before] + [simplified(program, main, m, kept)] for m in boxes}
+        made = _Kernel(program, name, {m: some for m, each in phases.items() if (some := [both for both in each if both[0]])}, vector,
+                       recorded or {})
+        if not made.phases:
             return []
         texts[bool(kept)].append(made.text())
-        return [CudaKernel(name, tuple(made.index), tuple(made.bodies), among)]
+        whole = frozenset(a.axis for group in before for a in group if a.axis is not None)
+        return [CudaKernel(name, tuple(made.index), tuple(made.phases), whole)]
 
-    def beside(s: int, assigns: list[Assign], kept: list[Mine]) -> tuple[CudaKernel, ...]:
-        end = f"{s}{'k' if kept else ''}"
-        return (*kernel(f"interior{end}", assigns, masks[:1], kept), *kernel(f"slabs{end}", assigns, masks[1:], kept))
     for s, (before, main) in enumerate(sweeps(program)):
-        alone = [frozenset((axis,)) for axis in range(program.ndim)]
-        levels = tuple(tuple(kernel(f"before{s}_{k}", group, alone, [], among=True)) for k, group in enumerate(before))
         mine = [(i, target, terms) for i, (stage, target, terms) in enumerate(histories) if stage == s]
-        plain, keeping = beside(s, main, []), beside(s, main, mine) if mine else ()
-        out.append(CudaSweep(levels, plain, keeping or plain, tuple(a.target for a in main if a.target not in program.memory)))
+        groups = {f"sweep{s}": masks} if JOINED[program.ndim] else {f"slabs{s}": masks[:-1], f"interior{s}": masks[-1:]}
+        plain = tuple(k for name, boxes in groups.items() for k in kernel(name, before, main, boxes, []))
+        keeping = tuple(k for name, boxes in groups.items() for k in kernel(f"{name}k", before, main, boxes, mine)) if mine else plain
+        out.append(CudaSweep(plain, keeping, tuple(a.target for a in main if a.target not in program.memory)))
     return CudaProgram(("\n".join(texts[0]), "\n".join(texts[1])), tuple(out))
 
 
 class _Kernel:
-    """A kernel over tiles of several boxes: which body it runs, a tile says."""
+    """A kernel over tiles of several boxes: what it does there, one phase after the other, a tile says."""
 
-    def __init__(self, program: Program, name: str, bodies: dict[frozenset[int], tuple[Body, Kept]], vector: int,
+    def __init__(self, program: Program, name: str, phases: dict[frozenset[int], list[tuple[Body, Kept]]], vector: int,
                  recorded: Mapping[str, int]):
-        self.program, self.name, self.bodies, self.vector, self.recorded = program, name, bodies, vector, recorded
+        self.program, self.name, self.phases, self.vector, self.recorded = program, name, phases, vector, recorded
         self.index: dict[str, int] = {}                # place of each array's pointers
         self.reads_recorded = False
 
     def text(self) -> str:
-        """Return the kernel, after a function for each kind of box."""
+        """Return the kernel, after a function for each phase of each kind of box."""
         functions: list[str] = []
         calls: list[str] = []
-        for mask, (body, kept) in self.bodies.items():
+        for mask, phases in self.phases.items():
             bits = sum(1 << axis for axis in mask)
-            functions.append(_Box(self, f"{self.name}_{bits}", body, kept, not mask and self.program.ndim == 3).text())
-            test = f"if (t.mask == {bits}) " if len(self.bodies) > 1 else ""
-            calls.append(f"  {test}{self.name}_{bits}(s, p, t, shot, history);")
-        keeps = any(kept for _, kept in self.bodies.values())
+            names = [f"{self.name}_{bits}_{k}" for k in range(len(phases))]
+            functions += [_Box(self, name, body, kept, self._room(mask)).text() for name, (body, kept) in zip(names, phases, strict=True)]
+            test = f"if (t.mask == {bits}) " if len(self.phases) > 1 else ""
+            calls.append(f"  {test}{{ {' __syncthreads(); '.join(f'{name}(s, p, t, shot, history);' for name in names)} }}")
+        keeps = any(kept for phases in self.phases.values() for _, kept in phases)
         history = "kept_at(kept, clock, step_at(clock, k, turn), shot)" if self.reads_recorded or keeps else "0"
         count = 2 * len(self.index)
         return "\n".join([
             f"struct Places_{self.name} {{ real *at[{count}]; }};", *functions,
-            f'extern "C" __global__ void __launch_bounds__(THREADS) {self.name}(',
-            f"    const Sizes s, const Places_{self.name} p, const Tile *tiles, const Kept kept, const Clock *clock,",
+            f'extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) {self.name}(',
+            f"    const Sizes s, const Places_{self.name} p, const Tile *tiles, const Kept kept, const Sent sent, const Clock *clock,",
             "    long long turn, long long k) {",
             # Shots are next to each other: what they read of the model then comes from the cache.
             "  const unsigned shots = (unsigned)s.shots;", "  const Tile t = tiles[blockIdx.x / shots];",
             "  const long long shot = blockIdx.x % shots;",
-            f"  real *const history = {history};", *calls, "}"])
+            f"  real *const history = {history};", *calls,
+            "  if (sent.tile) send_to_tile(sent, clock, turn, k);", "}"])
+
+    def _room(self, mask: frozenset[int]) -> int:
+        """Return how many numbers of planes of axis 0 threads hold in registers as they march."""
+        return 0 if self.program.ndim < 3 else SLABS_WINDOW if mask else WINDOW
 
 
 class _Box(Statements):
@@ -119,7 +122,7 @@ class _Box(Statements):
 
     zero_text = "zeros()"
 
-    def __init__(self, kernel: _Kernel, name: str, body: Body, kept: Kept, wide: bool):
+    def __init__(self, kernel: _Kernel, name: str, body: Body, kept: Kept, room: int):
         super().__init__(kernel.program.ndim)
         self.kernel, self.program, self.name, self.body, self.kept = kernel, kernel.program, name, body, kept
         self.ndim, self.vector = self.program.ndim, kernel.vector
@@ -128,16 +131,20 @@ class _Box(Statements):
         self.profiles: dict[str, None] = {}
         self.history = bool(kept)
         self.loaded: dict[tuple[str, tuple[int, ...]], str] = {}
-        self.windows = self._windows() if wide else {}
+        self.windows = self._windows(room)
+        reads: dict[str, bool] = {}
+        terms = [t for ts in (*(ts for _, ts in body), *(ts for _, _, ts in kept)) for t in ts]
+        for x, stencil in (read for t in terms for read in t.reads):
+            reads[x] = reads.get(x, True) and stencil.is_here
+        self.once = {x for x, here in reads.items() if here and x not in self.program.parameters}
 
-    def _windows(self) -> dict[str, tuple[int, int]]:
+    def _windows(self, room: int) -> dict[str, tuple[int, int]]:
         """Return {array: (first, last) shift along axis 0} of what is read at three planes or more; those with the most reads first."""
         reads: dict[str, set[int]] = {}
         terms = [t for ts in (*(ts for _, ts in self.body), *(ts for _, _, ts in self.kept)) for t in ts]
         for x, stencil in (read for t in terms for read in t.reads):
             reads.setdefault(x, set()).update(shift[0] for shift, _ in stencil.taps if not any(shift[1:]))
         out: dict[str, tuple[int, int]] = {}
-        room = WINDOW
         for x, shifts in sorted(reads.items(), key=lambda item: -len(item[1])):
             size = (max(shifts) - min(shifts) + 1) * self.vector if shifts else 0
             if len(shifts) > 2 and size <= room:
@@ -168,7 +175,7 @@ class _Box(Statements):
                 self.loaded[x, shift] = f"w{self._number(x)}_{shift[0] - self.windows[x][0]}"
                 return self.loaded[x, shift]
             else:
-                text = f"LD({self._at(x, shift)})"
+                text = f"{'LD_ONCE' if x in self.once else 'LD'}({self._at(x, shift)})"
             self.loaded[x, shift] = name = f"l{len(self.loaded)}"
             self.lines.append(f"const V {name} = {text};")
         return self.loaded[x, shift]
@@ -220,14 +227,15 @@ class _Box(Statements):
         """Return the function."""
         self.compute(self.body, self.kept, 0)
         first, last = self.axes[0], self.ndim - 1
-        start = [f"  const int x = t.begin[{last}] + (threadIdx.x & ((1 << t.lanes) - 1)) * VL, group = threadIdx.x >> t.lanes;"]
+        lane = "(threadIdx.x & ((1 << t.lanes) - 1)) * VL"
+        start = ["  const int group = threadIdx.x >> t.lanes, groups = THREADS >> t.lanes;",
+                 f"  for (int x = t.begin[{last}] + {lane}; x < t.end[{last}]; x += VL << t.lanes)"]
         if self.ndim == 3:
-            start += ["  const int y = t.begin[1] + group;", f"  if (x >= t.end[{last}] || y >= t.end[1]) return;",
-                      "  int z = t.begin[0];", "  const int last = t.end[0];"]
+            start += ["  for (int y = t.begin[1] + group; y < t.end[1]; y += groups) {", "  int z = t.begin[0];",
+                      "  const int last = t.end[0];"]
         else:
-            start += [f"  int {first} = t.begin[0] + group * t.planes;",
-                      f"  const int last = {first} + t.planes < t.end[0] ? {first} + t.planes : t.end[0];",
-                      f"  if (x >= t.end[{last}] || {first} >= last) return;"]
+            start += ["  for (int begin = t.begin[0] + group * t.planes; begin < t.end[0]; begin += groups * t.planes) {",
+                      f"  int {first} = begin;", "  const int last = begin + t.planes < t.end[0] ? begin + t.planes : t.end[0];"]
         ahead: list[str] = []
         newest: list[str] = []
         move: list[str] = []
@@ -242,4 +250,4 @@ class _Box(Statements):
         return "\n".join([
             f"INLINE void {self.name}(const Sizes &s, const Places_{self.kernel.name} &p, const Tile &t, long long shot, real *history) {{",
             *start, *self._pointers(), *ahead, f"  for (; {first} < last; {first}++) {{",
-            *(f"    {line}" for line in [*newest, *self.lines, *self.stores, *move, " ".join(walk)]), "  }", "}"])
+            *(f"    {line}" for line in [*newest, *self.lines, *self.stores, *move, " ".join(walk)]), "  }", "  }", "}"])

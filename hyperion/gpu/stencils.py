@@ -7,7 +7,7 @@ import numpy as np
 
 from . import launching
 
-__all__ = ["CLOCK", "KEPT", "ROWS", "SIZES", "TILE", "WRAP", "Stencils", "given", "structure"]
+__all__ = ["CLOCK", "KEPT", "ROWS", "SENT", "SIZES", "TILE", "WRAP", "Stencils", "given", "structure"]
 
 _LONG = np.int64
 SIZES = np.dtype([("shots", _LONG), ("shot", _LONG), ("stride", _LONG, 2),
@@ -15,6 +15,7 @@ SIZES = np.dtype([("shots", _LONG), ("shot", _LONG), ("stride", _LONG, 2),
 TILE = np.dtype([("begin", np.int32, 3), ("end", np.int32, 3),
                  *((name, np.int32) for name in ("mask", "sides", "lanes", "planes")), ("spare", np.int32, 2)])
 CLOCK = np.dtype([(name, _LONG) for name in ("first", "from", "to", "heard_from", "heard_to", "slot")])
+SENT = np.dtype([*((name, np.uint64) for name in ("tile", "at", "start", "weight", "data", "traces", "offset")), ("count", _LONG)])
 KEPT = np.dtype([("base", np.uint64), *((name, _LONG) for name in ("slot", "shot", "every"))])
 ROWS = np.dtype([*((name, _LONG) for name in ("rows", "length", "cells", "bits", "row_bytes", "history_bytes", "slot_bytes", "shot_bytes",
                                               "every")), ("base", np.uint64)])

@@ -13,7 +13,7 @@ from hyperion.codegen import CudaKernel
 from hyperion.cpu.disk import DiskBuffer
 from hyperion.gpu import device as devices
 from hyperion.gpu.launching import THREADS
-from hyperion.gpu.stencils import KEPT, ROWS, SIZES, TILE, WRAP, given, structure
+from hyperion.gpu.stencils import KEPT, ROWS, SENT, SIZES, TILE, WRAP, given, structure
 
 from .experiment import Experiment, stages
 from .layout import Arena, Layout, Taps
@@ -29,10 +29,10 @@ GRAPH = 32                                             # steps, at least, of a g
 
 
 class Lane(enum.Enum):
-    """Where a launch stands: after all before it; in slabs, on a stream of its own; in the interior beside them; or after its sweep, on
-    that stream, where the next sweep need not wait for it."""
+    """Where a launch stands: after all before it; beside the next one, on a stream of its own; or after its sweep on another, where the
+    next sweep need not wait for it."""
 
-    AFTER, APART, BESIDE, TRAILING = range(4)
+    AFTER, BESIDE, TRAILING = range(3)
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Launch:
     grid: tuple[int, int]
     arguments: tuple[Any, ...]
     lane: Lane = Lane.AFTER
-    first: bool = False                                # of a sweep
+    sweeps: bool = False
 
 
 class DeviceArena:
@@ -169,8 +169,9 @@ class DeviceRun:
         self._plans: dict[int, list[Launch]] = {}
         self._graphs: dict[tuple[int, int], Any] = {}
         stream = getattr(e.xp.cuda, "Stream", None)
-        self._streams: list[Any] = [contextlib.nullcontext()] if stream is None else [stream(), stream()]
-        self._tables: dict[tuple[str, int, int], list[tuple[Any, ...]]] = {}
+        self._streams: list[Any] = [contextlib.nullcontext()] if stream is None else [stream(), stream(), stream()]
+        self._tables: dict[tuple[Any, ...], Any] = {}
+        self._held: list[Any] = []                     # tables that launches know by address
         self._turn = -1 if kind == "forward" else e.steps - 1
         self._clock = e.xp.asarray(np.zeros(6, np.int64))
         self._found = e.xp.zeros(len(shots), np.int32)
@@ -206,6 +207,7 @@ class DeviceRun:
         """Hand a shot its injections, receivers or images."""
         setattr(c, name, list(items))
         self._tables.clear()
+        self._held.clear()
         self._plans.clear()
         self._graphs.clear()
 
@@ -241,6 +243,7 @@ class DeviceRun:
         """Let the shots write (storing 1) or read (2) their histories, the first slot being that of a step."""
         self.histories, self._storing, self._slot0 = list(histories), storing, first // histories[0].every
         self._tables.clear()
+        self._held.clear()
         self._plans.clear()
         self._graphs.clear()
         if storing == 1 and histories[0].bits:
@@ -309,30 +312,31 @@ class DeviceRun:
         keeps = self._storing == 1 and self._is_kept(self._at(m))
         kept = self._kept() if keeps or self.program.recorded else structure(KEPT, every=1)
         for stage, sweep in enumerate(self.sweeps):
-            kernels = (*itertools.chain(*sweep.before), *(sweep.keeping if keeps else sweep.main))
-            present = [kernel for kernel in sorted(kernels, key=lambda kernel: kernel.interior) if self._tiles_of(kernel)[0]]
+            present = [kernel for kernel in (sweep.keeping if keeps else sweep.main) if self._tiles_of(kernel)[0]]
             for i, kernel in enumerate(present):
                 addresses = [self._address(x, side, m & 1) for x in kernel.arrays for side in (0, 1)]
                 places = structure(np.dtype([("at", np.uint64, len(addresses))]), at=addresses)
                 count, table = self._tiles_of(kernel)
-                yield Launch(kernel.name, (count * len(self.shots), 1), (self._sizes, places, table, kept, self._clock, self._turn),
-                             Lane.BESIDE if kernel.interior else Lane.APART, i == 0)
+                sent = self._sent("injection", stage, m & 1, kernel)
+                yield Launch(kernel.name, (count * len(self.shots), 1), (self._sizes, places, table, kept, sent, self._clock, self._turn),
+                             Lane.AFTER if i == len(present) - 1 else Lane.BESIDE, True)
             yield from self._after(stage, m, keeps)
             if keeps and self.histories[0].bits:
                 yield from self._pack(stage)
             yield from self._wrap(sweep.written, m)
 
+    def _before(self, stage: int, m: int) -> Iterator[Launch]:
+        """Yield what injects into arrays where no sweep does it."""
+        if (sent := self._sent("injection", stage, m & 1))["count"]:
+            yield Launch("inject", (blocks(int(sent["count"])), 1), (sent, structure(KEPT, every=1), self._clock, self._turn))
+
     def _after(self, stage: int, m: int, keeps: bool) -> Iterator[Launch]:
-        """Yield what follows once a sweep's arrays are final: inject sources, sample receivers, add to images."""
-        for at, start, weight, data, count, traces, offset in self._table("injection", stage, m & 1):
-            arguments = (at, start, weight, data, count, traces, offset, structure(KEPT, every=1), self._clock, self._turn)
-            yield Launch("inject", (blocks(count), 1), arguments)
-        for at, start, weight, data, count, traces, offset in self._table("history", stage, 0) if keeps else ():
-            arguments = (at, start, weight, data, count, traces, offset, self._kept(), self._clock, self._turn)
-            yield Launch("inject", (blocks(count), 1), arguments)
+        """Yield what follows once a sweep's arrays are final: inject sources into histories, sample receivers, add to images."""
+        if keeps and (sent := self._sent("history", stage, 0))["count"]:
+            yield Launch("inject", (blocks(int(sent["count"])), 1), (sent, self._kept(), self._clock, self._turn))
         heard = {p.array for shot in self.contexts for p in shot.receiver}
-        for at, start, weight, data, count, traces, offset in self._table("receiver", stage, m & 1):
-            lane = Lane.AFTER if heard & self._written_next(stage) else Lane.TRAILING
+        for at, start, weight, data, count, traces, offset in self._heard(stage, m & 1):
+            lane = Lane.AFTER if heard & self._written_next(stage) or any(self.e.wraps) else Lane.TRAILING
             yield Launch("receive", (blocks(count), 1), (at, start, weight, data, count, traces, offset, self._clock, self._turn), lane)
         lay = self.e.layout
         for im in self.contexts[0].image if self._storing == 2 else ():
@@ -368,42 +372,67 @@ class DeviceRun:
                 yield Launch("wrap", (blocks(math.prod(count)), len(self.shots)), (
                     np.uint64(self._address(x, 0, m & 1)), int(self._sizes["shot"]), values))
 
-    def _table(self, kind: str, stage: int, odd: int) -> list[tuple[Any, ...]]:
-        """Return the tables of injections, receivers or injections into histories after a sweep: made once."""
-        key = (kind, stage, odd)
+    def _heard(self, stage: int, odd: int) -> list[tuple[Any, ...]]:
+        """Return the tables of receivers after a sweep, one for each (traces, offset): made once."""
+        key = ("receiver", stage, odd)
         if key not in self._tables:
             groups: dict[tuple[int, int], list[tuple[int, Points]]] = {}
             for i, shot in enumerate(self.contexts):
-                for p in shot.receiver if kind == "receiver" else shot.injection:
-                    if self.stage[p.array] == stage and (kind != "history" or p.history >= 0):
+                for p in shot.receiver:
+                    if self.stage[p.array] == stage:
                         groups.setdefault((p.taps.points, p.offset), []).append((i, p))
-            self._tables[key] = [self._joined(kind, odd, items, traces, offset) for (traces, offset), items in groups.items()]
+            self._tables[key] = [(*self._hearing(items, odd), traces, offset) for (traces, offset), items in groups.items()]
         return self._tables[key]
 
-    def _joined(self, kind: str, odd: int, items: list[tuple[int, Points]], traces: int, offset: int) -> tuple[Any, ...]:
-        """Return the tables of one launch; taps of one target are added up in a fixed order."""
+    def _hearing(self, items: list[tuple[int, Points]], odd: int) -> tuple[Any, ...]:
+        """Return the table of one launch of receivers; taps of one trace are added up in a fixed order."""
         item = self.e.layout.dtype.itemsize
-        compact = [math.prod(self.e.layout.history_shape[k + 1:]) for k in range(self.e.layout.ndim)]
-        size, kept = math.prod(self.e.layout.history_shape), self._kept()
-        cells, samples, weights = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
-        for i, p in items:
-            if kind == "history":
-                base = int(kept["base"]) + (i * int(kept["shot"]) + p.history * size) * item
-                cells.append(base + p.taps.cells @ np.array(compact) * item)
-            else:
-                base = self._address(p.array, 0, odd) + i * self.arena.stride
-                cells.append(base + p.taps.cells @ np.array(self._stride) * item)
-            samples.append(p.first + p.taps.owner.astype(np.int64) * item)
-            weights.append(p.history_weights if kind == "history" else p.weights)
-        cell, sample, weight = (np.concatenate(x) for x in (cells, samples, weights))
-        target = sample if kind == "receiver" else cell
-        order = np.argsort(target, kind="stable")
-        targets, first = np.unique(target[order], return_index=True)
+        cell = np.concatenate([self._address(p.array, 0, odd) + i * self.arena.stride + p.taps.cells @ np.array(self._stride) * item
+                               for i, p in items])
+        sample = np.concatenate([p.first + p.taps.owner.astype(np.int64) * item for _, p in items])
+        weight = np.concatenate([p.weights for _, p in items])
+        order = np.argsort(sample, kind="stable")
+        traces, first = np.unique(sample[order], return_index=True)
         start = np.append(first, len(order)).astype(np.int32)
-        cell, sample, weight = cell[order], sample[order], np.ascontiguousarray(weight[order], self.e.layout.dtype)
-        at, data = (cell, targets) if kind == "receiver" else (targets, sample)
-        moved = (self.e.xp.asarray(x) for x in (at.astype(np.int64), start, weight, data.astype(np.int64)))
-        return (*moved, len(targets), traces, offset)
+        tables = (cell[order].astype(np.int64), start, weight[order].astype(self.e.layout.dtype), traces.astype(np.int64))
+        return (*map(self.e.xp.asarray, tables), len(traces))
+
+    def _sent(self, kind: str, stage: int, odd: int, kernel: CudaKernel | None = None) -> Any:
+        """Return the table of what is sent to the cells of arrays, in the order of a kernel's tiles, or to histories, after a sweep."""
+        key = (kind, stage, odd, kernel and kernel.whole, kernel and kernel.masks)
+        if key not in self._tables:
+            items = [(i, p) for i, shot in enumerate(self.contexts) for p in shot.injection
+                     if self.stage[p.array] == stage and (kind == "injection" or p.history >= 0)]
+            self._tables[key] = self._sending(kind, odd, items, kernel) if items else structure(SENT)
+        return self._tables[key]
+
+    def _sending(self, kind: str, odd: int, items: list[tuple[int, Points]], kernel: CudaKernel | None) -> Any:
+        """Return such a table; what is sent to one cell is added up in a fixed order."""
+        item, shots, kept = self.e.layout.dtype.itemsize, len(self.shots), self._kept()
+        compact = [math.prod(self.e.layout.history_shape[k + 1:]) for k in range(self.e.layout.ndim)]
+        size = math.prod(self.e.layout.history_shape)
+
+        def cells(i: int, p: Points) -> np.ndarray:
+            if kind == "history":
+                return int(kept["base"]) + (i * int(kept["shot"]) + p.history * size + p.taps.cells @ np.array(compact)) * item
+            return self._address(p.array, 0, odd) + i * self.arena.stride + p.taps.cells @ np.array(self._stride) * item
+        cell, sample, weight, traces, offset, block = (np.concatenate(x) for x in zip(*(
+            (cells(i, p), p.first + p.taps.owner.astype(np.int64) * item, p.history_weights if kind == "history" else p.weights,
+             np.full(len(p.taps.owner), p.taps.points), np.full(len(p.taps.owner), p.offset),
+             tile_of(self.e.layout, kernel, p.taps.cells) * shots + i if kernel else np.zeros(len(p.taps.owner), int))
+            for i, p in items), strict=True))
+        order = np.lexsort((cell, block))              # stable
+        order = order[block[order] >= 0]
+        block, cell = block[order], cell[order]
+        first = np.flatnonzero(np.append(True, (np.diff(block) != 0) | (np.diff(cell) != 0))[:len(order)])
+        count = self._tiles_of(kernel)[0] * shots if kernel else 0
+        tables = {"tile": (np.searchsorted(block[first], np.arange(count + 1)), np.int32), "at": (cell[first], np.int64),
+                  "start": (np.append(first, len(order)), np.int32),
+                  "weight": (weight[order], self.e.layout.dtype), "data": (sample[order], np.int64), "traces": (traces[order], np.int32),
+                  "offset": (offset[order], np.int32)}
+        moved = {name: self.e.xp.asarray(values.astype(dtype)) for name, (values, dtype) in tables.items()}
+        self._held.append(moved)
+        return structure(SENT, count=len(first), **{name: x.data.ptr for name, x in moved.items() if name != "tile" or kernel})
 
     def advance(self, first: int, last: int, report: Callable[[int], None] | None = None) -> None:
         """Run loop counts [first, last) in chunks; NaN and Ctrl-C are noticed between them."""
@@ -422,7 +451,8 @@ class DeviceRun:
                     held.move(*steps, out=False)
                 if self.kind != "forward" or start == 0:             # what meets the state this call starts from
                     for stage, sweep in enumerate(self.sweeps):
-                        for x in (*self._after(stage, start - 1, False), *self._wrap(sweep.written, start - 1)):
+                        at = (stage, start - 1)
+                        for x in (*self._before(*at), *self._after(*at, False), *self._wrap(sweep.written, start - 1)):
                             self._stencils.function(x.kernel)(x.grid, (THREADS,), (*map(given, x.arguments), -1))
                 self._march(start, stop)
                 self._look_for_infinite(start, stop)
@@ -453,7 +483,7 @@ class DeviceRun:
         """Return the graph of `count` loop counts from m on, and of the clock's moving on; recorded once."""
         key = (m % self._period, count)
         if key not in self._graphs:
-            main, _ = self._streams
+            main = self._streams[0]
             main.begin_capture()
             try:
                 self._record(m, count)
@@ -465,26 +495,25 @@ class DeviceRun:
         return self._graphs[key]
 
     def _record(self, m: int, count: int) -> None:
-        """Launch `count` loop counts from m on, in the lanes of both streams."""
-        main, apart = self._streams
-        apart.wait_event(main.record())
-        last = Lane.AFTER
+        """Launch `count` loop counts from m on, in the lanes of the streams."""
+        main, beside, trailing = self._streams
+        swept, done, before = False, main.record(), main.record()
         for k in range(count):
             for x in self._planned(m + k):
-                self._follow(last, x)
-                last = x.lane
-                x.kernel(x.grid, (THREADS,), (*x.arguments, k), stream=apart if x.lane in (Lane.APART, Lane.TRAILING) else main)
-        main.wait_event(apart.record())
+                if x.sweeps and not swept:             # what the sweep before the last one left to hear may be overwritten now
+                    main.wait_event(before)
+                    before = done
+                stream = {Lane.AFTER: main, Lane.BESIDE: beside, Lane.TRAILING: trailing}[x.lane]
+                if stream is not main:
+                    stream.wait_event(main.record())
+                x.kernel(x.grid, (THREADS,), (*x.arguments, k), stream=stream)
+                if x.lane == Lane.TRAILING:
+                    done = trailing.record()
+                elif swept and x.sweeps:
+                    main.wait_event(beside.record())
+                swept = x.lane == Lane.BESIDE
+        main.wait_event(done)
         self._tick(count)
-
-    def _follow(self, last: Lane, x: Launch) -> None:
-        """Let the streams wait for each other where a launch follows one in another lane."""
-        main, apart = self._streams
-        swept = last in (Lane.APART, Lane.BESIDE)
-        if (swept and (x.first or x.lane in (Lane.AFTER, Lane.TRAILING))) or (last == Lane.TRAILING and x.lane == Lane.AFTER):
-            main.wait_event(apart.record())
-        if x.lane in (Lane.APART, Lane.TRAILING) and last in (Lane.AFTER, Lane.BESIDE):
-            apart.wait_event(main.record())
 
     def _look_for_infinite(self, start: int, stop: int) -> None:
         count = self.arena.whole(self.watched, 0).size
@@ -501,27 +530,72 @@ def blocks(count: int) -> int:
     return -(-count // THREADS)
 
 
+@dataclass(frozen=True)
+class Tiling:
+    """The tiles of one box: begins along each axis, lengths, the box, and what TILE says beside."""
+
+    begins: list[np.ndarray]
+    lengths: tuple[int, ...]
+    box: list[tuple[int, int]]
+    mask: int
+    sides: int
+    lanes: int
+    planes: int
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return math.prod(map(len, self.begins))
+
+
+def tilings(lay: Layout, kernel: CudaKernel) -> list[Tiling]:
+    """Return the tiles of each box that a kernel runs in."""
+    edges = [(0, lay.low[a], lay.high[a], lay.cells[a]) for a in range(lay.ndim)]
+    vector, out = 16 // lay.dtype.itemsize, list[Tiling]()
+    for body, place in itertools.product(kernel.masks, itertools.product(range(3), repeat=lay.ndim)):
+        if body != frozenset(a for a, where in enumerate(place) if where != 1):
+            continue
+        box = [edges[a][where:where + 2] for a, where in enumerate(place)]
+        size, whole = [end - begin for begin, end in box], body & kernel.whole
+        lanes, planes = _lanes(size[-1], vector), PLANES[lay.ndim][not body]
+        if lay.ndim - 1 in whole:
+            lanes = min(8, max(3, (-(-size[-1] // vector) - 1).bit_length()))
+        groups, width = THREADS >> lanes, vector << lanes
+        if lay.ndim == 2 and 0 in whole:
+            planes = -(-size[0] // groups)
+        lengths = [planes * groups, width] if lay.ndim == 2 else [planes, groups, width]
+        lengths = tuple(max(1, size[a]) if a in whole else n for a, n in enumerate(lengths))
+        begins = [np.arange(begin, end, n) for (begin, end), n in zip(box, lengths, strict=True)]
+        out.append(Tiling(begins, lengths, box, sum(1 << a for a in body), sum(1 << a for a, where in enumerate(place) if where == 2),
+                          lanes, planes))
+    return out
+
+
 def tiles(lay: Layout, kernel: CudaKernel) -> np.ndarray:
     """Return the tiles of all boxes that a kernel runs in, as TILE."""
-    edges = [(0, lay.low[a], lay.high[a], lay.cells[a]) for a in range(lay.ndim)]
-    vector, out = 16 // lay.dtype.itemsize, [np.zeros(0, TILE)]
-    for body, place in itertools.product(kernel.masks, itertools.product(range(3), repeat=lay.ndim)):
-        mask = frozenset(a for a, where in enumerate(place) if where != 1)
-        box = [edges[a][where:where + 2] for a, where in enumerate(place)]
-        if not (body <= mask if kernel.among else body == mask):
-            continue
-        lanes, planes = _lanes(box[-1][1] - box[-1][0], vector), PLANES[lay.ndim][kernel.interior]
-        groups, width = THREADS >> lanes, vector << lanes
-        lengths = (planes * groups, width) if lay.ndim == 2 else (planes, groups, width)
-        begins = np.meshgrid(*(np.arange(b, e, n) for (b, e), n in zip(box, lengths, strict=True)), indexing="ij")
-        made = np.zeros(begins[0].size, TILE)
-        for axis, (begin, n, (_, end)) in enumerate(zip(begins, lengths, box, strict=True)):
+    out = [np.zeros(0, TILE)]
+    for some in tilings(lay, kernel):
+        made = np.zeros(some.count, TILE)
+        corners = np.meshgrid(*some.begins, indexing="ij")
+        for axis, (begin, n, (_, end)) in enumerate(zip(corners, some.lengths, some.box, strict=True)):
             made["begin"][:, axis] = begin.ravel()
             made["end"][:, axis] = np.minimum(begin.ravel() + n, end)
-        made["mask"], made["sides"] = sum(1 << a for a in body), sum(1 << a for a, where in enumerate(place) if where == 2)
-        made["lanes"], made["planes"] = lanes, planes
+        for name in ("mask", "sides", "lanes", "planes"):
+            made[name] = getattr(some, name)
         out.append(made)
     return np.concatenate(out)
+
+
+def tile_of(lay: Layout, kernel: CudaKernel, cells: np.ndarray) -> np.ndarray:
+    """Return the number of the tile that each cell (count, axes) lies in; negative where it is in none."""
+    out, before = np.full(len(cells), -1 << 40), 0
+    for some in tilings(lay, kernel):
+        low, high = (np.array(ends) for ends in zip(*some.box, strict=True))
+        inside = ((cells >= low) & (cells < high)).all(axis=1)
+        place = tuple((cells[inside] - low).T // np.array(some.lengths)[:, None])
+        out[inside] = before + np.ravel_multi_index(place, [len(b) for b in some.begins]) if inside.any() else 0
+        before += some.count
+    return out
 
 
 def _lanes(cells: int, vector: int) -> int:

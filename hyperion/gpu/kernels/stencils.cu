@@ -10,6 +10,9 @@ enum { VL = 16 / sizeof(real), THREADS = 256, BLOCK = 32 };    /* BLOCK: numbers
 struct alignas(16) V { real at[VL]; };
 struct alignas(16) Words { int at[4]; };
 
+#ifndef BLOCKS
+#define BLOCKS 1
+#endif
 #define INLINE __device__ __forceinline__
 #define EACH(expression) V out; _Pragma("unroll") for (int i = 0; i < VL; i++) out.at[i] = expression; return out;
 INLINE V operator+(const V &a, const V &b) { EACH(a.at[i] + b.at[i]) }
@@ -20,7 +23,13 @@ INLINE V operator*(const V &a, real b) { EACH(a.at[i] * b) }
 INLINE V operator-(const V &a) { EACH(-a.at[i]) }
 INLINE V zeros() { EACH(0) }
 INLINE V LD(const real *p) { return *(const V *)p; }
+#if STREAM
+INLINE V LD_ONCE(const real *p) { const float4 v = __ldcs((const float4 *)p); return *(const V *)&v; }
+INLINE void ST(real *p, const V &v) { __stcs((float4 *)p, *(const float4 *)&v); }
+#else
+INLINE V LD_ONCE(const real *p) { return LD(p); }
 INLINE void ST(real *p, const V &v) { *(V *)p = v; }
+#endif
 /* The vector that begins n numbers after `low`, cut from it and the next. */
 template <int n> INLINE V CUT(const V &low, const V &high) { EACH(i + n < VL ? low.at[(i + n) % VL] : high.at[(i + n) % VL]) }
 
@@ -52,17 +61,40 @@ INLINE real *kept_at(const Kept &kept, const Clock *clock, long long step, long 
     return kept.base + shot * kept.shot + (step / kept.every - clock->slot) * kept.slot;
 }
 
-/* Add what sources send to cells, and to the histories that they belong to: `at` holds addresses, taps start[i] .. start[i + 1] belong to
-   address i, a tap sends data[step * traces], where `data` too holds an address. moved: numbers to add to the addresses per kept step. */
-extern "C" __global__ void __launch_bounds__(THREADS) inject(
-    const long long *at, const int *start, const real *weight, const long long *data, long long count, long long traces, long long offset,
-    const Kept kept, const Clock *clock, long long turn, long long k) {
-    const long long i = (long long)blockIdx.x * THREADS + threadIdx.x, n = step_at(clock, k, turn) + offset;
-    if (i >= count || n < clock->from || n >= clock->to) return;
+/* What sources send: taps start[i] .. start[i + 1] belong to the cell at the address at[i]; a tap sends data[step * traces], where `data` too
+   holds an address, `offset` steps from the one at hand. Cells tile[b] .. tile[b + 1] lie in the tile of block b. */
+struct Sent {
+    const int *tile;
+    const long long *at;
+    const int *start;
+    const real *weight;
+    const long long *data;
+    const int *traces, *offset;
+    long long count;
+};
+
+/* Add to cell i what is sent to it. moved: numbers to add to its address. */
+INLINE void send(const Sent &sent, const Clock *clock, long long step, long long i, long long moved) {
     real sum = 0;
-    for (int tap = start[i]; tap < start[i + 1]; tap++) sum += weight[tap] * ((const real *)data[tap])[n * traces];
-    real *cell = (real *)at[i] + (kept.slot ? (n / kept.every - clock->slot) * kept.slot : 0);
-    *cell += sum;
+    for (int tap = sent.start[i]; tap < sent.start[i + 1]; tap++) {
+        const long long n = step + sent.offset[tap];
+        if (n >= clock->from && n < clock->to) sum += sent.weight[tap] * ((const real *)sent.data[tap])[n * sent.traces[tap]];
+    }
+    ((real *)sent.at[i])[moved] += sum;
+}
+
+/* Add what is sent to the cells of a block's tile, once all its threads have stored them. */
+INLINE void send_to_tile(const Sent &sent, const Clock *clock, long long turn, long long k) {
+    const int begin = sent.tile[blockIdx.x], end = sent.tile[blockIdx.x + 1];
+    if (begin == end) return;
+    __syncthreads();
+    for (int i = begin + threadIdx.x; i < end; i += THREADS) send(sent, clock, step_at(clock, k, turn), i, 0);
+}
+
+/* Add what is sent to all cells, or to the histories that they belong to, whose cells move with the step kept. */
+extern "C" __global__ void __launch_bounds__(THREADS) inject(const Sent sent, const Kept kept, const Clock *clock, long long turn, long long k) {
+    const long long i = (long long)blockIdx.x * THREADS + threadIdx.x, step = step_at(clock, k, turn);
+    if (i < sent.count) send(sent, clock, step, i, kept.slot ? (step / kept.every - clock->slot) * kept.slot : 0);
 }
 
 /* Add what receivers hear: taps start[i] .. start[i + 1] of addresses `at` belong to trace i, whose samples begin at the address data[i]. */
