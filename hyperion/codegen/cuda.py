@@ -97,20 +97,21 @@ class _Kernel:
             names = [f"{self.name}_{bits}_{k}" for k in range(len(phases))]
             functions += [_Box(self, name, body, kept, self._room(mask)).text() for name, (body, kept) in zip(names, phases, strict=True)]
             test = f"if (t.mask == {bits}) " if len(self.phases) > 1 else ""
-            calls.append(f"  {test}{{ {' __syncthreads(); '.join(f'{name}(s, p, t, shot, history);' for name in names)} }}")
+            calls.append(f"  {test}{{ {' __syncthreads(); '.join(f'{name}(s, p, t, shot, history, moving);' for name in names)} }}")
         keeps = any(kept for phases in self.phases.values() for _, kept in phases)
         history = "kept_at(kept, clock, step_at(clock, k, turn), shot)" if self.reads_recorded or keeps else "0"
         count = 2 * len(self.index)
         return "\n".join([
             f"struct Places_{self.name} {{ real *at[{count}]; }};", *functions,
-            f'extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) {self.name}(',
-            f"    const Sizes s, const Places_{self.name} p, const Tile *tiles, const Kept kept, const Sent sent, const Clock *clock,",
-            "    long long turn, long long k) {",
+            f'extern "C" __global__ void BOUNDS {self.name}(',
+            f"    const Sizes s, const Places_{self.name} p, const Tile *tiles, const Kept kept, const Sent sent, const Rest rest,",
+            "    const Clock *clock, long long turn, long long k) {",
             # Shots are next to each other: what they read of the model then comes from the cache.
             "  const unsigned shots = (unsigned)s.shots;", "  const Tile t = tiles[blockIdx.x / shots];",
             "  const long long shot = blockIdx.x % shots;",
+            "  if (at_rest(rest, t, shot)) return;", "  int moving = 0;",
             f"  real *const history = {history};", *calls,
-            "  if (sent.tile) send_to_tile(sent, clock, turn, k);", "}"])
+            "  if (sent.tile) send_to_tile(sent, clock, turn, k);", "  set_moving(rest, t, shot, moving);", "}"])
 
     def _room(self, mask: frozenset[int]) -> int:
         """Return how many numbers of planes of axis 0 threads hold in registers as they march."""
@@ -194,6 +195,9 @@ class _Box(Statements):
     def target(self, array: str, row: int) -> str:
         return self._at(array, self.zero)
 
+    def store(self, to: str, value: str) -> str:
+        return f"moving |= ST({to}, {value});"
+
     def kept_in(self, i: int, row: int) -> str:
         return f"h + {i} * s.history_size"
 
@@ -248,6 +252,7 @@ class _Box(Statements):
         walk = [f"c{self.kernel.index[x]} += S0{f'_{m}' if (m := self.program.memory.get(x, -1)) > 0 else ''};" for x in self.used]
         walk += ["h += s.history_stride[0];"] if self.history else []
         return "\n".join([
-            f"INLINE void {self.name}(const Sizes &s, const Places_{self.kernel.name} &p, const Tile &t, long long shot, real *history) {{",
+            f"INLINE void {self.name}(const Sizes &s, const Places_{self.kernel.name} &p, const Tile &t, long long shot, real *history,",
+            "    int &moving) {",
             *start, *self._pointers(), *ahead, f"  for (; {first} < last; {first}++) {{",
             *(f"    {line}" for line in [*newest, *self.lines, *self.stores, *move, " ".join(walk)]), "  }", "  }", "}"])

@@ -31,6 +31,10 @@ class Statements(ABC):
     def kept_in(self, i: int, row: int) -> str:
         """Return the text of where history number i keeps its value."""
 
+    def store(self, to: str, value: str) -> str:
+        """Return the statement that stores a value."""
+        return f"ST({to}, {value});"
+
     def compute(self, body: list[tuple[str, list[Term]]], kept: list[tuple[int, str, list[Term]]], row: int) -> None:
         """Add the assignments of a sweep, (target, terms), and its histories, (number, the target they are kept before, terms)."""
         fresh: dict[str, str] = {}
@@ -38,11 +42,11 @@ class Statements(ABC):
         for k, (target, terms) in enumerate(body):
             for i, of, what in kept:                   # before the assignment: a target advanced in place is still the old one
                 if of == target:
-                    self.stores.append(f"ST({self.kept_in(i, row)}, {self.value(what, row, fresh, atoms)});")
+                    self.stores.append(self.store(self.kept_in(i, row), self.value(what, row, fresh, atoms)))
             name, text = f"o{k}_{row}", self.value(terms, row, fresh, atoms)
             self.lines.append(f"const V {name} = {text};")
             fresh[target] = name
-            self.stores.append(f"ST({self.target(target, row)}, {name});")
+            self.stores.append(self.store(self.target(target, row), name))
 
     def value(self, terms: list[Term], row: int, fresh: dict[str, str], atoms: dict[tuple[str, Stencil], str]) -> str:
         """Return the text of a sum of terms, terms of equal coefficients bracketed.

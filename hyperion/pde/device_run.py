@@ -4,27 +4,25 @@ import enum
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from hyperion.codegen import CudaKernel
+from hyperion.codegen import CudaKernel, sweeps
 from hyperion.cpu.disk import DiskBuffer
-from hyperion.gpu import device as devices
 from hyperion.gpu.launching import THREADS
-from hyperion.gpu.stencils import KEPT, ROWS, SENT, SIZES, TILE, WRAP, given, structure
+from hyperion.gpu.stencils import KEPT, ROWS, SENT, SIZES, WRAP, given, structure
 
+from .device_memory import HELD_BYTES, DeviceArena, DeviceHistory
+from .device_points import Image, Points, Shot, hearing, sending
+from .device_tiles import Moving, tile_of, tiles
 from .experiment import Experiment, stages
-from .layout import Arena, Layout, Taps
+from .layout import Layout, Taps
 from .run import exploded
 from .storage import BLOCK, Keeping, slots
 
 CHUNK_CELLS = 2e10                                     # cell updates between looks for NaN and Ctrl-C: about a tenth of a second
-# Planes that a thread marches along, by number of axes, in slabs and in the interior: measured on an H200. Slabs are small: many threads
-# at work count there for more than what marching saves.
-PLANES = {2: (1, 4), 3: (8, 16)}
-HELD_BYTES = 1e9                                       # of histories that go to a file, on the device at one time
 GRAPH = 32                                             # steps, at least, of a graph that is recorded once and replayed
 
 
@@ -46,107 +44,6 @@ class Launch:
     sweeps: bool = False
 
 
-class DeviceArena:
-    """All arrays of one kind of some shots, one shot after the other."""
-
-    def __init__(self, e: Experiment, names: Sequence[str], memory: dict[str, int], shots: int):
-        places, size = Arena.places(e.layout, names, memory)
-        self.layout, self.stride = e.layout, -(-size // 512) * 512
-        self.memory = e.xp.zeros((shots, self.stride), np.uint8)
-        self.address: int = self.memory.data.ptr
-        self.cell: dict[tuple[str, int], int] = {}     # byte of cell (0, ..., 0), which may lie outside an array of a slab
-        self._place: dict[str, tuple[int, tuple[int, ...], tuple[int, ...]]] = {}
-        for name, side, start, shape, origin in places:
-            strides = [math.prod(shape[k + 1:]) for k in range(len(shape))]
-            self.cell[name, side] = start + sum(o * s for o, s in zip(origin, strides, strict=True)) * e.layout.dtype.itemsize
-            if name not in memory:
-                self._place[name] = (start, shape, origin)
-
-    def whole(self, name: str, shot: int) -> Any:
-        """Return a view of a full array with its halos."""
-        start, shape, _ = self._place[name]
-        end = start + math.prod(shape) * self.layout.dtype.itemsize
-        return self.memory[shot, start:end].view(self.layout.dtype).reshape(shape)
-
-    def full(self, name: str, shot: int) -> Any:
-        """Return a view of its cells, (size)."""
-        _, _, origin = self._place[name]
-        return self.whole(name, shot)[tuple(slice(o, o + n) for o, n in zip(origin, self.layout.size, strict=True))]
-
-    def start(self, name: str) -> int:
-        """Return the address of the first number of the first shot's array."""
-        return self.address + self._place[name][0]
-
-
-def parameter_arena(e: Experiment) -> DeviceArena:
-    """Return the kernel parameters in the layout of the arrays, zeros around them."""
-    arena = DeviceArena(e, list(e.parameters), {}, 1)
-    for name, values in e.parameters.items():
-        arena.full(name, 0)[...] = values
-    return arena
-
-
-@dataclass(frozen=True)
-class Points:
-    """Weighted cells of one shot, and where their samples lie."""
-
-    taps: Taps
-    weights: np.ndarray
-    array: str
-    offset: int
-    data: Any                                          # on the device; `first` is the address of what step 0 meets
-    first: int
-    history: int
-    history_weights: np.ndarray
-
-
-@dataclass(frozen=True)
-class Image:
-    """sums += cotangent in an array * history, at kept steps."""
-
-    array: str
-    offset: int
-    history: int
-    sums: Any
-
-
-@dataclass
-class Shot:
-    """What is sent, heard and imaged in a shot; `Run` has native contexts in its place."""
-
-    injection: list[Points] = field(default_factory=list)
-    receiver: list[Points] = field(default_factory=list)
-    image: list[Image] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class DeviceHistory:
-    """Histories of a group of shots: (shots, slots held, bytes of a slot) on the device, and all slots in a file if they are not held."""
-
-    memory: Any
-    every: int
-    bits: int
-    file: DiskBuffer | None = None
-
-    @property
-    def chunk(self) -> int:
-        """How many steps can be run before slots are moved."""
-        return (self.memory.shape[1] - 1) * self.every if self.file else 1 << 40
-
-    def move(self, first: int, last: int, out: bool) -> None:
-        """Move the slots of steps [first, last) to the file, or from it."""
-        if self.file is None:
-            return
-        shots, _, size = self.memory.shape
-        kept = self.file.bytes.reshape(shots, -1, size)
-        a, b, base = slots(0, first, self.every), slots(0, last, self.every), first // self.every
-        for shot in range(shots):
-            if out:
-                kept[shot, a:b] = devices.to_numpy(self.memory[shot, a - base:b - base])
-            else:
-                self.memory[shot, a - base:b - base] = devices.namespace(self.memory).asarray(kept[shot, a:b])
-
-
 class DeviceRun:
     """One direction of a group of shots: arenas, tables, and launches."""
 
@@ -164,6 +61,7 @@ class DeviceRun:
         full, _ = lay.extent(None, 0)
         self._stride = [math.prod(full[k + 1:]) for k in range(lay.ndim)]
         self._sizes = self._measured(lay)
+        self._moving = Moving(e, len(shots), lay.reach * (1 + max(len(before) for before, _ in sweeps(self.program))))
         self._profiles = {name: e.xp.asarray(e.profiles[name]) for name in self.program.profiles}
         self._tiles: dict[str, tuple[int, Any]] = {}
         self._plans: dict[int, list[Launch]] = {}
@@ -171,7 +69,6 @@ class DeviceRun:
         stream = getattr(e.xp.cuda, "Stream", None)
         self._streams: list[Any] = [contextlib.nullcontext()] if stream is None else [stream(), stream(), stream()]
         self._tables: dict[tuple[Any, ...], Any] = {}
-        self._held: list[Any] = []                     # tables that launches know by address
         self._turn = -1 if kind == "forward" else e.steps - 1
         self._clock = e.xp.asarray(np.zeros(6, np.int64))
         self._found = e.xp.zeros(len(shots), np.int32)
@@ -207,7 +104,6 @@ class DeviceRun:
         """Hand a shot its injections, receivers or images."""
         setattr(c, name, list(items))
         self._tables.clear()
-        self._held.clear()
         self._plans.clear()
         self._graphs.clear()
 
@@ -216,12 +112,12 @@ class DeviceRun:
         return self.arena.full(self.program.swapped(name) if loop % 2 else name, i)
 
     def state(self) -> Any:
-        """Return a copy of all arrays of all shots."""
-        return self.arena.memory.copy()
+        """Return a copy of all arrays of all shots, and of what moves."""
+        return self.arena.memory.copy(), self._moving.boxes.copy()
 
     def restore(self, state: Any) -> None:
         """Set all arrays to what `state` returned."""
-        self.arena.memory[...] = state
+        self.arena.memory[...], self._moving.boxes[...] = state
 
     # Histories.
 
@@ -243,9 +139,10 @@ class DeviceRun:
         """Let the shots write (storing 1) or read (2) their histories, the first slot being that of a step."""
         self.histories, self._storing, self._slot0 = list(histories), storing, first // histories[0].every
         self._tables.clear()
-        self._held.clear()
         self._plans.clear()
         self._graphs.clear()
+        if storing == 1:
+            histories[0].memory[...] = 0               # where the forward run is at rest, nothing is written
         if storing == 1 and histories[0].bits:
             count = len(self.e.engine.histories) * math.prod(self.e.layout.history_shape)
             self._scratch = self.e.xp.zeros((len(self.shots), count), self.e.layout.dtype)
@@ -317,9 +214,10 @@ class DeviceRun:
                 addresses = [self._address(x, side, m & 1) for x in kernel.arrays for side in (0, 1)]
                 places = structure(np.dtype([("at", np.uint64, len(addresses))]), at=addresses)
                 count, table = self._tiles_of(kernel)
-                sent = self._sent("injection", stage, m & 1, kernel)
-                yield Launch(kernel.name, (count * len(self.shots), 1), (self._sizes, places, table, kept, sent, self._clock, self._turn),
-                             Lane.AFTER if i == len(present) - 1 else Lane.BESIDE, True)
+                sent = self._sent(stage, m & 1, kernel)
+                arguments = (self._sizes, places, table, kept, sent, self._moving.given, self._clock, self._turn)
+                lane = Lane.AFTER if i == len(present) - 1 else Lane.BESIDE
+                yield Launch(kernel.name, (count * len(self.shots), 1), arguments, lane, True)
             yield from self._after(stage, m, keeps)
             if keeps and self.histories[0].bits:
                 yield from self._pack(stage)
@@ -327,12 +225,12 @@ class DeviceRun:
 
     def _before(self, stage: int, m: int) -> Iterator[Launch]:
         """Yield what injects into arrays where no sweep does it."""
-        if (sent := self._sent("injection", stage, m & 1))["count"]:
+        if (sent := self._sent(stage, m & 1))["count"]:
             yield Launch("inject", (blocks(int(sent["count"])), 1), (sent, structure(KEPT, every=1), self._clock, self._turn))
 
     def _after(self, stage: int, m: int, keeps: bool) -> Iterator[Launch]:
         """Yield what follows once a sweep's arrays are final: inject sources into histories, sample receivers, add to images."""
-        if keeps and (sent := self._sent("history", stage, 0))["count"]:
+        if keeps and (sent := self._sent_to_histories(stage))["count"]:
             yield Launch("inject", (blocks(int(sent["count"])), 1), (sent, self._kept(), self._clock, self._turn))
         heard = {p.array for shot in self.contexts for p in shot.receiver}
         for at, start, weight, data, count, traces, offset in self._heard(stage, m & 1):
@@ -344,7 +242,7 @@ class DeviceRun:
                 lines = lay.history_shape[1] if lay.ndim == 3 else 1
                 yield Launch("image", (blocks(math.prod(lay.history_shape) * lay.dtype.itemsize // 16), 1), (
                     im.sums, np.uint64(self._address(im.array, 0, m & 1)), self._sizes, len(self.shots), lines, im.history, self._rows(),
-                    im.offset, self._clock, self._turn))
+                    self._moving.given, im.offset, self._clock, self._turn))
 
     def _written_next(self, stage: int) -> set[str]:
         """Return what the sweep after this one writes, by the names of this step."""
@@ -355,11 +253,12 @@ class DeviceRun:
     def _pack(self, stage: int) -> Iterator[Launch]:
         """Yield what rounds the histories that a sweep has made into their slots."""
         rows, size = self._rows(), math.prod(self.e.layout.history_shape)
+        lines = self.e.layout.history_shape[1] if self.e.layout.ndim == 3 else 1
         count = -(-int(rows["length"]) // BLOCK) * int(rows["rows"])
         for i, (s, _, _) in enumerate(self.e.engine.histories):
             if s == stage:
                 yield Launch("pack", (blocks(count), len(self.shots)), (
-                    self._scratch, self._scratch.shape[1], i, size, rows, self._clock, self._turn))
+                    self._scratch, self._scratch.shape[1], i, size, lines, rows, self._moving.given, self._clock, self._turn))
 
     def _wrap(self, written: Iterable[str], m: int) -> Iterator[Launch]:
         """Yield what fills the halos of arrays from the other side of every periodic axis."""
@@ -376,63 +275,44 @@ class DeviceRun:
         """Return the tables of receivers after a sweep, one for each (traces, offset): made once."""
         key = ("receiver", stage, odd)
         if key not in self._tables:
-            groups: dict[tuple[int, int], list[tuple[int, Points]]] = {}
+            groups: dict[tuple[int, int], list[tuple[Points, np.ndarray]]] = {}
             for i, shot in enumerate(self.contexts):
                 for p in shot.receiver:
                     if self.stage[p.array] == stage:
-                        groups.setdefault((p.taps.points, p.offset), []).append((i, p))
-            self._tables[key] = [(*self._hearing(items, odd), traces, offset) for (traces, offset), items in groups.items()]
+                        groups.setdefault((p.taps.points, p.offset), []).append((p, self._cells(i, p, odd)))
+            self._tables[key] = [(*hearing(self.e.xp, self.e.layout.dtype, items), traces, offset)
+                                 for (traces, offset), items in groups.items()]
         return self._tables[key]
 
-    def _hearing(self, items: list[tuple[int, Points]], odd: int) -> tuple[Any, ...]:
-        """Return the table of one launch of receivers; taps of one trace are added up in a fixed order."""
-        item = self.e.layout.dtype.itemsize
-        cell = np.concatenate([self._address(p.array, 0, odd) + i * self.arena.stride + p.taps.cells @ np.array(self._stride) * item
-                               for i, p in items])
-        sample = np.concatenate([p.first + p.taps.owner.astype(np.int64) * item for _, p in items])
-        weight = np.concatenate([p.weights for _, p in items])
-        order = np.argsort(sample, kind="stable")
-        traces, first = np.unique(sample[order], return_index=True)
-        start = np.append(first, len(order)).astype(np.int32)
-        tables = (cell[order].astype(np.int64), start, weight[order].astype(self.e.layout.dtype), traces.astype(np.int64))
-        return (*map(self.e.xp.asarray, tables), len(traces))
+    def _cells(self, i: int, p: Points, odd: int) -> np.ndarray:
+        """Return the addresses of the i-th shot's cells that points stand for."""
+        at = p.taps.cells @ np.array(self._stride) * self.e.layout.dtype.itemsize
+        return self._address(p.array, 0, odd) + i * self.arena.stride + at
 
-    def _sent(self, kind: str, stage: int, odd: int, kernel: CudaKernel | None = None) -> Any:
-        """Return the table of what is sent to the cells of arrays, in the order of a kernel's tiles, or to histories, after a sweep."""
-        key = (kind, stage, odd, kernel and kernel.whole, kernel and kernel.masks)
+    def _sent(self, stage: int, odd: int, kernel: CudaKernel | None = None) -> Any:
+        """Return the table of what is sent to arrays after a sweep, in the order of a kernel's tiles."""
+        key = ("injection", stage, odd, kernel and kernel.whole, kernel and kernel.masks)
         if key not in self._tables:
-            items = [(i, p) for i, shot in enumerate(self.contexts) for p in shot.injection
-                     if self.stage[p.array] == stage and (kind == "injection" or p.history >= 0)]
-            self._tables[key] = self._sending(kind, odd, items, kernel) if items else structure(SENT)
-        return self._tables[key]
+            lay, shots = self.e.layout, len(self.shots)
+            items = [(p, p.weights, self._cells(i, p, odd), tile_of(lay, kernel, p.taps.cells) * shots + i if kernel else 0 * p.taps.owner)
+                     for i, shot in enumerate(self.contexts) for p in shot.injection if self.stage[p.array] == stage]
+            self._tables[key] = self._held(items, self._tiles_of(kernel)[0] * shots if kernel else 0)
+        return self._tables[key][0]
 
-    def _sending(self, kind: str, odd: int, items: list[tuple[int, Points]], kernel: CudaKernel | None) -> Any:
-        """Return such a table; what is sent to one cell is added up in a fixed order."""
-        item, shots, kept = self.e.layout.dtype.itemsize, len(self.shots), self._kept()
-        compact = [math.prod(self.e.layout.history_shape[k + 1:]) for k in range(self.e.layout.ndim)]
-        size = math.prod(self.e.layout.history_shape)
+    def _sent_to_histories(self, stage: int) -> Any:
+        """Return the table of what is sent to the histories that a sweep has made."""
+        key = ("history", stage)
+        if key not in self._tables:
+            shape, item, kept = self.e.layout.history_shape, self.e.layout.dtype.itemsize, self._kept()
+            stride = np.array([math.prod(shape[k + 1:]) for k in range(len(shape))])
+            items = [(p, p.history_weights, int(kept["base"]) + item * (
+                i * int(kept["shot"]) + p.history * math.prod(shape) + p.taps.cells @ stride), 0 * p.taps.owner)
+                for i, shot in enumerate(self.contexts) for p in shot.injection if self.stage[p.array] == stage and p.history >= 0]
+            self._tables[key] = self._held(items, 0)
+        return self._tables[key][0]
 
-        def cells(i: int, p: Points) -> np.ndarray:
-            if kind == "history":
-                return int(kept["base"]) + (i * int(kept["shot"]) + p.history * size + p.taps.cells @ np.array(compact)) * item
-            return self._address(p.array, 0, odd) + i * self.arena.stride + p.taps.cells @ np.array(self._stride) * item
-        cell, sample, weight, traces, offset, block = (np.concatenate(x) for x in zip(*(
-            (cells(i, p), p.first + p.taps.owner.astype(np.int64) * item, p.history_weights if kind == "history" else p.weights,
-             np.full(len(p.taps.owner), p.taps.points), np.full(len(p.taps.owner), p.offset),
-             tile_of(self.e.layout, kernel, p.taps.cells) * shots + i if kernel else np.zeros(len(p.taps.owner), int))
-            for i, p in items), strict=True))
-        order = np.lexsort((cell, block))              # stable
-        order = order[block[order] >= 0]
-        block, cell = block[order], cell[order]
-        first = np.flatnonzero(np.append(True, (np.diff(block) != 0) | (np.diff(cell) != 0))[:len(order)])
-        count = self._tiles_of(kernel)[0] * shots if kernel else 0
-        tables = {"tile": (np.searchsorted(block[first], np.arange(count + 1)), np.int32), "at": (cell[first], np.int64),
-                  "start": (np.append(first, len(order)), np.int32),
-                  "weight": (weight[order], self.e.layout.dtype), "data": (sample[order], np.int64), "traces": (traces[order], np.int32),
-                  "offset": (offset[order], np.int32)}
-        moved = {name: self.e.xp.asarray(values.astype(dtype)) for name, (values, dtype) in tables.items()}
-        self._held.append(moved)
-        return structure(SENT, count=len(first), **{name: x.data.ptr for name, x in moved.items() if name != "tile" or kernel})
+    def _held(self, items: list[tuple[Points, np.ndarray, np.ndarray, np.ndarray]], blocks: int) -> tuple[Any, Any]:
+        return sending(self.e.xp, self.e.layout.dtype, items, blocks) if items else (structure(SENT), None)
 
     def advance(self, first: int, last: int, report: Callable[[int], None] | None = None) -> None:
         """Run loop counts [first, last) in chunks; NaN and Ctrl-C are noticed between them."""
@@ -445,6 +325,10 @@ class DeviceRun:
             steps = (start, stop) if self.kind == "forward" else (e.steps - stop, e.steps - start)
             heard = (0, e.steps) if self.kind == "forward" else steps
             with self._streams[0]:
+                if start == 0:
+                    self._moving.wake([(i, p.taps.cells) for i, shot in enumerate(self.contexts) for p in shot.injection])
+                if held and held.file and self._storing == 1:
+                    held.memory[...] = 0
                 slot = steps[0] // held.every if held and held.file else self._slot0
                 self._clock[...] = e.xp.asarray(np.array([start, *steps, *heard, slot], np.int64))
                 if held and self._storing == 2:
@@ -530,76 +414,3 @@ def blocks(count: int) -> int:
     return -(-count // THREADS)
 
 
-@dataclass(frozen=True)
-class Tiling:
-    """The tiles of one box: begins along each axis, lengths, the box, and what TILE says beside."""
-
-    begins: list[np.ndarray]
-    lengths: tuple[int, ...]
-    box: list[tuple[int, int]]
-    mask: int
-    sides: int
-    lanes: int
-    planes: int
-
-    @property
-    def count(self) -> int:
-        """How many there are."""
-        return math.prod(map(len, self.begins))
-
-
-def tilings(lay: Layout, kernel: CudaKernel) -> list[Tiling]:
-    """Return the tiles of each box that a kernel runs in."""
-    edges = [(0, lay.low[a], lay.high[a], lay.cells[a]) for a in range(lay.ndim)]
-    vector, out = 16 // lay.dtype.itemsize, list[Tiling]()
-    for body, place in itertools.product(kernel.masks, itertools.product(range(3), repeat=lay.ndim)):
-        if body != frozenset(a for a, where in enumerate(place) if where != 1):
-            continue
-        box = [edges[a][where:where + 2] for a, where in enumerate(place)]
-        size, whole = [end - begin for begin, end in box], body & kernel.whole
-        lanes, planes = _lanes(size[-1], vector), PLANES[lay.ndim][not body]
-        if lay.ndim - 1 in whole:
-            lanes = min(8, max(3, (-(-size[-1] // vector) - 1).bit_length()))
-        groups, width = THREADS >> lanes, vector << lanes
-        if lay.ndim == 2 and 0 in whole:
-            planes = -(-size[0] // groups)
-        lengths = [planes * groups, width] if lay.ndim == 2 else [planes, groups, width]
-        lengths = tuple(max(1, size[a]) if a in whole else n for a, n in enumerate(lengths))
-        begins = [np.arange(begin, end, n) for (begin, end), n in zip(box, lengths, strict=True)]
-        out.append(Tiling(begins, lengths, box, sum(1 << a for a in body), sum(1 << a for a, where in enumerate(place) if where == 2),
-                          lanes, planes))
-    return out
-
-
-def tiles(lay: Layout, kernel: CudaKernel) -> np.ndarray:
-    """Return the tiles of all boxes that a kernel runs in, as TILE."""
-    out = [np.zeros(0, TILE)]
-    for some in tilings(lay, kernel):
-        made = np.zeros(some.count, TILE)
-        corners = np.meshgrid(*some.begins, indexing="ij")
-        for axis, (begin, n, (_, end)) in enumerate(zip(corners, some.lengths, some.box, strict=True)):
-            made["begin"][:, axis] = begin.ravel()
-            made["end"][:, axis] = np.minimum(begin.ravel() + n, end)
-        for name in ("mask", "sides", "lanes", "planes"):
-            made[name] = getattr(some, name)
-        out.append(made)
-    return np.concatenate(out)
-
-
-def tile_of(lay: Layout, kernel: CudaKernel, cells: np.ndarray) -> np.ndarray:
-    """Return the number of the tile that each cell (count, axes) lies in; negative where it is in none."""
-    out, before = np.full(len(cells), -1 << 40), 0
-    for some in tilings(lay, kernel):
-        low, high = (np.array(ends) for ends in zip(*some.box, strict=True))
-        inside = ((cells >= low) & (cells < high)).all(axis=1)
-        place = tuple((cells[inside] - low).T // np.array(some.lengths)[:, None])
-        out[inside] = before + np.ravel_multi_index(place, [len(b) for b in some.begins]) if inside.any() else 0
-        before += some.count
-    return out
-
-
-def _lanes(cells: int, vector: int) -> int:
-    """Return the threads along a row of a tile, as a power of two: 32, or fewer where that leaves fewer idle."""
-    def idle(lanes: int) -> int:
-        return -(-cells // (vector << lanes)) * (vector << lanes) - cells
-    return min((5, 4, 3), key=lambda lanes: (idle(lanes) > 0.05 * cells, idle(lanes) if idle(lanes) > 0.05 * cells else -lanes))

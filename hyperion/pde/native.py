@@ -9,7 +9,7 @@ from hyperion.codegen import sweeps
 from hyperion.cpu.timeloop import Image, Points
 from hyperion.gpu import device as devices
 
-from . import device_run
+from . import device_memory
 from . import run as host_run
 from .device_run import DeviceRun
 from .experiment import Experiment, field_of
@@ -36,7 +36,7 @@ def _run(e: Experiment, kind: str, shots: list[int], threads: int, parameters: A
 
 
 def _parameters(e: Experiment) -> Any:
-    return (host_run.parameter_arena if e.device == "cpu" else device_run.parameter_arena)(e)
+    return (host_run.parameter_arena if e.device == "cpu" else device_memory.parameter_arena)(e)
 
 
 def _product(e: Experiment, names: Sequence[str], cells: np.ndarray) -> np.ndarray | float:

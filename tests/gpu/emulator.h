@@ -1,4 +1,4 @@
-// Runs a CUDA kernel on the CPU, one thread after the other: a thread is a coroutine, which gives way to the next at __syncthreads().
+// Runs a CUDA kernel on the CPU, one thread after the other: a thread is a coroutine, which gives way to the next where it waits.
 // For tests of what kernels compute; the kernel's text follows this one.
 #include <ucontext.h>
 
@@ -20,6 +20,9 @@ static Dim threadIdx, blockIdx, blockDim, gridDim;
 #define __launch_bounds__(...)
 #define __forceinline__
 
+static int __float_as_int(float x) { return __builtin_bit_cast(int, x); }
+static int __double2hiint(double x) { return static_cast<int>(__builtin_bit_cast(long long, x) >> 32); }
+static int __double2loint(double x) { return static_cast<int>(__builtin_bit_cast(long long, x)); }
 static float normcdff(float x) { return 0.5f * erfcf(-0.70710678118654752f * x); }
 static double normcdf(double x) { return 0.5 * erfc(-0.70710678118654752 * x); }
 
@@ -30,16 +33,40 @@ static unsigned current;
 static void (*entry)(void **);
 static void **given;
 
-static void __syncthreads() { swapcontext(&threads[current], &scheduler); }
+static unsigned alive, waiting, barriers;  // threads that have not ended, those at a barrier, barriers passed
+static int votes[2];
 
-// What the thread whose number differs in the bits of `lanes` holds; all threads of a warp give way equally often.
+static void give_way() { swapcontext(&threads[current], &scheduler); }
+
+static void let_pass() {
+  waiting = 0;
+  votes[++barriers % 2] = 0;
+}
+
+// A barrier: whether any thread came with a vote.
+static int __syncthreads_or(int vote) {
+  const unsigned mine = barriers;
+  votes[mine % 2] |= vote != 0;
+  const int *const cast = &votes[mine % 2];
+  if (++waiting == alive) let_pass();
+  while (mine == barriers) give_way();
+  return *cast;
+}
+
+static void __syncthreads() { __syncthreads_or(0); }
+
+// What the thread whose number differs in the bits of `lanes` holds: the two wait for each other.
 template <class T>
 static T __shfl_xor_sync(unsigned, T value, int lanes) {
   static T held[1024];
-  held[current] = value;
-  __syncthreads();
-  const T found = held[current ^ lanes];
-  __syncthreads();
+  static unsigned given[1024], taken[1024];
+  const unsigned me = current, other = current ^ lanes;
+  held[me] = value;
+  given[me]++;
+  while (given[other] != given[me]) give_way();
+  const T found = held[other];
+  taken[me]++;
+  while (taken[other] != taken[me]) give_way();
   return found;
 }
 
@@ -62,6 +89,7 @@ static void run_block() {
   stacks.resize(static_cast<size_t>(STACK) * count);
   threads.resize(count);
   ended.assign(count, 0);
+  alive = count;
   for (unsigned t = 0; t < count; t++) {
     getcontext(&threads[t]);
     threads[t].uc_stack.ss_sp = stacks.data() + static_cast<size_t>(STACK) * t;
@@ -75,6 +103,8 @@ static void run_block() {
       threadIdx = {current, 0, 0};
       swapcontext(&scheduler, &threads[current]);
       left -= ended[current];
+      alive -= ended[current];
+      if (ended[current] && waiting && waiting == alive) let_pass();
     }
   }
 }

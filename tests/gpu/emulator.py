@@ -19,7 +19,7 @@ FOLDER = Path(tempfile.mkdtemp(prefix="hyperion-emulator-"))
 @functools.cache
 def library(text: str, options: tuple[str, ...]) -> ctypes.CDLL:
     """Compile a CUDA text; each kernel `name` gets an entry point `launch_name`."""
-    names = re.findall(r"__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\s*\(", text)
+    names = re.findall(r"__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s*|BOUNDS\s*)?(\w+)\s*\(", text)
     names = [name for name in names if name != "name"]
     for macro in re.findall(r"^MAP\((\w+)\)", text, re.MULTILINE):
         names += [f"{macro}_back"]

@@ -16,7 +16,7 @@ from hyperion.autograd import jvp, vjp
 from hyperion.codegen import CudaKernel
 from hyperion.errors import InputError, NonFiniteError, OutOfMemoryError
 from hyperion.gpu import device
-from hyperion.pde import device_run, storage
+from hyperion.pde import device_run, device_tiles, storage
 from hyperion.pde.simulation import Call
 from tests.gpu import standin
 from tests.pde.cases import Case, difference
@@ -179,7 +179,7 @@ def test_running_out_of_memory_midway_leaves_all_usable(cupy, monkeypatch, when)
         if when == "histories":
             patched.setattr(device_run.DeviceRun, "new_histories", full)
         elif when == "a graph":
-            patched.setattr(device_run.DeviceRun, "_follow", full)
+            patched.setattr(device_run.DeviceRun, "_record", full)
         with pytest.raises(OutOfMemoryError, match=r"cuda:0 has no memory for 4.0 GiB more") as caught:
             with_gradients(case, weights)
         assert "storage=Checkpoints" in str(caught.value)
@@ -192,6 +192,25 @@ def test_running_out_of_memory_midway_leaves_all_usable(cupy, monkeypatch, when)
         np.testing.assert_array_equal(one, other)
 
 
+@on_both
+def test_leaving_out_what_is_at_rest_changes_nothing(cupy, monkeypatch):
+    def case() -> Case:
+        return Case((70, 190), 4, pde.CPML(width=6), dtype=np.float32, steps=14, storage=pde.Thinned(every=2, bits=16))
+
+    monkeypatch.setattr(device_tiles, "PLANES", {2: (1, 1)})                      # tiles of 8 planes, so that there are many
+    moved = []
+    monkeypatch.setattr(device_run.DeviceRun, "advance", lambda self, *steps, advance=device_run.DeviceRun.advance: (
+        advance(self, *steps), moved.append(float((device.to_numpy(self._moving.boxes) != 0).mean()))))
+    weights, found = case().with_gradients()[2], []
+    for boxes in ((0, 3, 5), (0, 20, 20)):             # the whole grid is one box: all of it moves
+        monkeypatch.setattr(device_tiles, "BOXES", {2: boxes})
+        found.append(with_gradients(there(case()), weights))
+    assert all(0.0 < part < 1.0 for part in moved[:2]) and moved[2:] == [1.0, 1.0]
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    for one, other in zip(found[0][1], found[1][1], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_tiles_hold_every_cell_of_every_box_once():
     case = Case((150, 170), 4, pde.CPML(width=9), dtype=np.float32)
     call = Call(case.solver, case.survey, {"speed": hp.asarray(case.args[1])}, case.solver.plan(case.survey, speed=case.args[1]), None)
@@ -201,3 +220,19 @@ def test_tiles_hold_every_cell_of_every_box_once():
         for tile in device_run.tiles(call.layout, CudaKernel("", (), tuple(chosen))):
             count[tuple(slice(b, e) for b, e in zip(tile["begin"][:2], tile["end"][:2], strict=True))] += 1
     assert (count == 1).all()
+
+
+@pytest.mark.parametrize("whole", [frozenset(), frozenset((0,)), frozenset((0, 1))], ids=str)
+def test_a_cell_is_found_in_its_tile(whole):
+    case = Case((150, 170), 4, pde.CPML(width=9), dtype=np.float32)
+    lay = Call(case.solver, case.survey, {"speed": hp.asarray(case.args[1])}, case.solver.plan(case.survey, speed=case.args[1]), None).layout
+    kernel = CudaKernel("", (), (frozenset((0,)), frozenset((1,)), frozenset((0, 1))), whole)
+    cells = np.stack(np.meshgrid(*map(np.arange, lay.cells), indexing="ij"), axis=-1).reshape(-1, 2)
+    number, table = device_tiles.tile_of(lay, kernel, cells), device_tiles.tiles(lay, kernel)
+    slab = ((cells < lay.low) | (cells >= lay.high)).any(axis=1)
+    np.testing.assert_array_equal(number >= 0, slab)
+    tile = table[number[slab]]
+    assert ((cells[slab] >= tile["begin"][:, :2]) & (cells[slab] < tile["end"][:, :2])).all()
+    for axis in whole:
+        deep = tile["mask"] >> axis & 1 == 1
+        assert (tile["end"][deep, axis] - tile["begin"][deep, axis] >= min(lay.low[axis], lay.cells[axis] - lay.high[axis])).all()

@@ -10,8 +10,10 @@ enum { VL = 16 / sizeof(real), THREADS = 256, BLOCK = 32 };    /* BLOCK: numbers
 struct alignas(16) V { real at[VL]; };
 struct alignas(16) Words { int at[4]; };
 
-#ifndef BLOCKS
-#define BLOCKS 1
+#ifdef BLOCKS
+#define BOUNDS __launch_bounds__(THREADS, BLOCKS)
+#else
+#define BOUNDS __launch_bounds__(THREADS)
 #endif
 #define INLINE __device__ __forceinline__
 #define EACH(expression) V out; _Pragma("unroll") for (int i = 0; i < VL; i++) out.at[i] = expression; return out;
@@ -23,13 +25,6 @@ INLINE V operator*(const V &a, real b) { EACH(a.at[i] * b) }
 INLINE V operator-(const V &a) { EACH(-a.at[i]) }
 INLINE V zeros() { EACH(0) }
 INLINE V LD(const real *p) { return *(const V *)p; }
-#if STREAM
-INLINE V LD_ONCE(const real *p) { const float4 v = __ldcs((const float4 *)p); return *(const V *)&v; }
-INLINE void ST(real *p, const V &v) { __stcs((float4 *)p, *(const float4 *)&v); }
-#else
-INLINE V LD_ONCE(const real *p) { return LD(p); }
-INLINE void ST(real *p, const V &v) { *(V *)p = v; }
-#endif
 /* The vector that begins n numbers after `low`, cut from it and the next. */
 template <int n> INLINE V CUT(const V &low, const V &high) { EACH(i + n < VL ? low.at[(i + n) % VL] : high.at[(i + n) % VL]) }
 
@@ -60,6 +55,64 @@ INLINE long long step_at(const Clock *clock, long long k, long long turn) {
 INLINE real *kept_at(const Kept &kept, const Clock *clock, long long step, long long shot) {
     return kept.base + shot * kept.shot + (step / kept.every - clock->slot) * kept.slot;
 }
+
+/* Which parts of the grid move: of each shot a number for every box of 2^shift cells a side, not zero once a cell in it was. A tile whose
+   surroundings, as far as a sweep reads, are at rest would compute zeros from zeros, and is left out. No boxes: all of it moves. */
+struct Rest {
+    int *moving;
+    int shift[3], count[3], reach, spare;
+};
+INLINE int box_of(const Rest &r, long long shot, int z, int y, int x) {
+    return (((int)shot * r.count[0] + z) * r.count[1] + y) * r.count[2] + x;
+}
+/* Whether the box of a cell moves; axes that a grid of two lacks come first. */
+INLINE bool moves_at(const Rest &r, long long shot, int z, int y, int x) {
+    return !r.moving || r.moving[box_of(r, shot, z >> r.shift[0], y >> r.shift[1], x >> r.shift[2])];
+}
+/* The boxes that a tile meets, and as many more cells around it: visited by all threads of a block. */
+struct Boxes {
+    int low[3], count[3];
+    INLINE Boxes(const Rest &r, const Tile &t, int around) {
+        _Pragma("unroll") for (int a = 0; a < 3; a++) {
+            const int own = a - (3 - AXES), begin = own < 0 ? 0 : t.begin[own < 0 ? 0 : own] - around;
+            const int end = own < 0 ? 0 : t.end[own < 0 ? 0 : own] - 1 + around;
+            low[a] = (begin > 0 ? begin : 0) >> r.shift[a];
+            count[a] = (end >> r.shift[a] < r.count[a] ? end >> r.shift[a] : r.count[a] - 1) - low[a] + 1;
+        }
+    }
+    INLINE int all() const { return count[0] * count[1] * count[2]; }
+    INLINE int operator()(const Rest &r, long long shot, int i) const {
+        return box_of(r, shot, low[0] + i / count[2] / count[1], low[1] + i / count[2] % count[1], low[2] + i % count[2]);
+    }
+};
+INLINE bool at_rest(const Rest &r, const Tile &t, long long shot) {
+    if (!r.moving) return false;
+    const Boxes near(r, t, r.reach);
+    int moving = 0;
+    for (int i = threadIdx.x; i < near.all(); i += THREADS) moving |= r.moving[near(r, shot, i)];
+    return !__syncthreads_or(moving);
+}
+INLINE void set_moving(const Rest &r, const Tile &t, long long shot, int moving) {
+    if (!r.moving || !__syncthreads_or(moving)) return;
+    const Boxes own(r, t, 0);
+    for (int i = threadIdx.x; i < own.all(); i += THREADS) r.moving[own(r, shot, i)] = 1;
+}
+/* What is not zero in a number, as bits. */
+INLINE int bits_of(float x) { return __float_as_int(x) & 0x7fffffff; }
+INLINE int bits_of(double x) { return (__double2hiint(x) & 0x7fffffff) | __double2loint(x); }
+INLINE int bits_of(const V &v) {
+    int bits = 0;
+    _Pragma("unroll") for (int i = 0; i < VL; i++) bits |= bits_of(v.at[i]);
+    return bits;
+}
+/* Stores return what is not zero in what they store. */
+#if STREAM
+INLINE V LD_ONCE(const real *p) { const float4 v = __ldcs((const float4 *)p); return *(const V *)&v; }
+INLINE int ST(real *p, const V &v) { __stcs((float4 *)p, *(const float4 *)&v); return bits_of(v); }
+#else
+INLINE V LD_ONCE(const real *p) { return LD(p); }
+INLINE int ST(real *p, const V &v) { *(V *)p = v; return bits_of(v); }
+#endif
 
 /* What sources send: taps start[i] .. start[i + 1] belong to the cell at the address at[i]; a tap sends data[step * traces], where `data` too
    holds an address, `offset` steps from the one at hand. Cells tile[b] .. tile[b + 1] lie in the tile of block b. */
@@ -123,11 +176,13 @@ INLINE float *scales_of(const Rows &r, char *history, long long row) {
 
 /* Round blocks of a row to whole multiples of their scale: the largest magnitude over the largest whole number. A thread has a block. */
 extern "C" __global__ void __launch_bounds__(THREADS) pack(
-    const real *from, long long from_shot, long long history, long long count, const Rows r, const Clock *clock, long long turn, long long k) {
+    const real *from, long long from_shot, long long history, long long count, long long lines, const Rows r, const Rest rest, const Clock *clock,
+    long long turn, long long k) {
     const int blocks = (int)((r.length + BLOCK - 1) / BLOCK);
     const long long i = (long long)blockIdx.x * THREADS + threadIdx.x, shot = blockIdx.y;
     if (i >= r.rows * blocks) return;
-    const long long row = i / blocks, begin = i % blocks * BLOCK;
+    const unsigned row = (unsigned)i / (unsigned)blocks, begin = (unsigned)i % (unsigned)blocks * BLOCK;
+    if (!moves_at(rest, shot, AXES == 3 ? row / (unsigned)lines : 0, AXES == 3 ? row % (unsigned)lines : row, begin)) return;
     char *to = packed_at(r, clock, step_at(clock, k, turn), shot, history);
     const V *x = (const V *)(from + shot * from_shot + history * count + row * r.length + begin);
     const int whole = r.length - begin < BLOCK ? (int)(r.length - begin) / VL : BLOCK / VL;
@@ -155,7 +210,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) pack(
 /* Add cotangent * history to an image, summed over shots one after the other. A thread has VL cells. */
 extern "C" __global__ void __launch_bounds__(THREADS) image(
     real *sums, const real *cotangent, const Sizes s, long long shots, long long lines, long long history, const Rows r,
-    long long offset, const Clock *clock, long long turn, long long k) {
+    const Rest rest, long long offset, const Clock *clock, long long turn, long long k) {
     const unsigned packs = (unsigned)(r.length / VL);
     const long long i = (long long)blockIdx.x * THREADS + threadIdx.x, n = step_at(clock, k, turn) + offset;
     if (i >= r.rows * packs || n < clock->from || n >= clock->to || (int)n % (int)r.every != (int)r.every / 2) return;
@@ -163,7 +218,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) image(
     const unsigned place = (unsigned)i, row = place / packs, x = place % packs * VL, z = row / (unsigned)lines, y = row % (unsigned)lines;
     const real *a = cotangent + z * s.stride[0] + (AXES == 3 ? y * s.stride[1] : 0) + x;
     V sum = zeros();
+    bool any = false;
     for (long long shot = 0; shot < shots; shot++) {
+        if (!moves_at(rest, shot, AXES == 3 ? z : 0, AXES == 3 ? y : row, x)) continue;
+        any = true;
         char *from = packed_at(r, clock, n, shot, history);
         V kept;
         if (r.bits == 0) kept = LD((const real *)(from + row * r.row_bytes) + x);
@@ -175,6 +233,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) image(
         }
         sum = sum + LD(a + shot * s.shot) * kept;
     }
+    if (!any) return;
     real *to = sums + row * r.length + x;
     ST(to, LD(to) + sum);
 }
