@@ -15,8 +15,8 @@ from .sums import Body, Kept, Statements, simplified
 
 Mine = tuple[int, str, tuple[Term, ...]]                # a history of a sweep: (number, target, terms)
 WINDOW = 40                                            # numbers that planes of axis 0 may hold in registers as a thread marches
-SLABS_WINDOW = 0
-JOINED = {1: True, 2: True, 3: False}
+JOINED = 2                                             # axes up to which interior and slabs are one kernel; in three, planes held in
+                                                       # registers take too many of them from the slabs
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def cuda_text(program: Program, histories: Iterable[History], vector: int, recor
 
     for s, (before, main) in enumerate(sweeps(program)):
         mine = [(i, target, terms) for i, (stage, target, terms) in enumerate(histories) if stage == s]
-        groups = {f"sweep{s}": masks} if JOINED[program.ndim] else {f"slabs{s}": masks[:-1], f"interior{s}": masks[-1:]}
+        groups = {f"sweep{s}": masks} if program.ndim <= JOINED else {f"slabs{s}": masks[:-1], f"interior{s}": masks[-1:]}
         plain = tuple(k for name, boxes in groups.items() for k in kernel(name, before, main, boxes, []))
         keeping = tuple(k for name, boxes in groups.items() for k in kernel(f"{name}k", before, main, boxes, mine)) if mine else plain
         out.append(CudaSweep(plain, keeping, tuple(a.target for a in main if a.target not in program.memory)))
@@ -103,7 +103,7 @@ class _Kernel:
         count = 2 * len(self.index)
         return "\n".join([
             f"struct Places_{self.name} {{ real *at[{count}]; }};", *functions,
-            f'extern "C" __global__ void BOUNDS {self.name}(',
+            f'extern "C" __global__ void __launch_bounds__(THREADS) {self.name}(',
             f"    const Sizes s, const Places_{self.name} p, const Tile *tiles, const Kept kept, const Sent sent, const Rest rest,",
             "    const Clock *clock, long long turn, long long k) {",
             # Shots are next to each other: what they read of the model then comes from the cache.
@@ -115,7 +115,7 @@ class _Kernel:
 
     def _room(self, mask: frozenset[int]) -> int:
         """Return how many numbers of planes of axis 0 threads hold in registers as they march."""
-        return 0 if self.program.ndim < 3 else SLABS_WINDOW if mask else WINDOW
+        return 0 if mask or self.program.ndim < 3 else WINDOW
 
 
 class _Box(Statements):
@@ -133,11 +133,6 @@ class _Box(Statements):
         self.history = bool(kept)
         self.loaded: dict[tuple[str, tuple[int, ...]], str] = {}
         self.windows = self._windows(room)
-        reads: dict[str, bool] = {}
-        terms = [t for ts in (*(ts for _, ts in body), *(ts for _, _, ts in kept)) for t in ts]
-        for x, stencil in (read for t in terms for read in t.reads):
-            reads[x] = reads.get(x, True) and stencil.is_here
-        self.once = {x for x, here in reads.items() if here and x not in self.program.parameters}
 
     def _windows(self, room: int) -> dict[str, tuple[int, int]]:
         """Return {array: (first, last) shift along axis 0} of what is read at three planes or more; those with the most reads first."""
@@ -176,7 +171,7 @@ class _Box(Statements):
                 self.loaded[x, shift] = f"w{self._number(x)}_{shift[0] - self.windows[x][0]}"
                 return self.loaded[x, shift]
             else:
-                text = f"{'LD_ONCE' if x in self.once else 'LD'}({self._at(x, shift)})"
+                text = f"LD({self._at(x, shift)})"
             self.loaded[x, shift] = name = f"l{len(self.loaded)}"
             self.lines.append(f"const V {name} = {text};")
         return self.loaded[x, shift]

@@ -195,8 +195,8 @@ def _slab_by_slab(program: Program, before: list[list[Assign]], group: list[Assi
     their own axis only, and nothing that the sweep writes is read shifted before it."""
     early, written = {a.target for g in before for a in g}, {a.target for a in group}
     for a in (a for g in (*before, group) for a in g):
-        for t in a.terms:
-            along = {k for shift, _ in t.stencil.taps for k, s in enumerate(shift) if s}
-            if along and ((t.array in early and along != {program.memory[t.array]}) or (a.target in early and t.array in written)):
+        for array, stencil in (read for t in a.terms for read in t.reads):
+            along = {k for shift, _ in stencil.taps for k, s in enumerate(shift) if s}
+            if along and ((array in early and along != {program.memory[array]}) or (a.target in early and array in written)):
                 return False
     return True

@@ -60,7 +60,7 @@ def options(dtype: np.dtype[Any] | str, **macros: int) -> tuple[str, ...]:
     return ("-std=c++17", f"-DREAL={_REAL[char]}", *(f"-D{key}={value}" for key, value in macros.items()))
 
 
-def kernel(text: str, name: str, dtype: np.dtype[Any] | str, device: int, told: tuple[str, ...] = (), **macros: int) -> Any:
+def kernel(text: str, name: str, dtype: np.dtype[Any] | str, device: int, told: tuple[str, ...] = (), /, **macros: int) -> Any:
     """Return a function of a CUDA text, compiled for a device with REAL for the dtype and other macros. told: more options."""
     return _kernel(text, name, (*options(dtype, **macros), *told), device)
 

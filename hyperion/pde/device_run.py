@@ -142,7 +142,7 @@ class DeviceRun:
         self._plans.clear()
         self._graphs.clear()
         if storing == 1:
-            histories[0].memory[...] = 0               # where the forward run is at rest, nothing is written
+            histories[0].memory[...] = 0               # where the forward run is still at rest, nothing is written
         if storing == 1 and histories[0].bits:
             count = len(self.e.engine.histories) * math.prod(self.e.layout.history_shape)
             self._scratch = self.e.xp.zeros((len(self.shots), count), self.e.layout.dtype)
@@ -327,8 +327,6 @@ class DeviceRun:
             with self._streams[0]:
                 if start == 0:
                     self._moving.wake([(i, p.taps.cells) for i, shot in enumerate(self.contexts) for p in shot.injection])
-                if held and held.file and self._storing == 1:
-                    held.memory[...] = 0
                 slot = steps[0] // held.every if held and held.file else self._slot0
                 self._clock[...] = e.xp.asarray(np.array([start, *steps, *heard, slot], np.int64))
                 if held and self._storing == 2:
@@ -412,5 +410,3 @@ class DeviceRun:
 def blocks(count: int) -> int:
     """Return how many blocks have a thread for each of `count` things."""
     return -(-count // THREADS)
-
-

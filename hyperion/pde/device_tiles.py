@@ -44,7 +44,7 @@ def tilings(lay: Layout, kernel: CudaKernel) -> list[Tiling]:
     for body, place in itertools.product(kernel.masks, itertools.product(range(3), repeat=lay.ndim)):
         if body != frozenset(a for a, where in enumerate(place) if where != 1):
             continue
-        box = [edges[a][where:where + 2] for a, where in enumerate(place)]
+        box = [(edges[a][where], edges[a][where + 1]) for a, where in enumerate(place)]
         size, whole = [end - begin for begin, end in box], body & kernel.whole
         lanes, planes = _lanes(size[-1], vector), PLANES[lay.ndim][not body]
         if lay.ndim - 1 in whole:

@@ -120,12 +120,15 @@ static void unpacked(void **arguments) {
 }
 
 template <auto kernel, class... Arguments>
-static void launched(void (*)(Arguments...), Dim grid, unsigned block, void **arguments) {
+static void launched(void (*)(Arguments...), Dim grid, unsigned block, bool backwards, void **arguments) {
   gridDim = grid;
   blockDim = {block, 1, 1};
   entry = unpacked<kernel, Arguments...>;
   given = arguments;
   for (blockIdx.z = 0; blockIdx.z < grid.z; blockIdx.z++)
     for (blockIdx.y = 0; blockIdx.y < grid.y; blockIdx.y++)
-      for (blockIdx.x = 0; blockIdx.x < grid.x; blockIdx.x++) run_block();
+      for (unsigned x = 0; x < grid.x; x++) {
+        blockIdx.x = backwards ? grid.x - 1 - x : x;
+        run_block();
+      }
 }

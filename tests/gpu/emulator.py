@@ -14,18 +14,18 @@ import numpy as np
 
 COMPILER = shutil.which("g++") or shutil.which("clang++")
 FOLDER = Path(tempfile.mkdtemp(prefix="hyperion-emulator-"))
+BACKWARDS = False       # whether blocks run from the last to the first: kernels may not depend on their order
 
 
 @functools.cache
 def library(text: str, options: tuple[str, ...]) -> ctypes.CDLL:
     """Compile a CUDA text; each kernel `name` gets an entry point `launch_name`."""
-    names = re.findall(r"__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s*|BOUNDS\s*)?(\w+)\s*\(", text)
+    names = re.findall(r"__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\s*\(", text)
     names = [name for name in names if name != "name"]
     for macro in re.findall(r"^MAP\((\w+)\)", text, re.MULTILINE):
         names += [f"{macro}_back"]
-    ends = "".join(f'extern "C" void launch_{name}(unsigned x, unsigned y, unsigned z, unsigned block, void **arguments) '
-                   f"{{ launched<name_of_{name}>(name_of_{name}, Dim{{x, y, z}}, block, arguments); }}\n".replace(f"name_of_{name}", name)
-                   for name in names)
+    ends = "".join(f'extern "C" void launch_{name}(unsigned x, unsigned y, unsigned z, unsigned block, bool backwards, void **arguments) '
+                   f"{{ launched<{name}>({name}, Dim{{x, y, z}}, block, backwards, arguments); }}\n" for name in names)
     source = (Path(__file__).parent / "emulator.h").read_text() + text.replace('extern "C" __global__', "__global__") + "\n" + ends
     stem = FOLDER / hashlib.sha256((source + repr(options)).encode()).hexdigest()[:20]
     stem.with_suffix(".cpp").write_text(source)
@@ -45,4 +45,4 @@ def run(text: str, options: tuple[str, ...], name: str, grid: tuple[int, ...], b
         else:
             held.append(np.array(value, np.int64 if value < 1 << 63 else np.uint64))
     places = (ctypes.c_void_p * len(held))(*(x.ctypes.data for x in held))
-    getattr(library(text, options), f"launch_{name}")(*(*grid, 1, 1)[:3], block, places)
+    getattr(library(text, options), f"launch_{name}")(*(*grid, 1, 1)[:3], block, ctypes.c_bool(BACKWARDS), places)

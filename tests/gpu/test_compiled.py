@@ -19,7 +19,7 @@ from hyperion.codegen.loops import Loop, Operand
 from hyperion.gpu import attention_general as general
 from hyperion.gpu import attention_hopper as attention
 from hyperion.gpu import attention_paged as paged
-from hyperion.gpu import elementwise, launching, layers, multitensor, program
+from hyperion.gpu import elementwise, launching, layers, multitensor, program, stencils
 from tests.pde.registry import ENTRIES, Combination, _pairs
 
 try:
@@ -187,7 +187,7 @@ def test_sweeps_of_every_equation_compile_and_stay_in_registers(entry):
         engine, vector = case.solver.engine(0, np.dtype(dtype), sent), 16 // np.dtype(dtype).itemsize
         made = [cuda_text(engine.program, engine.histories, vector), cuda_text(engine.transposed.program, (), vector, engine.recorded)]
         for text in (text for x in made for text in x.texts if text):
-            options = launching.options(np.dtype(dtype), AXES=engine.program.ndim)
+            options = (*launching.options(np.dtype(dtype), AXES=engine.program.ndim), *stencils.FLUSH)
             log = compiled(launching.source("stencils") + text, entry.name, options, target, SLABS)
             inner = [int(n) for n in re.findall(r"Function properties for interior\w+\s+ptxas[ .]+(\d+) bytes stack frame", log)]
             assert max(inner, default=0) <= INTERIOR, log

@@ -4,6 +4,7 @@ Without a GPU the same kernels run in the emulator, for a few of them.
 """
 
 import gc
+import itertools
 import weakref
 from typing import Any
 
@@ -13,12 +14,12 @@ import pytest
 import hyperion as hp
 from hyperion import pde
 from hyperion.autograd import jvp, vjp
-from hyperion.codegen import CudaKernel
+from hyperion.codegen import CudaKernel, sweeps
 from hyperion.errors import InputError, NonFiniteError, OutOfMemoryError
 from hyperion.gpu import device
 from hyperion.pde import device_run, device_tiles, storage
 from hyperion.pde.simulation import Call
-from tests.gpu import standin
+from tests.gpu import emulator, standin
 from tests.pde.cases import Case, difference
 from tests.pde.registry import ENTRIES, Combination, _pairs, sampled
 
@@ -192,23 +193,72 @@ def test_running_out_of_memory_midway_leaves_all_usable(cupy, monkeypatch, when)
         np.testing.assert_array_equal(one, other)
 
 
-@on_both
-def test_leaving_out_what_is_at_rest_changes_nothing(cupy, monkeypatch):
-    def case() -> Case:
-        return Case((70, 190), 4, pde.CPML(width=6), dtype=np.float32, steps=14, storage=pde.Thinned(every=2, bits=16))
+RESTING = {
+    "packed": lambda: Case((70, 190), 4, pde.CPML(width=6), dtype=np.float32, steps=14, storage=pde.Thinned(every=2, bits=16)),
+    "states and sweeps": lambda: Case((70, 190), 2, pde.CPML(width=6), equation=pde.Elastic(), speed=4000.0, steps=16,
+                                      storage=pde.Checkpoints(bytes=6_000_000)),
+    "a file": lambda: Case((70, 190), 2, pde.Sides(pde.CPML(width=5), top=pde.FreeSurface()), steps=15, storage=pde.OnDisk()),
+    "planes": lambda: Case((20, 26, 110), 2, pde.CPML(width=3), steps=10),
+}
 
-    monkeypatch.setattr(device_tiles, "PLANES", {2: (1, 1)})                      # tiles of 8 planes, so that there are many
+
+@pytest.mark.parametrize("made", [pytest.param(made, id=name, marks=pytest.mark.full if name in ("planes", "states and sweeps") else ())
+                                  for name, made in RESTING.items()])
+@on_both
+def test_leaving_out_what_is_at_rest_changes_nothing(cupy, made, monkeypatch):
+    def case() -> Case:
+        out = made()
+        where = out.solver.grid.extent * np.array([0.3, 0.4, 0.8][-len(out.solver.grid.shape):])
+        old = out.survey
+        out.survey = pde.Survey(old.sources * 0.05 + where, old.receivers, old.wavelet)               # sources together, far from the rest
+        return out
+
+    monkeypatch.setattr(device_run, "HELD_BYTES", 1e6)
+    monkeypatch.setattr(device_tiles, "PLANES", {2: (1, 1), 3: (4, 4)})           # small tiles, so that there are many
     moved = []
     monkeypatch.setattr(device_run.DeviceRun, "advance", lambda self, *steps, advance=device_run.DeviceRun.advance: (
         advance(self, *steps), moved.append(float((device.to_numpy(self._moving.boxes) != 0).mean()))))
     weights, found = case().with_gradients()[2], []
-    for boxes in ((0, 3, 5), (0, 20, 20)):             # the whole grid is one box: all of it moves
-        monkeypatch.setattr(device_tiles, "BOXES", {2: boxes})
+    for boxes in ((3, 3, 5), (20, 20, 20)):            # the whole grid is one box: all of it moves
+        monkeypatch.setattr(device_tiles, "BOXES", {2: (0, *boxes[1:]), 3: boxes})
         found.append(with_gradients(there(case()), weights))
-    assert all(0.0 < part < 1.0 for part in moved[:2]) and moved[2:] == [1.0, 1.0]
+    some, every = moved[:len(moved) // 2], moved[len(moved) // 2:]
+    assert 0.0 < min(some) and sum(part < 1.0 for part in some) > 1 and set(every) == {1.0}
     np.testing.assert_array_equal(found[0][0], found[1][0])
     for one, other in zip(found[0][1], found[1][1], strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("cupy", PLACES[:1], indirect=True)
+@pytest.mark.parametrize("which", FEW, ids=lambda which: "-".join(map(str, which)))
+def test_blocks_may_run_in_any_order(cupy, which, monkeypatch):
+    combination, found = named(*which), []
+    weights = np.random.default_rng(0).standard_normal(combination.case().gathers(*combination.case().args).shape)
+    monkeypatch.setattr(device_tiles, "PLANES", {2: (1, 1), 3: (4, 4)})           # small tiles, so that there are many
+    for backwards in (False, True):
+        monkeypatch.setattr(emulator, "BACKWARDS", backwards)
+        found.append(with_gradients(there(combination.case()), weights))
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    for one, other in zip(found[0][1], found[1][1], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+def test_no_tile_reads_what_others_write_in_the_same_sweep(entry):
+    """Tiles of a launch run in any order and at once. Of what a sweep writes, a tile reads around its cells only memory variables, along
+    their axis: it has made them itself in an earlier phase, as it has the whole depth of their slab."""
+    sent, heard = _pairs(entry)[0]
+    for boundary, level in itertools.product(entry.boundaries, (0, 1)):
+        engine = Combination(entry, boundary, 2, "every", 1, sent, heard).case().solver.engine(level, np.dtype(np.float64), sent)
+        for program, histories in ((engine.program, engine.histories), (engine.transposed.program, [])):
+            for s, (before, main) in enumerate(sweeps(program)):
+                phases = [[a.terms for a in phase] for phase in (*before, main)]
+                phases[-1] += [terms for stage, _, terms in histories if stage == s]
+                made = {a.target: i for i, phase in enumerate((*before, main)) for a in phase}
+                for i, read in ((i, read) for i, phase in enumerate(phases) for terms in phase for t in terms for read in t.reads):
+                    array, along = read[0], {axis for shift, _ in read[1].taps for axis, n in enumerate(shift) if n}
+                    if along and array in made:
+                        assert made[array] < i and along == {program.memory[array]}, (boundary, level, s, array)
 
 
 def test_tiles_hold_every_cell_of_every_box_once():
@@ -225,7 +275,8 @@ def test_tiles_hold_every_cell_of_every_box_once():
 @pytest.mark.parametrize("whole", [frozenset(), frozenset((0,)), frozenset((0, 1))], ids=str)
 def test_a_cell_is_found_in_its_tile(whole):
     case = Case((150, 170), 4, pde.CPML(width=9), dtype=np.float32)
-    lay = Call(case.solver, case.survey, {"speed": hp.asarray(case.args[1])}, case.solver.plan(case.survey, speed=case.args[1]), None).layout
+    call = Call(case.solver, case.survey, {"speed": hp.asarray(case.args[1])}, case.solver.plan(case.survey, speed=case.args[1]), None)
+    lay = call.layout
     kernel = CudaKernel("", (), (frozenset((0,)), frozenset((1,)), frozenset((0, 1))), whole)
     cells = np.stack(np.meshgrid(*map(np.arange, lay.cells), indexing="ij"), axis=-1).reshape(-1, 2)
     number, table = device_tiles.tile_of(lay, kernel, cells), device_tiles.tiles(lay, kernel)

@@ -10,11 +10,6 @@ enum { VL = 16 / sizeof(real), THREADS = 256, BLOCK = 32 };    /* BLOCK: numbers
 struct alignas(16) V { real at[VL]; };
 struct alignas(16) Words { int at[4]; };
 
-#ifdef BLOCKS
-#define BOUNDS __launch_bounds__(THREADS, BLOCKS)
-#else
-#define BOUNDS __launch_bounds__(THREADS)
-#endif
 #define INLINE __device__ __forceinline__
 #define EACH(expression) V out; _Pragma("unroll") for (int i = 0; i < VL; i++) out.at[i] = expression; return out;
 INLINE V operator+(const V &a, const V &b) { EACH(a.at[i] + b.at[i]) }
@@ -105,14 +100,8 @@ INLINE int bits_of(const V &v) {
     _Pragma("unroll") for (int i = 0; i < VL; i++) bits |= bits_of(v.at[i]);
     return bits;
 }
-/* Stores return what is not zero in what they store. */
-#if STREAM
-INLINE V LD_ONCE(const real *p) { const float4 v = __ldcs((const float4 *)p); return *(const V *)&v; }
-INLINE int ST(real *p, const V &v) { __stcs((float4 *)p, *(const float4 *)&v); return bits_of(v); }
-#else
-INLINE V LD_ONCE(const real *p) { return LD(p); }
+/* Store, and return what is not zero in it. */
 INLINE int ST(real *p, const V &v) { *(V *)p = v; return bits_of(v); }
-#endif
 
 /* What sources send: taps start[i] .. start[i + 1] belong to the cell at the address at[i]; a tap sends data[step * traces], where `data` too
    holds an address, `offset` steps from the one at hand. Cells tile[b] .. tile[b + 1] lie in the tile of block b. */
