@@ -1,8 +1,8 @@
 """CUDA C++ text of a program's sweeps: the same assignments as the C kernels, one thread for a few neighbours along the last axis.
 
-The text is a fragment: `gpu/kernels/stencils.cu` defines its types before it. A sweep is one kernel over tiles of all boxes: first the
-memory variables that are read shifted, where a tile has the whole depth of their slab, then the rest, then what sources send to its cells.
-Sizes are arguments; rank, stencils and the equation are constants.
+The text is a fragment: `gpu/kernels/stencils.cu` defines its types before it. A sweep is one kernel over tiles of all boxes, or two: first
+the memory variables that are read shifted, where a tile has the whole depth of their slab, then the rest, then what sources send to its
+cells. Sizes are arguments; rank, stencils and the equation are constants.
 """
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ from .sums import Body, Kept, Statements, simplified
 
 Mine = tuple[int, str, tuple[Term, ...]]                # a history of a sweep: (number, target, terms)
 WINDOW = 40                                            # numbers that planes of axis 0 may hold in registers as a thread marches
-JOINED = 2                                             # axes up to which interior and slabs are one kernel; in three, planes held in
-                                                       # registers take too many of them from the slabs
+JOINED = 2                                             # axes up to which interior and slabs of a linear step are one kernel: in three the
+                                                       # interior holds planes in registers, and what is nonlinear fills them as it is
 
 
 @dataclass(frozen=True)
@@ -57,22 +57,23 @@ def cuda_text(program: Program, histories: Iterable[History], vector: int, recor
     histories, texts, out = list(histories), (list[str](), list[str]()), list[CudaSweep]()
     masks = [frozenset(i for i in range(program.ndim) if bits[i]) for bits in product((0, 1), repeat=program.ndim)]
     masks.sort(key=len, reverse=True)                  # corners and slabs first: their tiles take longest
+    joined = program.ndim <= JOINED and not program.nonlinear and not program.recorded
 
     def kernel(name: str, before: list[list[Assign]], main: list[Assign], boxes: list[frozenset[int]],
                kept: list[Mine]) -> list[CudaKernel]:
         """Write a kernel for boxes; return it, or nothing where there is nothing to do."""
         phases = {m: [simplified(program, group, m, []) for group in before] + [simplified(program, main, m, kept)] for m in boxes}
-        made = _Kernel(program, name, {m: some for m, each in phases.items() if (some := [both for both in each if both[0]])}, vector,
-                       recorded or {})
+        whole = frozenset(a.axis for group in before for a in group if a.axis is not None)
+        some = {m: there for m, each in phases.items() if (there := [both for both in each if both[0]])}
+        made = _Kernel(program, name, some, whole, vector, recorded or {})
         if not made.phases:
             return []
         texts[bool(kept)].append(made.text())
-        whole = frozenset(a.axis for group in before for a in group if a.axis is not None)
         return [CudaKernel(name, tuple(made.index), tuple(made.phases), whole)]
 
     for s, (before, main) in enumerate(sweeps(program)):
         mine = [(i, target, terms) for i, (stage, target, terms) in enumerate(histories) if stage == s]
-        groups = {f"sweep{s}": masks} if program.ndim <= JOINED else {f"slabs{s}": masks[:-1], f"interior{s}": masks[-1:]}
+        groups = {f"sweep{s}": masks} if joined else {f"slabs{s}": masks[:-1], f"interior{s}": masks[-1:]}
         plain = tuple(k for name, boxes in groups.items() for k in kernel(name, before, main, boxes, []))
         keeping = tuple(k for name, boxes in groups.items() for k in kernel(f"{name}k", before, main, boxes, mine)) if mine else plain
         out.append(CudaSweep(plain, keeping, tuple(a.target for a in main if a.target not in program.memory)))
@@ -82,9 +83,10 @@ def cuda_text(program: Program, histories: Iterable[History], vector: int, recor
 class _Kernel:
     """A kernel over tiles of several boxes: what it does there, one phase after the other, a tile says."""
 
-    def __init__(self, program: Program, name: str, phases: dict[frozenset[int], list[tuple[Body, Kept]]], vector: int,
-                 recorded: Mapping[str, int]):
+    def __init__(self, program: Program, name: str, phases: dict[frozenset[int], list[tuple[Body, Kept]]], whole: frozenset[int],
+                 vector: int, recorded: Mapping[str, int]):
         self.program, self.name, self.phases, self.vector, self.recorded = program, name, phases, vector, recorded
+        self.whole = whole
         self.index: dict[str, int] = {}                # place of each array's pointers
         self.reads_recorded = False
 
@@ -95,7 +97,8 @@ class _Kernel:
         for mask, phases in self.phases.items():
             bits = sum(1 << axis for axis in mask)
             names = [f"{self.name}_{bits}_{k}" for k in range(len(phases))]
-            functions += [_Box(self, name, body, kept, self._room(mask)).text() for name, (body, kept) in zip(names, phases, strict=True)]
+            functions += [_Box(self, name, body, kept, self._room(mask), bool(mask & self.whole)).text()
+                          for name, (body, kept) in zip(names, phases, strict=True)]
             test = f"if (t.mask == {bits}) " if len(self.phases) > 1 else ""
             calls.append(f"  {test}{{ {' __syncthreads(); '.join(f'{name}(s, p, t, shot, history, moving);' for name in names)} }}")
         keeps = any(kept for phases in self.phases.values() for _, kept in phases)
@@ -119,12 +122,16 @@ class _Kernel:
 
 
 class _Box(Statements):
-    """The function of one kind of box: a thread marches along axis 0, in the interior with planes that it reads again in registers."""
+    """The function of one kind of box: a thread marches along axis 0, in the interior with planes that it reads again in registers.
+
+    deep: whether tiles have a slab's whole depth, so that there may be more of them than threads: each then goes on to others.
+    """
 
     zero_text = "zeros()"
 
-    def __init__(self, kernel: _Kernel, name: str, body: Body, kept: Kept, room: int):
+    def __init__(self, kernel: _Kernel, name: str, body: Body, kept: Kept, room: int, deep: bool):
         super().__init__(kernel.program.ndim)
+        self.deep = deep
         self.kernel, self.program, self.name, self.body, self.kept = kernel, kernel.program, name, body, kept
         self.ndim, self.vector = self.program.ndim, kernel.vector
         self.axes = AXES[3 - self.ndim:]
@@ -210,7 +217,9 @@ class _Box(Statements):
                 two = f"s.slab[{memory}][1][{k}] : s.slab[{memory}][0][{k}]"
                 strides[name] = f"(t.sides >> {memory} & 1 ? {two})" if slab else f"s.stride[{k}]"
                 text += f" + {self.axes[k]} * {name}"
-            out.append(f"  {'const ' if x in self.program.parameters else ''}real *__restrict__ c{i} = {text} + x;")
+            # What an earlier phase has written must not come from the cache of what is only read, as it may where pointers are apart.
+            apart = "" if self.deep else "__restrict__ "
+            out.append(f"  {'const ' if x in self.program.parameters else ''}real *{apart}c{i} = {text} + x;")
         for c in self.profiles:
             axis, i = self.program.profiles[c], self.kernel.index[c]
             if axis == self.ndim - 1:
@@ -219,22 +228,27 @@ class _Box(Statements):
                 out.append(f"  const real q{i} = p.at[{2 * i}][{self.axes[axis]}];")
         if self.history:
             place = "".join(f" + {self.axes[k]} * s.history_stride[{k}]" for k in range(self.ndim - 1))
-            out.append(f"  real *__restrict__ h = history{place} + x;")
+            out.append(f"  real *{'' if self.deep else '__restrict__ '}h = history{place} + x;")
         return [f"  const long long {name} = {text};" for name, text in strides.items()] + out
 
     def text(self) -> str:
-        """Return the function."""
+        """Return the function, after one of what a thread does with a row of planes or, in two axes, with `planes` of them."""
+        takes = f"(const Sizes &s, const Places_{self.kernel.name} &p, const Tile &t, long long shot, real *history, int &moving"
+        row, axis, planes, last = ("y", 1, "", 2) if self.ndim == 3 else ("begin", 0, " * t.planes", 1)
+        low, lane = f"t.begin[{axis}] + group{planes}", f"t.begin[{last}] + (threadIdx.x & ((1 << t.lanes) - 1)) * VL"
+        call = f"{self.name}_row(s, p, t, shot, history, moving, x, {row});"
+        lines = [f"  for (int x = {lane}; x < t.end[{last}]; x += VL << t.lanes)",
+                 f"    for (int {row} = {low}; {row} < t.end[{axis}]; {row} += (THREADS >> t.lanes){planes}) {call}"] if self.deep else [
+                 f"  const int x = {lane}, {row} = {low};", f"  if (x < t.end[{last}] && {row} < t.end[{axis}]) {call}"]
+        return "\n".join([f"INLINE void {self.name}_row{takes}, int x, int {row}) {{", *self._row(), "}",
+                          f"INLINE void {self.name}{takes}) {{", "  const int group = threadIdx.x >> t.lanes;", *lines, "}"])
+
+    def _row(self) -> list[str]:
+        """Return the lines of a march, in a function: only of what a function begins with the compiler believes that it lies apart."""
         self.compute(self.body, self.kept, 0)
-        first, last = self.axes[0], self.ndim - 1
-        lane = "(threadIdx.x & ((1 << t.lanes) - 1)) * VL"
-        start = ["  const int group = threadIdx.x >> t.lanes, groups = THREADS >> t.lanes;",
-                 f"  for (int x = t.begin[{last}] + {lane}; x < t.end[{last}]; x += VL << t.lanes)"]
-        if self.ndim == 3:
-            start += ["  for (int y = t.begin[1] + group; y < t.end[1]; y += groups) {", "  int z = t.begin[0];",
-                      "  const int last = t.end[0];"]
-        else:
-            start += ["  for (int begin = t.begin[0] + group * t.planes; begin < t.end[0]; begin += groups * t.planes) {",
-                      f"  int {first} = begin;", "  const int last = begin + t.planes < t.end[0] ? begin + t.planes : t.end[0];"]
+        first = self.axes[0]
+        start = ["  int z = t.begin[0];", "  const int last = t.end[0];"] if self.ndim == 3 else [
+            f"  int {first} = begin;", "  const int last = begin + t.planes < t.end[0] ? begin + t.planes : t.end[0];"]
         ahead: list[str] = []
         newest: list[str] = []
         move: list[str] = []
@@ -246,8 +260,5 @@ class _Box(Statements):
             move += [f"w{i}_{k} = w{i}_{k + 1};" for k in range(high - low)]
         walk = [f"c{self.kernel.index[x]} += S0{f'_{m}' if (m := self.program.memory.get(x, -1)) > 0 else ''};" for x in self.used]
         walk += ["h += s.history_stride[0];"] if self.history else []
-        return "\n".join([
-            f"INLINE void {self.name}(const Sizes &s, const Places_{self.kernel.name} &p, const Tile &t, long long shot, real *history,",
-            "    int &moving) {",
-            *start, *self._pointers(), *ahead, f"  for (; {first} < last; {first}++) {{",
-            *(f"    {line}" for line in [*newest, *self.lines, *self.stores, *move, " ".join(walk)]), "  }", "  }", "}"])
+        return [*start, *self._pointers(), *ahead, f"  for (; {first} < last; {first}++) {{",
+                *(f"    {line}" for line in [*newest, *self.lines, *self.stores, *move, " ".join(walk)]), "  }"]

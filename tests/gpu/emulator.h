@@ -2,6 +2,7 @@
 // For tests of what kernels compute; the kernel's text follows this one.
 #include <ucontext.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <tuple>
@@ -55,18 +56,19 @@ static int __syncthreads_or(int vote) {
 
 static void __syncthreads() { __syncthreads_or(0); }
 
-// What the thread whose number differs in the bits of `lanes` holds: the two wait for each other.
+static unsigned offered[1024], taken[1024];  // exchanges of each thread of a block so far
+
+// What the thread whose number differs in the bits of `lanes` holds: the two wait for each other, and either may be ahead by then.
 template <class T>
 static T __shfl_xor_sync(unsigned, T value, int lanes) {
   static T held[1024];
-  static unsigned given[1024], taken[1024];
-  const unsigned me = current, other = current ^ lanes;
-  held[me] = value;
-  given[me]++;
-  while (given[other] != given[me]) give_way();
+  const unsigned other = current ^ lanes, turn = offered[current] + 1;
+  held[current] = value;
+  offered[current] = turn;
+  while (offered[other] < turn) give_way();
   const T found = held[other];
-  taken[me]++;
-  while (taken[other] != taken[me]) give_way();
+  taken[current] = turn;
+  while (taken[other] < turn) give_way();  // until then what is held here must stay
   return found;
 }
 
@@ -90,6 +92,9 @@ static void run_block() {
   threads.resize(count);
   ended.assign(count, 0);
   alive = count;
+  waiting = 0;
+  std::fill_n(offered, 1024, 0);
+  std::fill_n(taken, 1024, 0);
   for (unsigned t = 0; t < count; t++) {
     getcontext(&threads[t]);
     threads[t].uc_stack.ss_sp = stacks.data() + static_cast<size_t>(STACK) * t;
