@@ -23,7 +23,7 @@ from .elementwise import Symbol, Writer
 __all__ = ["BLOCK", "COLUMNS", "TYPES", "Loop", "LoopWriter", "Operand"]
 
 BLOCK = 4096            # elements of the last axis in a unit: sums within one are of the arrays' dtype, beyond in double
-COLUMNS = 512           # the same where sums are kept for each element of the last axis
+COLUMNS = 128           # the same where sums are kept for each element of the last axis
 
 # C types of dtypes that loops read and write.
 TYPES = {

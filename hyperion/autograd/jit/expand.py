@@ -12,6 +12,7 @@ from hyperion.autograd.table import PRIMITIVES
 
 __all__ = ["EXPANSIONS", "expand"]
 
+WIDE = 512              # columns from which sums over rows are shared among threads well
 REALS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -44,12 +45,10 @@ class _Writer:
 
 
 def _affine(new: _Writer, step: Step) -> list[Value | None]:
-    """x W^T + b: rows of x times the transpose, plus the bias."""
+    """x W^T + b: rows of x times the transpose, plus the bias. In the shape of the result, so that the sum fuses with what follows."""
     x, weight, *bias = step.inputs
-    out = new("matmul", new.rows(x), new.turned(weight))
-    if bias:
-        out = new("add", out, bias[0])
-    return [new.shaped(out, step.outputs[0].shape)]
+    out = new.shaped(new("matmul", new.rows(x), new.turned(weight)), step.outputs[0].shape)
+    return [new("add", out, bias[0]) if bias else out]
 
 
 def _affine_back(new: _Writer, step: Step) -> list[Value | None]:
@@ -57,14 +56,18 @@ def _affine_back(new: _Writer, step: Step) -> list[Value | None]:
     g, _, x, weight, *bias = step.inputs
     pull: Any = step.op
     to_x, to_weight = pull.wanted[:2]
+    has_bias = bool(bias) and len(step.outputs) > to_x + to_weight      # the pull gives it whether it is wanted or not
+    sums = (lambda: new("sum", g, axis=tuple(range(len(g.shape) - 1)), keepdims=False)) if has_bias else lambda: None
+    # Before the products need g in memory the sum fuses with what makes g; then threads share columns only, of which there must be enough.
+    early = sums() if g.shape[-1] >= WIDE else None
     rows = new.rows(g)
     out: list[Value | None] = []
     if to_x:
         out.append(new.shaped(new("matmul", rows, weight), x.shape))
     if to_weight:
         out.append(new("matmul", new.turned(rows), new.rows(x)))
-    if bias and len(step.outputs) > len(out):       # the pull gives it whether it is wanted or not
-        out.append(new("sum", rows, axis=(0,), keepdims=False))
+    if has_bias:
+        out.append(early or sums())
     return out
 
 
@@ -72,9 +75,19 @@ def _reshape_back(new: _Writer, step: Step) -> list[Value | None]:
     return [new("reshape", step.inputs[0], shape=step.outputs[0].shape)]
 
 
+def _split_heads(new: _Writer, step: Step) -> list[Value | None]:
+    """Views of rows of heads: (..., tokens, heads * size) as parts (..., count, tokens, size)."""
+    (x,), size = step.inputs, step.params["size"]
+    lead = len(x.shape) - 2
+    parted = new("reshape", x, shape=(*x.shape[:-1], x.shape[-1] // size, size))
+    turned = new("permute_dims", parted, axes=(*range(lead), lead + 1, lead, lead + 2))
+    ends = [0, *itertools.accumulate(step.params["counts"])]
+    return [new("getitem", turned, index=(Ellipsis, slice(low, high), slice(None), slice(None))) for low, high in itertools.pairwise(ends)]
+
+
 # Rows: name of a step, and what it is written out as.
 EXPANSIONS: dict[str, Callable[[_Writer, Step], list[Value | None]]] = {
-    "affine": _affine, "pull_affine": _affine_back, "pull_reshape": _reshape_back,
+    "affine": _affine, "pull_affine": _affine_back, "pull_reshape": _reshape_back, "split_heads": _split_heads,
 }
 
 

@@ -14,10 +14,13 @@ from hyperion.autograd.batching import by_axes, over_leading
 from hyperion.autograd.ops.shaping import sum_to
 from hyperion.autograd.table import bilinear, general, linear
 from hyperion.autograd.tensor import Tensor, as_tensor
+from hyperion.cpu.pool import ARRAYS
 from hyperion.errors import ShapeError
 from hyperion.gpu import device
 
 __all__ = ["join_heads", "rotate_pairs", "split_heads"]
+
+POOLED = 1 << 18        # [bytes] from which fresh memory costs more than copying
 
 
 def _split_forward(xp: Any, x: Any, counts: tuple[int, ...], size: int) -> tuple[Any, ...]:
@@ -34,7 +37,9 @@ def _join_forward(xp: Any, *parts: Any) -> Any:
     if xp is not np and (whole := _together(xp, parts)) is not None:
         return whole
     heads = sum([x.shape[-3] for x in parts])
-    out = xp.empty((*first.shape[:-3], first.shape[-2], heads, first.shape[-1]), dtype=first.dtype)
+    shape = (*first.shape[:-3], first.shape[-2], heads, first.shape[-1])
+    large = xp is np and math.prod(shape) * first.dtype.itemsize >= POOLED
+    out = ARRAYS.empty(shape, first.dtype)[0] if large else xp.empty(shape, dtype=first.dtype)
     low = 0
     for x in parts:
         out[..., low:low + x.shape[-3], :] = x.swapaxes(-2, -3)
