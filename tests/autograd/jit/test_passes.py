@@ -111,6 +111,33 @@ def test_expand_writes_linear_layers_out() -> None:
     assert "matmul" in names(after)
 
 
+def test_expand_leaves_a_bias_and_its_gradient_to_the_loops_beside_them() -> None:
+    rng = np.random.default_rng(0)
+    batch, weight, bias = (hp.asarray(rng.normal(size=shape).astype(np.float32)) for shape in ((2, 3, 4), (512, 4), (512,)))
+
+    def f(x: Any, w: Any, b: Any) -> Any:
+        return hp.sum(hp.tanh(PRIMITIVES["affine"](x, w, b)))
+
+    product, loop = plan(optimised(recorded(lambda x, w, b: hp.tanh(PRIMITIVES["affine"](x, w, b)), batch, weight, bias))).items
+    assert isinstance(product, Product) and loop.names == ["add", "tanh"]
+    gradients = hp.grad(f, argnums=(0, 1, 2))
+    _, fused, to_x, to_weight, copied = plan(optimised(recorded(gradients, batch, weight, bias))).items
+    assert fused.names[:2] == ["add", "tanh"] and fused.names[-1] == "sum"          # tanh, its derivative and the sum are one loop
+    assert isinstance(to_x, Product) and isinstance(to_weight, Product) and copied.names == ["copy"]        # to the result's own shape
+    for got, wanted in zip(jit(gradients)(batch, weight, bias), gradients(batch, weight, bias), strict=True):
+        np.testing.assert_allclose(got.data, wanted.data, rtol=0, atol=1e-4)        # sums of 512 numbers up to 3 in float32
+
+
+def test_expand_writes_heads_as_views() -> None:
+    rows = hp.asarray(np.arange(48.0).reshape(2, 2, 12))
+    before = recorded(lambda x: hp.split_heads(x, (2, 1, 1), 3), rows)
+    after = expand(before)
+    assert names(before) == ["split_heads"]
+    assert names(after) == ["reshape", "permute_dims", "getitem", "getitem", "getitem"]
+    same(before, after, rows)
+    assert all(isinstance(item, Reading) and item.names == ["copy"] for item in plan(optimised(before)).items)     # results are new arrays
+
+
 def test_every_pass_is_checked_after_it() -> None:
     code = recorded(lambda x: hp.tanh(x) * 2.0, x)
     seen: list[str] = []
