@@ -83,8 +83,8 @@ def test_numbers_beside_arrays_and_derivatives(cupy):
 
 def test_the_text_reads_numbers_once_and_arrays_in_groups():
     written = text("result = a0 * a1;", (True, False))
-    assert "const real a0 = x0[0];" in written and "const Pack p1 = ((const Pack *)x1)[i];" in written
-    assert "formula(a0, p1.at[k])" in written and "formula(a0, x1[i])" in written
+    assert "const real a0 = wide(x0[0]);" in written and "const Pack p1 = ((const Pack *)x1)[i];" in written
+    assert "formula(a0, wide(p1.at[k]))" in written and "formula(a0, wide(x1[i]))" in written
 
 
 def test_checkpoints_run_again(cupy):
