@@ -46,6 +46,13 @@ def _runner() -> Any:
     blas: Any = importlib.import_module("scipy.linalg.cython_blas")
     library.use_blas.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
     library.use_blas(*(_capsule(blas.__pyx_capi__[name]) for name in ("sgemm", "dgemm")))
+    # Names are looked up in what this library is linked to: OpenBLAS, under the name of SciPy's wheels or its own.
+    linked = ctypes.CDLL(blas.__file__)
+    for prefix in ("scipy_openblas", "openblas"):
+        if hasattr(linked, f"{prefix}_set_num_threads"):
+            library.use_threads.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
+            library.use_threads(*(_address(getattr(linked, f"{prefix}_{verb}_num_threads")) for verb in ("set", "get")))
+            break
     return library
 
 
@@ -117,8 +124,8 @@ class Onward:
 class Calls:
     """Calls of kernels in order, run by one native call.
 
-    rows: for each (kernel, end, numbers, units, units of a chunk, stop); the numbers are those the kernel's text asks for; stop: place of a
-    flag that ends the run where it is set, or -1.
+    rows: for each (kernel, end, numbers, units, units of a chunk, stop); the numbers are those the kernel's text asks for; 0 units of a
+    chunk: as many chunks as threads; stop: place of a flag that ends the run where it is set, or -1.
     """
 
     def __init__(self, rows: Sequence[tuple[int, int, Sequence[int], int, int, int]]) -> None:

@@ -25,6 +25,8 @@ from hyperion.errors import GraphError
 
 __all__ = ["Runner"]
 
+SHARED = 1 << 20        # multiplications of a matrix product that are worth several threads
+BLOCK = 48              # rows or columns of a product that stay together: kernels of BLAS take so many at a time, or a part of it
 POOLED = 1 << 18        # [bytes] of a result from which its memory comes from the pool
 BYTE = ctypes.c_char
 
@@ -169,7 +171,14 @@ class Runner:
 
     def _product(self, item: Product) -> Any:
         places = [n for view in item.inputs for n in self._place(view)]
-        return program.product(item.dtype), 0, [*places, self._slots[item.outputs[0]], 0, *item.numbers], item.batch, item.batch, -1
+        numbers = [*places, self._slots[item.outputs[0]], 0, *item.numbers]
+        rows, columns, inner = item.numbers[:3]
+        if item.batch * rows * columns * inner < SHARED:
+            return program.product(item.dtype), 0, [*numbers, 0, 0], item.batch, item.batch, -1
+        if item.batch > 1:
+            return program.product(item.dtype), 0, [*numbers, 0, 0], item.batch, 0, -1
+        by_columns = columns > rows
+        return program.product(item.dtype), 0, [*numbers, BLOCK, by_columns], -(-max(rows, columns) // BLOCK), 0, -1
 
     def _finite(self, item: Finite) -> Any:
         place = self._point(item.flag.buffer_info()[0])

@@ -1,6 +1,7 @@
 /* Runs a list of kernels over one table of addresses. Compiled after workers.h; the kernels come from libraries of their own (loops.h).
 
-   Chunks of units depend on sizes only, so no result depends on the number of threads. */
+   Chunks of units depend on sizes only, so no result depends on the number of threads; but those of matrix products, which leave the order
+   of the sums of each element as it is. */
 #include <string.h>
 
 typedef void (*Kernel)(char *const *at, const long *a, long first, long last, long chunk);
@@ -10,7 +11,7 @@ typedef struct {
   Kernel kernel;
   End end;                                               /* or 0 */
   const long *a;
-  long units, step;                                      /* of a chunk */
+  long units, step;                                      /* of a chunk; 0: as many chunks as there are threads */
   long stop;                                             /* place of a flag: once it is set, no further call is made; or -1 */
 } Call;
 
@@ -22,8 +23,40 @@ static void run_chunk(const Job *job, long chunk) {
   call->kernel(job->at, call->a, first, last < call->units ? last : call->units, chunk);
 }
 
+/* While calls run, BLAS has one thread, and products are shared out like everything else: threads of BLAS, which go on asking for work for a
+   while, would take the processors from these, and a product would wait for a thread that has none. With many threads BLAS parts products
+   better, in both directions; and where it cannot be told, it keeps its threads. */
+enum { MOST_SHARED = 8 };
+typedef void (*SetThreads)(int);
+typedef int (*GetThreads)(void);
+static SetThreads set_threads;
+static GetThreads get_threads;
+static struct { pthread_mutex_t lock; int users, before; } blas = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* A forked child has the lock as it happened to be, and none of its users. */
+static void forget_users(void) {
+  pthread_mutex_init(&blas.lock, 0);
+  if (blas.users) set_threads(blas.before);
+  blas.users = 0;
+}
+
+void use_threads(void *set, void *get) {
+  get_threads = (GetThreads)get;
+  if (!pthread_atfork(0, 0, forget_users)) set_threads = (SetThreads)set;
+}
+
+static void quieten_blas(int users) {
+  pthread_mutex_lock(&blas.lock);
+  if (users > 0 && !blas.users) set_threads(((blas.before = get_threads()), 1));
+  blas.users += users;
+  if (!blas.users) set_threads(blas.before);
+  pthread_mutex_unlock(&blas.lock);
+}
+
 /* Run all calls and return their number, or that of the call that set its flag. */
 long run_calls(const Call *calls, long count, char *const *at, long threads) {
+  const int sharing = threads > 1 && threads <= MOST_SHARED && set_threads;
+  if (sharing) quieten_blas(1);
 #if defined(__x86_64__)
   const unsigned before = _mm_getcsr();
   _mm_setcsr(before | 0x8040);                           /* flush denormals to zero, as all native code does */
@@ -31,8 +64,10 @@ long run_calls(const Call *calls, long count, char *const *at, long threads) {
   long i = 0;
   for (; i < count; i++) {
     const Call *call = calls + i;
-    const long chunks = (call->units + call->step - 1) / call->step;
-    const Job job = {call, at};
+    Call own = *call;
+    if (!own.step) own.step = sharing ? (own.units + threads - 1) / threads : own.units;
+    const long chunks = (own.units + own.step - 1) / own.step;
+    const Job job = {&own, at};
     if (chunks == 1) call->kernel(at, call->a, 0, call->units, 0);
     else spread(&job, chunks, threads);
     if (call->end) call->end(at, call->a, chunks);
@@ -41,6 +76,7 @@ long run_calls(const Call *calls, long count, char *const *at, long threads) {
 #if defined(__x86_64__)
   _mm_setcsr(before);
 #endif
+  if (sharing) quieten_blas(-1);
   return i;
 }
 
@@ -97,7 +133,8 @@ FINITE(finite_float64, double)
 /* Matrix products by a BLAS of Fortran's custom, whose matrices are stored by columns: C = A B is computed as its transpose.
 
    Numbers: place and offset of A, B, C; rows, columns, inner length; whether A, B are read transposed; lengths of a row of A, B, C as they
-   are stored; elements from one product of a batch to the next in A, B, C. */
+   are stored; elements from one product of a batch to the next in A, B, C; rows of C, or columns if the last number says so, that are a unit
+   of work of a single product; 0: units are the products. */
 typedef void (*Sgemm)(char *, char *, int *, int *, int *, float *, float *, int *, float *, int *, float *, float *, int *);
 typedef void (*Dgemm)(char *, char *, int *, int *, int *, double *, double *, int *, double *, int *, double *, double *, int *);
 static Sgemm sgemm;
@@ -161,6 +198,12 @@ SMALL(small_float64, double)
     type *x = (type *)(at[a[0]] + a[1]), *y = (type *)(at[a[2]] + a[3]), *z = (type *)(at[a[4]] + a[5]), one = 1, zero = 0;            \
     int rows = (int)a[6], columns = (int)a[7], inner = (int)a[8], of_x = (int)a[11], of_y = (int)a[12], of_z = (int)a[13];             \
     char turn_x = a[9] ? 'T' : 'N', turn_y = a[10] ? 'T' : 'N';                                                                        \
+    if (a[17]) {                                                                                                                       \
+      const long begin = first * a[17], whole = a[18] ? columns : rows, end = last * a[17] < whole ? last * a[17] : whole;             \
+      if (a[18]) y += begin * (a[10] ? of_y : 1), z += begin, columns = (int)(end - begin);                                            \
+      else x += begin * (a[9] ? 1 : of_x), z += begin * of_z, rows = (int)(end - begin);                                               \
+      first = 0, last = 1;                                                                                                             \
+    }                                                                                                                                  \
     for (long i = first; i < last; i++)                                                                                                \
       if (!small(x + i * a[14], y + i * a[15], z + i * a[16], rows, columns, inner, (int)a[9], (int)a[10], of_x, of_y, of_z))          \
         gemm(&turn_y, &turn_x, &columns, &rows, &inner, &one, y + i * a[15], &of_y, x + i * a[14], &of_x, &zero, z + i * a[16], &of_z);  \

@@ -1,6 +1,9 @@
 """Each pass by example: the program before and after. And the parts below: views, fusion, places in memory, texts of loops."""
 
+import ctypes
+import importlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -273,3 +276,40 @@ def test_products_of_all_sizes_and_layouts(dtype: str) -> None:
         wanted = a.astype(np.float64) @ b.astype(np.float64)
         for got in f(*map(hp.asarray, (a, b, *turned))):
             np.testing.assert_allclose(got.data, wanted, rtol=0, atol=(1e-5 if dtype == "float32" else 1e-13) * inner ** 0.5)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 9])
+def test_large_products_are_shared_among_threads(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By rows, by columns, by products of a batch; beyond 8 threads by BLAS's own. Every way in which A and B may lie."""
+    monkeypatch.setenv("HYPERION_THREADS", str(threads))
+    rng = np.random.default_rng(0)
+    f = jit(lambda a, b, at, bt: (a @ b, hp.permute_dims(at, (0, 2, 1)) @ b, a @ hp.permute_dims(bt, (0, 2, 1))))
+    for batch, rows, inner, columns in ((1, 301, 70, 90), (1, 90, 70, 301), (1, 97, 120, 97), (7, 60, 70, 50)):
+        a, b = (rng.normal(size=(batch, *shape)) for shape in ((rows, inner), (inner, columns)))
+        turned = [np.ascontiguousarray(x.transpose(0, 2, 1)) for x in (a, b)]
+        for got in f(*map(hp.asarray, (a, b, *turned))):
+            np.testing.assert_allclose(got.data, a @ b, rtol=0, atol=1e-13 * inner ** 0.5)
+
+
+def test_blas_has_its_threads_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also after runs beside each other."""
+    linked = ctypes.CDLL(importlib.import_module("scipy.linalg.cython_blas").__file__)
+    names = [f"{prefix}_get_num_threads" for prefix in ("scipy_openblas", "openblas")]
+    found = [getattr(linked, name) for name in names if hasattr(linked, name)]
+    if not found:
+        pytest.skip("SciPy carries another BLAS than OpenBLAS")
+    monkeypatch.setenv("HYPERION_THREADS", "2")
+    square = hp.asarray(np.eye(128) * 0.5)
+    before = found[0]()
+    programs = [jit(lambda x: hp.tanh(x @ x) @ x) for _ in range(3)]
+    wanted = np.tanh(square.data @ square.data) @ square.data
+    for f in programs:          # recorded one after another
+        np.testing.assert_allclose(f(square).data, wanted, atol=1e-14)
+
+    def run(f: Any) -> None:
+        for _ in range(20):
+            np.testing.assert_allclose(f(square).data, wanted, atol=1e-14)
+
+    with ThreadPoolExecutor(3) as workers:
+        list(workers.map(run, programs))
+    assert found[0]() == before
