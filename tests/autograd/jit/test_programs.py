@@ -93,3 +93,19 @@ def test_programs_run_natively(case: Any) -> None:
 @given(case=programs)
 def test_many_programs_run_natively(case: Any) -> None:
     check(case)
+
+
+def test_other_dtypes_sizes_and_trees_are_programs_of_their_own() -> None:
+    def double(tree: Any) -> Any:
+        return hp.tree_map(lambda x: x * 2.0, tree)
+
+    f = hp.jit(double)
+    x = np.arange(6.0).reshape(2, 3)
+    trees = [{"a": hp.asarray(x)}, {"a": hp.asarray(x.astype(np.float32))}, {"b": hp.asarray(x)}, (hp.asarray(x), hp.asarray(x[:1])),
+             [hp.asarray(x[:, :2])], hp.asarray(x[0])]
+    for tree in (*trees, *trees[::-1]):
+        found, wanted = (hp.autograd.trees.flatten(g(tree)) for g in (f, double))
+        assert found[1] == wanted[1]
+        for one, other in zip(found[0], wanted[0], strict=True):
+            assert one.dtype == other.dtype
+            np.testing.assert_array_equal(one.data, other.data)
