@@ -69,13 +69,13 @@ def launch_of(loop: Loop, lengths: Sequence[int], lanes: int, packed: bool) -> L
         line = _fitting(packs, LINE)
         beside, along = THREADS // line, math.prod(lengths[loop.lead:-1])
         blocks = sums * -(-packs // line)
-        parts = max(min(-(-MANY // blocks), along // (beside * SHARE)), 1)
+        parts = max(min(-(-MANY // max(blocks, 1)), along // (beside * SHARE)), 1)
         blocks, sums = blocks * parts, sums * lengths[-1]
     else:
-        along = size // sums
+        along = size // max(sums, 1)
         line = _fitting(-(-along // SHARE), THREADS)
         teams = THREADS // line
-        parts = max(min(-(-MANY * teams // sums), along // (line * SHARE)), 1) if line == THREADS else 1
+        parts = max(min(-(-MANY * teams // max(sums, 1)), along // (line * SHARE)), 1) if line == THREADS else 1
         blocks = -(-sums * parts // teams)
     line_end = THREADS if sums < 64 else 32 if sums < 4096 else 1
     return Launch(blocks, parts, line, packed, sums, (-(-sums * line_end // THREADS), line_end) if parts > 1 else (0, 0))

@@ -251,8 +251,11 @@ class Case:
         tile = Tile((0, s.batch), (0, s.heads), (0, s.queries), (0, s.keys), s.queries, s.keys)
         return attending._kept(np, drawn, s.heads, tile, np.dtype(np.float64))
 
-    def expected(self) -> tuple[list[Numbers], list[Any]]:
-        """Return the output, lse and cotangents of q, k, v (and bias) in float64, and for each how far rounding may take it."""
+    def expected(self, rounded: bool = False) -> tuple[list[Numbers], list[Any]]:
+        """Return the output, lse and cotangents of q, k, v (and bias) in float64, and for each how far rounding may take it.
+
+        rounded: 16-bit inputs meet probabilities and slopes of 16 bits, as in tensor cores.
+        """
         s = self.shape
         q, k, v, g = (x.astype(np.float64) for x in self.arrays)
         k, v = (np.repeat(x, s.group, axis=1) for x in (k, v))
@@ -288,9 +291,10 @@ class Case:
         if self.bias is not None:
             axes = tuple(n for n, length in enumerate(self.bias.shape) if length == 1)
             found.append(of_scores.sum(axis=axes, keepdims=True))
-        return found, self._tolerances(found, scores, p, kept, bend, (q, k, v, g), spread - shift)
+        return found, self._tolerances(found, scores, p, kept, bend, (q, k, v, g), spread - shift, rounded)
 
-    def _tolerances(self, found: Any, scores: Any, p: Any, kept: Any, bend: Any, arrays: Any, pulls: Any) -> list[Numbers]:
+    def _tolerances(self, found: Any, scores: Any, p: Any, kept: Any, bend: Any, arrays: Any, pulls: Any,
+                    rounded: bool) -> list[Numbers]:
         """Return how far rounding may take each number: six times what first order says of errors of random sign.
 
         Errors of scores are relative errors of probabilities. Those of a whole row (its log-sum-exp, its `shift`, which is a sum over the
@@ -304,15 +308,17 @@ class Case:
         of_scores = eps * (long_q[..., None] * long_k[..., None, :] * scale * steep + np.abs(finite) + 2.0)
         of_lse = np.sqrt((p * of_scores**2).sum(axis=-1)) + eps * (np.abs(np.where(np.isfinite(found[1]), found[1], 0.0)) + 2.0)
         relative = of_scores + of_lse[..., None]
-        of_out = rooted((p * kept * relative) ** 2, v**2) + np.abs(found[0]) * (of_lse[..., None] + half / 2)
+        factor = half / 2 if rounded else 0.0
+        of_out = rooted((p * kept * (relative + factor)) ** 2, v**2) + np.abs(found[0]) * (of_lse[..., None] + half / 2)
         of_shift = np.sqrt(((g * of_out) ** 2).sum(axis=-1)) + eps * (long_g * np.linalg.norm(found[0], axis=-1) + np.abs(self.of_lse))
         alone = p * (relative * np.abs(pulls) + eps * long_g[..., None] * long_v[..., None, :] * kept)
         rows = p * of_shift[..., None]
         # a modifier's slope is a difference (1 - tanh^2) of numbers near 1, at a score with an error: both change it by at most 1
         of_bend = 0.0 if "modifier" not in self.options else (eps + of_scores) * p * np.abs(pulls)
-        of_q = scale * (rooted((alone * bend) ** 2 + of_bend**2, k**2) + np.abs((p * bend) @ k) * of_shift[..., None])
-        of_k = scale * rooted((((alone + rows) * bend) ** 2 + of_bend**2).swapaxes(-1, -2), q**2)
-        of_v = rooted((p * kept * relative).swapaxes(-1, -2) ** 2, g**2)
+        of_factor = (factor * p * np.abs(pulls) * bend) ** 2
+        of_q = scale * (rooted((alone * bend) ** 2 + of_bend**2 + of_factor, k**2) + np.abs((p * bend) @ k) * of_shift[..., None])
+        of_k = scale * rooted((((alone + rows) * bend) ** 2 + of_bend**2 + of_factor).swapaxes(-1, -2), q**2)
+        of_v = rooted((p * kept * (relative + factor)).swapaxes(-1, -2) ** 2, g**2)
         s = self.shape
         grouped = [x.reshape(s.batch, s.kept, s.group, *x.shape[2:]).sum(axis=2) for x in (of_k, of_v)]
         bounds = [of_out, of_lse, of_q + np.abs(found[2]) * of_lse[..., None], *grouped]
@@ -352,7 +358,7 @@ def check(case: Case, place: str = "cpu") -> None:
     seeds = hp.Tensor(case.arrays[3]).to(place), hp.Tensor(np.where(alive, case.of_lse, 0).astype(case.wide)).to(place)
     slopes = pull(seeds)
     found = [x.to("cpu").numpy().astype(np.float64) for x in (out, lse, *slopes)]
-    expected, tolerances = case.expected()
+    expected, tolerances = case.expected(rounded=place != "cpu")
     assert str(out.dtype) == case.dtype and str(lse.dtype) == case.wide
     for name, one, exact, tolerance in zip(("out", "lse", "q", "k", "v", "bias"), found, expected, tolerances, strict=False):
         assert one.shape == exact.shape, name

@@ -128,13 +128,14 @@ template <int T, int N> __device__ __forceinline__ void scores(float (&s)[T][N],
 }
 /* d += p times the tile at `turned`: p over its rows */
 template <int T, int M, int N> __device__ __forceinline__ void gather(float (&d)[T][N], const float (&p)[T][M], u32 turned) {
+    const int STEPS = 2 * M / STEP, COUNT = STEPS < RUN ? STEPS : RUN;
     #pragma unroll
-    for (int k = 0; k < 2 * M / STEP; k += RUN) {
-        Left a[RUN][T];
+    for (int k = 0; k < STEPS; k += COUNT) {
+        Left a[COUNT][T];
         #pragma unroll
-        for (int i = 0; i < RUN * T; i++) left_of(a[i / T][i % T], p[i % T] + (k + i / T) * STEP / 2);
+        for (int i = 0; i < COUNT * T; i++) left_of(a[i / T][i % T], p[i % T] + (k + i / T) * STEP / 2);
         #pragma unroll
-        for (int n = 0; n < N / 8; n++) add_products<1, RUN, STEP * PITCH>(d, 8 * n, a, turned + k * STEP * PITCH + n * 16 * SIZE);
+        for (int n = 0; n < N / 8; n++) add_products<1, COUNT, STEP * PITCH>(d, 8 * n, a, turned + k * STEP * PITCH + n * 16 * SIZE);
     }
 }
 
