@@ -308,17 +308,18 @@ class Case:
         of_scores = eps * (long_q[..., None] * long_k[..., None, :] * scale * steep + np.abs(finite) + 2.0)
         of_lse = np.sqrt((p * of_scores**2).sum(axis=-1)) + eps * (np.abs(np.where(np.isfinite(found[1]), found[1], 0.0)) + 2.0)
         relative = of_scores + of_lse[..., None]
-        factor = half / 2 if rounded else 0.0
-        of_out = rooted((p * kept * (relative + factor)) ** 2, v**2) + np.abs(found[0]) * (of_lse[..., None] + half / 2)
+        factor, tiny = (half / 2, 2.0**-25 * (self.dtype == "float16")) if rounded else (0.0, 0.0)     # tiny: between the smallest numbers
+        of_p = p * kept * (relative + factor) + tiny
+        of_out = rooted(of_p**2, v**2) + np.abs(found[0]) * (of_lse[..., None] + half / 2)
         of_shift = np.sqrt(((g * of_out) ** 2).sum(axis=-1)) + eps * (long_g * np.linalg.norm(found[0], axis=-1) + np.abs(self.of_lse))
         alone = p * (relative * np.abs(pulls) + eps * long_g[..., None] * long_v[..., None, :] * kept)
         rows = p * of_shift[..., None]
         # a modifier's slope is a difference (1 - tanh^2) of numbers near 1, at a score with an error: both change it by at most 1
         of_bend = 0.0 if "modifier" not in self.options else (eps + of_scores) * p * np.abs(pulls)
-        of_factor = (factor * p * np.abs(pulls) * bend) ** 2
+        of_factor = (factor * p * np.abs(pulls * bend) + tiny) ** 2
         of_q = scale * (rooted((alone * bend) ** 2 + of_bend**2 + of_factor, k**2) + np.abs((p * bend) @ k) * of_shift[..., None])
         of_k = scale * rooted((((alone + rows) * bend) ** 2 + of_bend**2 + of_factor).swapaxes(-1, -2), q**2)
-        of_v = rooted((p * kept * (relative + factor)).swapaxes(-1, -2) ** 2, g**2)
+        of_v = rooted(of_p.swapaxes(-1, -2) ** 2, g**2)
         s = self.shape
         grouped = [x.reshape(s.batch, s.kept, s.group, *x.shape[2:]).sum(axis=2) for x in (of_k, of_v)]
         bounds = [of_out, of_lse, of_q + np.abs(found[2]) * of_lse[..., None], *grouped]
