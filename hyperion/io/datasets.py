@@ -106,6 +106,8 @@ def _pair(arrays: Mapping[str, Any], pairs: tuple[tuple[str, str], ...], path: P
             x, y = (np.asarray(arrays[name][samples]) for name in (given, wanted))
             if len(x) != len(y):
                 raise FileError(f"{argument}={str(path)!r}: {given} has {len(x)} samples, {wanted} has {len(y)}; they must agree")
+            if not len(x):
+                raise FileError(f"{argument}={str(path)!r}: no samples are there; make the file again, or ask for others than {samples}")
             return Dataset({given: x}, {wanted: y})
     expected = " or ".join(f"{given!r} and {wanted!r}" for given, wanted in pairs)
     raise FileError(f"{argument}={str(path)!r}: holds {', '.join(sorted(arrays)) or 'nothing'}; expected {expected}. Files of PDEBench are "

@@ -1,11 +1,23 @@
 """Checks of the arguments that layers share."""
 
 import operator
+from collections.abc import Callable
 from typing import Any
 
 from hyperion.errors import InputError
 
-__all__ = ["as_count", "as_fraction"]
+__all__ = ["as_activation", "as_count", "as_fraction"]
+
+
+def as_activation(value: Any, owner: str) -> Callable[..., Any]:
+    """Return an activation, or refuse what cannot be called; `owner` is the layer that it was given to.
+
+    >>> as_activation(abs, "MLP")
+    <built-in function abs>
+    """
+    if not callable(value):
+        raise InputError(f"{owner}(activation)={value!r} must be a function of a Tensor, such as hyperion.gelu")
+    return value
 
 
 def as_count(value: Any, what: str, lowest: int = 1) -> int:

@@ -8,7 +8,7 @@ from hyperion import autograd as hp
 from hyperion.autograd import Tensor, as_tensor
 from hyperion.autograd.random import Generator
 from hyperion.errors import InputError, ShapeError
-from hyperion.nn.arguments import as_count
+from hyperion.nn.arguments import as_activation, as_count
 from hyperion.nn.convolution import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
 from hyperion.nn.dropout import Dropout
 from hyperion.nn.linear import Linear
@@ -35,7 +35,7 @@ class FeedForward(Module):
         inner = 4 * as_count(width, "FeedForward(width)") if hidden is None else as_count(hidden, "FeedForward(hidden)")
         self.up = Linear(width, inner, bias, dtype, generator)
         self.down = Linear(inner, width, bias, dtype, generator)
-        self.activation = activation
+        self.activation = as_activation(activation, "FeedForward")
         self.dropout = Dropout(dropout, generator)
 
     def forward(self, x: Any) -> Tensor:
@@ -84,7 +84,7 @@ class MLP(Module):
             raise InputError(f"MLP(sizes): sizes={sizes!r} must be a list of two or more numbers, [inputs, hidden..., outputs]")
         counts = [as_count(n, "MLP(sizes)") for n in sizes]
         self.layers = [Linear(a, b, bias, dtype, generator) for a, b in itertools.pairwise(counts)]
-        self.activation = activation
+        self.activation = as_activation(activation, "MLP")
 
     def forward(self, x: Any) -> Tensor:
         """Return x, (..., inputs), mapped to (..., outputs)."""
@@ -122,6 +122,7 @@ class _UNet(Module):
     ) -> None:
         name = type(self).__name__
         as_count(levels, f"{name}(levels)")
+        as_activation(activation, name)
         if as_count(width, f"{name}(width)") % as_count(groups, f"{name}(groups)"):
             raise ShapeError(f"{name}: groups={groups} must divide width={width}")
         self.levels, self.last = levels, layout is not None and layout.endswith("C")

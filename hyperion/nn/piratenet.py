@@ -11,7 +11,7 @@ from hyperion.autograd import Tensor, as_tensor, no_grad
 from hyperion.autograd.random import Generator
 from hyperion.errors import InputError, NonFiniteError, ShapeError
 from hyperion.gpu import device
-from hyperion.nn.arguments import as_count
+from hyperion.nn.arguments import as_activation, as_count
 from hyperion.nn.factorised import FactorisedLinear
 from hyperion.nn.fourier_features import FourierFeatures
 from hyperion.nn.linear import Linear
@@ -46,7 +46,7 @@ class ModifiedMLP(Module):
         options = {"dtype": dtype, "generator": generator}
         self.first, self.second = (linear(counts[0], counts[1], **options) for _ in range(2))
         self.layers = [linear(a, b, **options) for a, b in itertools.pairwise(counts)]
-        self.activation = activation
+        self.activation = as_activation(activation, "ModifiedMLP")
 
     def forward(self, x: Any) -> Tensor:
         """Return x, (..., inputs), mapped to (..., outputs)."""
@@ -84,7 +84,7 @@ class PirateNetBlock(Module):
         as_count(width, "PirateNetBlock(width)")
         self.layers = [linear(width, width, dtype=dtype, generator=generator) for _ in range(3)]
         self.alpha = parameter(hp.zeros((), dtype=dtype))
-        self.activation = activation
+        self.activation = as_activation(activation, "PirateNetBlock")
 
     def forward(self, x: Any, u: Any, v: Any) -> Tensor:
         """Return x, (..., width), changed; u, v: the two encodings of the coordinates, of the same shape."""
@@ -124,7 +124,7 @@ class PirateNet(Module):
         self.first, self.second = (linear(width, width, **options) for _ in range(2))
         self.blocks = [PirateNetBlock(width, activation, linear, **options) for _ in range(blocks)]
         self.head = Linear(width, outputs, **options)
-        self.activation = activation
+        self.activation = as_activation(activation, "PirateNet")
 
     def forward(self, x: Any) -> Tensor:
         """Return x, (..., inputs), mapped to (..., outputs)."""

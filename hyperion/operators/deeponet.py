@@ -7,7 +7,7 @@ from hyperion import autograd as hp
 from hyperion.autograd import Tensor, as_tensor
 from hyperion.autograd.random import Generator
 from hyperion.errors import InputError, ShapeError
-from hyperion.nn.arguments import as_count
+from hyperion.nn.arguments import as_activation, as_count
 from hyperion.nn.blocks import MLP
 from hyperion.nn.module import Module, parameter
 
@@ -36,6 +36,7 @@ class DeepONet(Module):
         dtype: Any = None, generator: Generator | None = None,
     ) -> None:
         self.outputs = as_count(outputs, "DeepONet(outputs)")
+        as_activation(activation, "DeepONet")
         self.branch = MLP(branch, activation, dtype=dtype, generator=generator)
         self.trunk = MLP(trunk, activation, dtype=dtype, generator=generator)
         if branch[-1] != trunk[-1] or branch[-1] % outputs:

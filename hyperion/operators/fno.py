@@ -13,6 +13,7 @@ from hyperion.autograd.dtypes import is_floating
 from hyperion.autograd.random import Generator
 from hyperion.errors import InputError, ShapeError
 from hyperion.gpu import device
+from hyperion.nn.arguments import as_activation
 from hyperion.nn.module import Module, parameter
 from hyperion.operators.spectral import Pointwise, SpectralConv, as_sizes, as_width, fields
 
@@ -91,9 +92,7 @@ class FourierBlock(Module):
         self, width: int, modes: Any, mlp: float | None = 0.5, rank: Any = None, activation: Callable[..., Any] = hp.gelu,
         last: bool = False, dtype: Any = None, generator: Generator | None = None,
     ) -> None:
-        if not callable(activation):
-            raise InputError(f"FNO(activation)={activation!r} must be a function, such as hyperion.gelu")
-        self.activation, self.last = activation, last
+        self.activation, self.last = as_activation(activation, "FNO"), last
         self.spectral = SpectralConv(width, width, modes, rank=rank, dtype=dtype, generator=generator)
         self.skip = Pointwise(width, width, bias=False, dtype=dtype, generator=generator)
         self.mlp = self.gate = None

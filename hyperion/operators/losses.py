@@ -73,7 +73,7 @@ class PhysicsLoss:
         differences, by spectra or from a solver; a Tensor, or a tuple of them for several equations.
     data: a function (u, target), for example `nn.relative_l2`.  weight: of the residual, 0 or more.
     Called as loss(model, x, target); target None: only the residual counts, for inputs whose solutions nobody computed.
-    Raises: InputError for a negative weight, or no target and weight 0.
+    Raises: InputError for a negative weight, what is no function, or no target and weight 0.
     Source: Li et al. 2024, "Physics-informed neural operator", ACM/JMS Journal of Data Science 1, 9, eq. 8.
 
     >>> from hyperion import nn
@@ -85,6 +85,9 @@ class PhysicsLoss:
     def __init__(self, residual: Callable[..., Any], data: Callable[..., Any], weight: float = 1.0) -> None:
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0.0 <= weight < math.inf:
             raise InputError(f"PhysicsLoss(weight): weight={weight!r} must be a number, 0 or more")
+        for name, given in (("residual", residual), ("data", data)):
+            if not callable(given):
+                raise InputError(f"PhysicsLoss({name}): got {given!r}; give a function, such as nn.mse for the data")
         self.residual, self.data, self.weight = residual, data, float(weight)
 
     def __call__(self, model: Callable[..., Any], x: Any, target: Any = None) -> Tensor:

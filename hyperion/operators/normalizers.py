@@ -91,6 +91,8 @@ class Normalized(Module):
         for name, given in (("inputs", x), ("outputs", y)):
             if given.ndim < 3:
                 raise ShapeError(f"Normalized({name}): got shape {given.shape}; give examples, (examples, channels, *space)")
+        if len(x) != len(y):
+            raise ShapeError(f"Normalized: inputs have {len(x)} examples, outputs {len(y)}; give the same ones")
         self.network = network
         self.before, self.after = UnitGaussian((x.shape[1],)).fit(x), UnitGaussian((y.shape[1],)).fit(y)
 

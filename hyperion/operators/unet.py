@@ -8,7 +8,7 @@ from hyperion import autograd as hp
 from hyperion.autograd import Tensor
 from hyperion.autograd.random import Generator
 from hyperion.errors import InputError, ShapeError
-from hyperion.nn.arguments import as_count
+from hyperion.nn.arguments import as_activation, as_count
 from hyperion.nn.convolution import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
 from hyperion.nn.module import Module, parameter
 from hyperion.operators.fno import PointwiseMLP
@@ -45,6 +45,9 @@ class ConvNeXtBlock(Module):
         as_count(width, "ConvNeXtBlock(width)")
         if as_count(kernel, "ConvNeXtBlock(kernel)") % 2 == 0:
             raise InputError(f"ConvNeXtBlock(kernel): kernel={kernel} must be odd, so that the field keeps its size")
+        if axes not in (1, 2):
+            raise InputError(f"ConvNeXtBlock(axes): axes={axes!r}; give 1 or 2")
+        as_activation(activation, "ConvNeXtBlock")
         convolution = Conv1d if axes == 1 else Conv2d
         self.mix = convolution(
             width, width, kernel, padding=kernel // 2, groups=width, padding_mode="circular" if periodic else "zeros", dtype=dtype,

@@ -58,6 +58,9 @@ def test_refused_files(tmp_path):
     np.savez(tmp_path / "b.npz", x=np.zeros((3, 2)), y=np.zeros((2, 2)))
     with pytest.raises(FileError, match="x has 3 samples, y has 2"):
         io.read_dataset(tmp_path / "b.npz")
+    np.savez(tmp_path / "empty.npz", x=np.zeros((0, 2)), y=np.zeros((0, 2)))
+    with pytest.raises(FileError, match="no samples are there"):
+        io.read_dataset(tmp_path / "empty.npz")
     np.savez(tmp_path / "objects.npz", x=np.array([{}], object), y=np.zeros(1))
     with pytest.raises(FileError, match=r"cannot be read as \.npz"):
         io.read_dataset(tmp_path / "objects.npz")

@@ -307,6 +307,9 @@ X = values(2, 3, 6)
     (lambda: nn.Sequential(nn.Identity())[1], IndexingError, "place 1 is outside its 1 parts"),
     (lambda: nn.Activation("tanh"), InputError, "must be callable"),
     (lambda: nn.MLP([3]), InputError, "two or more numbers"),
+    (lambda: nn.MLP([3, 3], "tanh"), InputError, r"MLP\(activation\)='tanh' must be a function"),
+    (lambda: nn.FeedForward(3, activation="gelu"), InputError, r"FeedForward\(activation\)='gelu' must be a function"),
+    (lambda: nn.UNet1d(3, 1, width=8, activation=None), InputError, r"UNet1d\(activation\)=None must be a function"),
     (lambda: nn.UNet1d(3, 1, width=8, levels=2)(X), ShapeError, "multiple of 4"),
     (lambda: nn.UNet1d(3, 1, width=9, groups=2), ShapeError, "groups=2 must divide width=9"),
 ])

@@ -138,6 +138,12 @@ def test_what_cannot_be():
         operators.relative_h1_spectral(np.ones((1, 1, 4)), np.ones((1, 1, 4)), lengths=0.0)
     with pytest.raises(InputError, match="weight"):
         operators.PhysicsLoss(lambda u, x: u, nn.mse, -1.0)
+    with pytest.raises(InputError, match=r"PhysicsLoss\(residual\): got 3"):
+        operators.PhysicsLoss(3, nn.mse)
+    with pytest.raises(InputError, match=r"PhysicsLoss\(data\): got None; give a function"):
+        operators.PhysicsLoss(lambda u, x: u, None)
+    with pytest.raises(ShapeError, match="inputs have 2 examples, outputs 3"):
+        operators.Normalized(nn.Identity(), np.ones((2, 1, 3)), np.ones((3, 1, 3)))
     with pytest.raises(InputError, match="no target"):
         operators.PhysicsLoss(lambda u, x: u, nn.mse, 0.0)(lambda x: x, hp.ones((1,)))
     normal = operators.UnitGaussian((2,))

@@ -257,6 +257,12 @@ def test_what_cannot_be():
         operators.ConvNeXtUNet(1, 1, 4, kernel=4)
     with pytest.raises(InputError, match="axes"):
         operators.ConvNeXtUNet(1, 1, 4, axes=3)
+    with pytest.raises(InputError, match=r"ConvNeXtBlock\(axes\): axes=3; give 1 or 2"):
+        operators.ConvNeXtBlock(4, axes=3)
+    for made in (lambda f: operators.FNO(activation=f), lambda f: operators.DeepONet([3, 4], [2, 4], activation=f),
+                 lambda f: operators.ConvNeXtUNet(1, 1, 4, activation=f)):
+        with pytest.raises(InputError, match=r"\(activation\)='tanh' must be a function of a Tensor"):
+            made("tanh")
 
 
 def test_hooks_on_the_parts_of_an_fno_are_called_and_see_the_same_numbers():
