@@ -17,6 +17,7 @@ SMALL = 1 << 15         # elements below which a launch takes as long as the wor
 def kinds(arrays: Sequence[Any]) -> tuple[Any, ...] | None:
     """Return the dtype's character, the device and which arrays hold one number for all; None if a kernel does not serve them.
 
+    >>> import numpy as np
     >>> kinds([np.zeros(3)]) is None
     True
     """
